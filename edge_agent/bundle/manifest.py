@@ -1,0 +1,158 @@
+"""``manifest.json``: everything needed to use a bundle's models rightly (format 1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+FORMAT = 1
+
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
+
+def _inside(name: str) -> str:
+    """Accept a plain relative path that can't leave the bundle's directory."""
+    if not _FILE.fullmatch(name):
+        raise ValueError(f"{name!r} is not a plain path inside the bundle")
+    return name
+
+
+BundlePath = Annotated[str, AfterValidator(_inside)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Preprocess(_Frozen):
+    """How a frame becomes the graph's input: uint8, height x width x 3, RGB."""
+
+    width: int = Field(ge=16, le=8192)
+    height: int = Field(ge=16, le=8192)
+    colour: Literal["rgb", "grey"] = "rgb"
+    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    interpolation: Literal["box", "bilinear", "bicubic"] = "bilinear"
+
+
+class Decision(_Frozen):
+    """Where the verdict changes, and by which rule that was chosen."""
+
+    threshold: Probability
+    review: tuple[Probability, Probability] | None = None
+    """Scores from the first up to (not including) the second are for a person to look at."""
+    rule: str
+    figures: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Decision:
+        if self.review is not None and not self.review[0] <= self.threshold <= self.review[1]:
+            raise ValueError(f"the review band {self.review} must enclose {self.threshold}")
+        return self
+
+
+class Accuracy(_Frozen):
+    """Measured with the variant that it stands beside, on out-of-fold or held-out images."""
+
+    ap: Probability
+    auroc: Probability
+    f1: Probability
+    precision: Probability
+    recall: Probability
+    accuracy: Probability
+    threshold: Probability
+    escapes: int = Field(ge=0)
+    overkills: int = Field(ge=0)
+    images: int = Field(ge=0)
+    defects: int = Field(ge=0)
+
+
+class Variant(_Frozen):
+    """One ONNX file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    precision: Literal["fp32", "fp16", "int8"]
+    file: BundlePath
+    sha256: Sha256
+    size: int = Field(ge=1)
+    accuracy: Accuracy | None = None
+
+
+class Golden(_Frozen):
+    """An image whose score is known: what proves a provider before it may judge."""
+
+    file: BundlePath
+    sha256: Sha256
+    scores: dict[str, Probability]
+    """Expected score by variant name: INT8 is held to INT8's own score, not to FP32's."""
+    tolerance: float = Field(gt=0.0, le=0.5)
+
+
+class Training(_Frozen):
+    """Where the models come from, enough to make them again."""
+
+    recipe: str
+    parameters: dict[str, Any]
+    dataset: dict[str, Any]
+    """Fingerprint (sha256 over the images' and masks' bytes), images, defects, groups."""
+    folds: int
+    seed: int
+    libraries: dict[str, str]
+    metrics: dict[str, Any]
+
+
+class Distribution(_Frozen):
+    """A histogram: ``edges`` has one more entry than ``counts``."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _matching(self) -> Distribution:
+        if len(self.edges) != len(self.counts) + 1:
+            raise ValueError("a histogram has one more edge than counts")
+        return self
+
+
+class Reference(_Frozen):
+    """How the training images looked: what drift is measured against."""
+
+    score: Distribution
+    brightness: Distribution
+    contrast: Distribution
+    sharpness: Distribution
+
+
+class Manifest(_Frozen):
+    """The whole of ``manifest.json``."""
+
+    format: Literal[1] = FORMAT
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
+    created: str
+    """ISO 8601, UTC."""
+    notice: str = ""
+    """Shown wherever the bundle is shown: a licence, a warning."""
+    labels: tuple[str, str] = ("ok", "defect")
+    preprocess: Preprocess
+    decision: Decision
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    golden: tuple[Golden, ...] = Field(min_length=1)
+    training: Training
+    reference: Reference
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two variants share a name: {names}")
+        for golden in self.golden:
+            if set(golden.scores) != set(names):
+                raise ValueError(
+                    f"{golden.file} has expected scores for {sorted(golden.scores)}, "
+                    f"the variants are {sorted(names)}"
+                )
+        return self

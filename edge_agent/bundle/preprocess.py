@@ -1,0 +1,134 @@
+"""The one decode-and-resize of the project: training, evaluation and the agent all call it.
+
+A grey image stays one channel until it has been resized: the filters work on each channel
+by itself, so the result is the same and costs a third.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle.manifest import Preprocess
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+MAX_PIXELS = 64_000_000
+
+_FILTERS = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_PAD = 114  # letterbox grey
+
+
+class DecodeError(ValueError):
+    """The bytes are not an image that may be judged; the message says why."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A frame in the graph's input size, and the way back to the original's pixels."""
+
+    tensor: NDArray[np.uint8]
+    """height x width x 3, RGB."""
+    scale_x: float
+    """original x = (input x - offset_x) * scale_x"""
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+
+def decode(
+    data: bytes, *, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode one frame, upright, as 8-bit grey ("L") or RGB.
+
+    The size is checked before a pixel is decoded. 16-bit grey keeps its upper 8 bits. An alpha
+    channel is dropped: a camera's is opaque.
+
+    Raises:
+        DecodeError: not one of ``formats``, more than ``max_pixels``, more than one frame,
+            truncated or damaged.
+    """
+    if not data:
+        raise DecodeError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's bomb warning: our own limit is stricter
+            image = Image.open(io.BytesIO(data), formats=formats)
+            width, height = image.size
+            if width * height > max_pixels:
+                raise DecodeError(
+                    f"{width} x {height} pixels is more than the limit of {max_pixels}"
+                )
+            frames = getattr(image, "n_frames", 1)
+            if frames != 1:
+                raise DecodeError(f"the file holds {frames} frames; one image a file is judged")
+            image.load()
+            return _to_grey_or_rgb(ImageOps.exif_transpose(image))
+    except DecodeError:
+        raise
+    except UnidentifiedImageError:
+        raise DecodeError(f"not an image of an allowed format ({', '.join(formats)})") from None
+    except Image.DecompressionBombError:
+        raise DecodeError(f"more pixels than the limit of {max_pixels}") from None
+    except MemoryError:
+        raise DecodeError("not enough memory to decode it") from None
+    except Exception as error:  # noqa: BLE001  decoders raise of everything on hostile bytes
+        raise DecodeError(f"damaged or truncated: {error}") from None
+
+
+def fit(image: Image.Image, spec: Preprocess) -> Fitted:
+    """Bring a decoded frame to the size and colour that the graph takes."""
+    if spec.colour == "grey" and image.mode != "L":
+        image = image.convert("L")
+    resample = _FILTERS[spec.interpolation]
+    size = (spec.width, spec.height)
+    width, height = image.size
+    if spec.fit == "letterbox":
+        scale = min(spec.width / width, spec.height / height)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        left, top = (spec.width - inner[0]) // 2, (spec.height - inner[1]) // 2
+        canvas = Image.new(image.mode, size, _PAD if image.mode == "L" else (_PAD,) * 3)
+        canvas.paste(image.resize(inner, resample), (left, top))
+        result, x, y = canvas, (width / inner[0], float(left)), (height / inner[1], float(top))
+    elif spec.fit == "crop":
+        scale = max(spec.width / width, spec.height / height)
+        inner_w, inner_h = spec.width / scale, spec.height / scale
+        left_f, top_f = (width - inner_w) / 2, (height - inner_h) / 2
+        box = (left_f, top_f, left_f + inner_w, top_f + inner_h)
+        result = image.resize(size, resample, box=box)
+        x, y = (1 / scale, -left_f * scale), (1 / scale, -top_f * scale)
+    else:
+        result = image if image.size == size else image.resize(size, resample)
+        x, y = (width / spec.width, 0.0), (height / spec.height, 0.0)
+    if result.mode == "L":
+        grey = np.asarray(result)
+        tensor = np.repeat(grey[:, :, None], 3, axis=2)
+    else:
+        tensor = np.asarray(result)
+    return Fitted(tensor, x[0], y[0], x[1], y[1])
+
+
+def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.uint16, copy=False)
+        return Image.fromarray((wide >> 8).astype(np.uint8))
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("L")
+    if image.mode in ("P", "PA", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
+        return image.convert("RGB")
+    raise DecodeError(f"pixels of type {image.mode} have no defined brightness range")

@@ -1,0 +1,144 @@
+"""What travels along the way of an image: one frozen dataclass a stage.
+
+producer -> Claim -> worker -> Prediction | Failure -> decide -> Inspection -> journal, outbox
+
+Times are seconds. Wall-clock times (``captured``, ``received``, ``completed``) are since the epoch
+and may jump with the clock; durations come from a monotonic clock and never do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Verdict(str, Enum):
+    """What is said of an image. ``ERROR`` is an image that could not be judged."""
+
+    OK = "ok"
+    DEFECT = "defect"
+    REVIEW = "review"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An image that this station has taken: on disk, under ``work/<id>/``, until it is judged."""
+
+    id: str
+    """The frame's identity, for ever: in the journal, in every message, in ``work/``."""
+    name: str
+    """The file name as the producer gave it; printable, never used as a path."""
+    path: Path
+    """Where the bytes are."""
+    captured: float
+    """When the producer finished the file (its mtime), wall clock."""
+    received: float
+    """When this station claimed it, wall clock."""
+    claimed: float
+    """When this station claimed it, monotonic clock: what ``wait`` is measured from."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box around a connected part of the heatmap, in pixels of the original image."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    peak: float
+    """The heatmap's largest value inside the box, 0-1."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """The file that was judged. Width and height are 0 where it could not be decoded."""
+
+    sha256: str
+    bytes: int
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds by stage; ``total`` is from claim to judgement."""
+
+    wait: float = 0.0
+    decode: float = 0.0
+    preprocess: float = 0.0
+    infer: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a worker found in one image."""
+
+    score: float
+    """Probability of a defect, 0-1."""
+    regions: tuple[Region, ...]
+    image: Image
+    latency: Latency
+    worker_rss: int
+    """Resident bytes of the worker after the frame."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an image could not be judged."""
+
+    reason: str
+    image: Image
+    latency: Latency = Latency()
+    worker_rss: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which bundle and variant judged, and what it ran on."""
+
+    name: str
+    version: str
+    variant: str
+    provider: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The durable record of one image: what the journal keeps and what is published."""
+
+    id: str
+    verdict: Verdict
+    score: float | None
+    """None where the verdict is ``error``."""
+    threshold: float
+    reason: str
+    """Empty unless the verdict is ``error``."""
+    name: str
+    image: Image
+    captured: float
+    received: float
+    completed: float
+    model: Model
+    latency: Latency
+    worker_rss: int
+    agent_rss: int
+    regions: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True)
+class Message:
+    """An outbox row: the exact bytes to publish, the same at every repeat."""
+
+    sequence: int
+    id: str
+    alarm: bool
+    """Also goes to the ``defect`` topic."""
+    payload: bytes
