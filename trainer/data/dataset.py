@@ -1,0 +1,53 @@
+"""What every reader returns: labelled images, whatever folder layout they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Split = Literal["train", "test", ""]
+
+
+class DatasetError(Exception):
+    """The images can't be used; the message names every file and what to do."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image."""
+
+    name: str
+    """Path relative to the root, with ``/``: unique, stable, what reports and CSV files show."""
+    image: Path
+    mask: Path | None
+    """White where the defect is, same size as the image; None where there is none to be had."""
+    defect: bool
+    group: str
+    """Images of one group (one part, one batch) never stand on both sides of a split."""
+    split: Split = ""
+    """The authors' own split, where the layout has one; "" where it hasn't."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of labelled images, read and checked."""
+
+    root: Path
+    layout: str
+    """Name of the reader that recognised it."""
+    samples: tuple[Sample, ...]
+    width: int
+    """Median width of the images, pixels."""
+    height: int
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether at least one defective image has a mask."""
+        return any(sample.defect and sample.mask is not None for sample in self.samples)
+
+    def subset(self, split: Split) -> tuple[Sample, ...]:
+        """The samples of one official split."""
+        return tuple(sample for sample in self.samples if sample.split == split)
