@@ -1,4 +1,8 @@
-"""The contract between trainer and agent: manifest, preprocess, verify, write."""
+"""The contract between trainer and agent: manifest, preprocess, verify, write.
+
+``preprocess`` is imported by its own name: it brings numpy and Pillow, which the daemon itself,
+unlike its workers, does without.
+"""
 
 from edge_agent.bundle.errors import BundleError
 from edge_agent.bundle.manifest import (
@@ -12,34 +16,20 @@ from edge_agent.bundle.manifest import (
     Training,
     Variant,
 )
-from edge_agent.bundle.preprocess import (
-    FORMATS,
-    MAX_PIXELS,
-    DecodeError,
-    Fitted,
-    decode,
-    fit,
-)
 from edge_agent.bundle.store import Bundle, open_bundle, read_manifest, sha256_of, write_bundle
 
 __all__ = [
-    "FORMATS",
-    "MAX_PIXELS",
     "Accuracy",
     "Bundle",
     "BundleError",
     "Decision",
-    "DecodeError",
     "Distribution",
-    "Fitted",
     "Golden",
     "Manifest",
     "Preprocess",
     "Reference",
     "Training",
     "Variant",
-    "decode",
-    "fit",
     "open_bundle",
     "read_manifest",
     "sha256_of",

@@ -129,7 +129,7 @@ class Reference(_Frozen):
 class Manifest(_Frozen):
     """The whole of ``manifest.json``."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
     created: str

@@ -66,7 +66,7 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's bomb warning: our own limit is stricter
-            image = Image.open(io.BytesIO(data), formats=formats)
+            image = Image.open(io.BytesIO(data), formats=tuple(formats))
             width, height = image.size
             if width * height > max_pixels:
                 raise DecodeError(

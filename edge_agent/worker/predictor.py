@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_agent.bundle import BundleError, decode
-from edge_agent.bundle import fit as fit_frame
+from edge_agent.bundle import BundleError
+from edge_agent.bundle.preprocess import decode
+from edge_agent.bundle.preprocess import fit as fit_frame
 from edge_agent.runtime.session import CPU, open_session
 
 if TYPE_CHECKING:
