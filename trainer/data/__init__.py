@@ -1,1 +1,18 @@
+"""Labelled images: read, checked, split; and synthetic ones to try things with."""
 
+from trainer.data.dataset import Dataset, DatasetError, Sample, Split
+from trainer.data.read import load_frame, load_mask
+from trainer.data.readers import fingerprint, open_dataset
+from trainer.data.splits import make_folds
+
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Sample",
+    "Split",
+    "fingerprint",
+    "load_frame",
+    "load_mask",
+    "make_folds",
+    "open_dataset",
+]

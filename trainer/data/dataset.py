@@ -23,7 +23,8 @@ class Sample:
     """Path relative to the root, with ``/``: unique, stable, what reports and CSV files show."""
     image: Path
     mask: Path | None
-    """White where the defect is, same size as the image; None where there is none to be had."""
+    """Marks the defect, same size as the image. None for an ok image (its mask would be black),
+    and for a defective one whose mask is not to be had."""
     defect: bool
     group: str
     """Images of one group (one part, one batch) never stand on both sides of a split."""
@@ -37,11 +38,13 @@ class Dataset:
 
     root: Path
     layout: str
-    """Name of the reader that recognised it."""
+    """Name of the layout that was recognised."""
     samples: tuple[Sample, ...]
     width: int
     """Median width of the images, pixels."""
     height: int
+    notes: tuple[str, ...] = ()
+    """What was skipped or decided while reading, worth showing to the one who trains."""
 
     @property
     def has_masks(self) -> bool:

@@ -1,0 +1,191 @@
+"""Look into every file that a layout listed, once, and collect all that is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from edge_agent.bundle.preprocess import DecodeError, decode
+from trainer.data.dataset import DatasetError, Sample
+from trainer.data.problems import Kind, Problem
+from trainer.data.read import decode_mask
+from trainer.data.splits import make_folds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from trainer.data.listing import Entry, Listing
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An entry after its files were read."""
+
+    entry: Entry
+    problems: tuple[Problem, ...]
+    sha256: str = ""
+    """Of the image's bytes; "" where it couldn't be read."""
+    width: int = 0
+    height: int = 0
+    marked: bool | None = None
+    """Whether the mask marks anything; None without one, or where it couldn't be read."""
+
+    @property
+    def defect(self) -> bool:
+        """The label, from the layout or else from the mask."""
+        return bool(self.marked) if self.entry.defect is None else self.entry.defect
+
+
+def look(root: Path, listing: Listing) -> tuple[list[Seen], list[Problem]]:
+    """Decode every image and mask. Decoding leaves the interpreter's lock, so threads help."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        seen = list(pool.map(partial(_look_at, root), listing.entries))
+    problems = [*listing.problems, *(problem for one in seen for problem in one.problems)]
+    problems += _unlabelled(seen)
+    problems += _contradictions(seen)
+    return seen, problems
+
+
+def samples_of(seen: Sequence[Seen]) -> tuple[Sample, ...]:
+    """The samples, byte copies of an image in one group with it."""
+    merged = _merge(
+        (one.entry.group or one.entry.name, one.sha256 or one.entry.name) for one in seen
+    )
+    return tuple(
+        Sample(
+            name=one.entry.name,
+            image=one.entry.image,
+            mask=one.entry.mask if one.defect else None,
+            defect=one.defect,
+            group=merged[one.entry.group or one.entry.name],
+            split=one.entry.split,
+        )
+        for one in seen
+    )
+
+
+def class_problems(samples: Sequence[Sample], folds: int) -> list[Problem]:
+    """Say which class is missing, or too thin to be split into ``folds``."""
+    problems = []
+    splits = sorted({sample.split for sample in samples}) or [""]
+    for split in splits:
+        labels = [sample.defect for sample in samples if sample.split == split]
+        where = f"in {split}/" if split else ""
+        if True not in labels:
+            problems.append(Problem(Kind.CLASSES, where, "there is no defective image"))
+        if False not in labels:
+            problems.append(Problem(Kind.CLASSES, where, "there is no ok image"))
+    if not problems and folds > 1:
+        learned = [sample for sample in samples if sample.split != "test"]
+        try:
+            make_folds(learned, folds, seed=0)
+        except DatasetError as error:
+            problems.append(Problem(Kind.CLASSES, "", str(error)))
+    return problems
+
+
+def copy_notes(seen: Sequence[Seen]) -> list[str]:
+    """What to know about byte copies of images."""
+    by_hash: dict[str, list[Entry]] = defaultdict(list)
+    for one in seen:
+        by_hash[one.sha256].append(one.entry)
+    notes = []
+    if copies := len(seen) - len(by_hash):
+        notes.append(f"{copies} images are byte copies of another: kept in one group with it")
+    if across := [
+        same for same in by_hash.values() if {entry.split for entry in same} >= {"train", "test"}
+    ]:
+        notes.append(
+            f"{len(across)} images of train/ are in test/ too (such as {across[0][0].name} and "
+            f"{across[0][-1].name}): figures on the test part are too good"
+        )
+    return notes
+
+
+def _look_at(root: Path, entry: Entry) -> Seen:
+    try:
+        data = entry.image.read_bytes()
+        width, height = decode(data).size
+    except FileNotFoundError:
+        return Seen(entry, (Problem(Kind.MISSING_IMAGE, entry.name),))
+    except (OSError, DecodeError) as error:
+        return Seen(entry, (Problem(Kind.IMAGE, entry.name, _reason(error)),))
+    sha256 = hashlib.sha256(data).hexdigest()
+    if entry.mask is None:
+        return Seen(entry, (), sha256, width, height)
+    where = entry.mask.relative_to(root).as_posix()
+    problems: list[Problem] = []
+    marked = None
+    try:
+        mask = decode_mask(entry.mask.read_bytes())
+        marked = bool(mask.any())
+        if mask.shape != (height, width):
+            sizes = f"{mask.shape[1]} x {mask.shape[0]}, the image {width} x {height}"
+            problems.append(Problem(Kind.MASK_SIZE, where, sizes))
+        if entry.defect is True and not marked:
+            problems.append(Problem(Kind.MASK_BLACK, entry.name, where))
+        if entry.defect is False and marked:
+            problems.append(Problem(Kind.MASK_MARKED, entry.name, where))
+    except FileNotFoundError:
+        problems.append(Problem(Kind.MISSING_MASK, entry.name, f"{where} is not there"))
+    except (OSError, DecodeError) as error:
+        problems.append(Problem(Kind.MASK, where, _reason(error)))
+    return Seen(entry, tuple(problems), sha256, width, height, marked)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _unlabelled(seen: Sequence[Seen]) -> list[Problem]:
+    """Find lost masks where the mask is the label.
+
+    Some archives have a black mask for every ok image, others none. Where there are black ones,
+    an image without any has lost its mask, and could be either.
+    """
+    if not any(one.entry.defect is None and one.marked is False for one in seen):
+        return []
+    return [
+        Problem(Kind.MISSING_MASK, one.entry.name)
+        for one in seen
+        if one.entry.defect is None and one.entry.mask is None
+    ]
+
+
+def _contradictions(seen: Sequence[Seen]) -> list[Problem]:
+    by_hash: dict[str, list[Seen]] = defaultdict(list)
+    for one in seen:
+        if not one.problems:
+            by_hash[one.sha256].append(one)
+    problems = []
+    for same in by_hash.values():
+        defect = [one.entry.name for one in same if one.defect]
+        ok = [one.entry.name for one in same if not one.defect]
+        if defect and ok:
+            problems.append(
+                Problem(Kind.CONTRADICTION, defect[0], f"defective; the same bytes are {ok[0]}: ok")
+            )
+    return problems
+
+
+def _merge(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Join groups that share an image: each group's name to the first name of those joined."""
+    parent: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while parent.setdefault(group, group) != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    owner: dict[str, str] = {}
+    for group, sha256 in pairs:
+        one, other = find(group), find(owner.setdefault(sha256, group))
+        parent[max(one, other)] = min(one, other)
+    return {group: find(group) for group in list(parent)}

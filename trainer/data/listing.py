@@ -1,0 +1,69 @@
+"""What a layout says is there, before anyone has looked into the files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trainer.data.dataset import Split
+    from trainer.data.problems import Problem
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image as the layout lists it."""
+
+    name: str
+    image: Path
+    mask: Path | None = None
+    defect: bool | None = None
+    """None: the mask decides, and a black one, or none, means ok."""
+    group: str = ""
+    """"": the layout knows none."""
+    split: Split = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that a layout found, and what it could tell is wrong from the names alone."""
+
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to arrange labelled images in a folder."""
+
+    name: str
+    tree: str
+    """What it looks like, for a person."""
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], Listing]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files right inside a folder, by name; hidden files (``._a.png``) are no images."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    )
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders right inside a folder, by name, hidden ones left out."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith(".")
+    )

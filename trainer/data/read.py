@@ -1,0 +1,69 @@
+"""From a sample to its pixels, through the project's one decoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_agent.bundle.preprocess import DecodeError, decode
+from trainer.data.dataset import DatasetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from trainer.data.dataset import Sample
+
+_JPEG = b"\xff\xd8\xff"
+_HALF = 127
+
+
+def load_frame(sample: Sample) -> Image.Image:
+    """Decode a sample's image: upright, grey ("L") or RGB.
+
+    Raises:
+        DatasetError: it can't be read or decoded (any more: ``open_dataset`` has read it once).
+    """
+    try:
+        return decode(_bytes_of(sample.image))
+    except DecodeError as error:
+        raise DatasetError(f"{sample.image}: {error}") from None
+
+
+def load_mask(sample: Sample) -> NDArray[np.bool_]:
+    """Where the defect is: (H, W), the size of the image.
+
+    Raises:
+        DatasetError: the sample has no mask (see ``Sample.mask``), or it can't be read or decoded.
+    """
+    if sample.mask is None:
+        raise DatasetError(f"{sample.name} has no mask")
+    try:
+        return decode_mask(_bytes_of(sample.mask))
+    except DecodeError as error:
+        raise DatasetError(f"{sample.mask}: {error}") from None
+
+
+def decode_mask(data: bytes) -> NDArray[np.bool_]:
+    """Decode a mask: (H, W).
+
+    Every pixel that isn't black is defect: so one-bit masks, 0/255, class numbers 1, 2, 3 and
+    palettes all mean what they were meant to. Antialiasing makes it wider by a fraction of a
+    pixel, no more. A JPEG has ringing around every edge, faint grey that nobody drew, so there
+    the cut is at half of white.
+
+    Raises:
+        DecodeError: as the decoder of images.
+    """
+    grey = np.asarray(decode(data).convert("L"))
+    return grey > (_HALF if data.startswith(_JPEG) else 0)
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{file} can't be read: {error.strerror}") from None

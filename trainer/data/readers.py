@@ -1,0 +1,94 @@
+"""From a folder to a checked data set, whichever layout it is in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from statistics import median
+from typing import TYPE_CHECKING
+
+from edge_agent.bundle import sha256_of
+from trainer.data.check import class_problems, copy_notes, look, samples_of
+from trainer.data.dataset import Dataset, DatasetError
+from trainer.data.folders import FOLDERS
+from trainer.data.listing import folders_in
+from trainer.data.problems import Kind, Problem, describe
+from trainer.data.published import KOLEKTORSDD, KOLEKTORSDD2, MVTEC
+from trainer.data.table import TABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainer.data.listing import Layout
+
+# The table first: somebody wrote it on purpose. Then from the most to the least peculiar.
+LAYOUTS = (TABLE, KOLEKTORSDD2, KOLEKTORSDD, MVTEC, FOLDERS)
+
+
+def open_dataset(root: Path, *, folds: int = 0) -> Dataset:
+    """Read a folder of labelled images and check every file in it, in one pass.
+
+    Args:
+        root: the folder; how it is arranged is found by looking.
+        folds: how many folds will be made of it (of what isn't its test split); 0 for none.
+
+    Raises:
+        DatasetError: no layout is recognised, or anything at all is wrong; one message names all.
+    """
+    try:
+        layout = _recognise(root)
+        listing = layout.read(root)
+        seen, problems = look(root, listing)
+    except OSError as error:
+        raise DatasetError(f"{error.filename or root} can't be read: {error.strerror}") from None
+    samples = samples_of(seen)
+    if not samples:
+        problems.append(Problem(Kind.CLASSES, "", "there is no image at all"))
+    elif not any(one.problems and one.entry.defect is None for one in seen):
+        # Else labels may be unknown, and what is missing can't be told yet.
+        problems += class_problems(samples, folds)
+    if problems:
+        raise DatasetError(describe(root, layout.name, problems))
+    return Dataset(
+        root=root,
+        layout=layout.name,
+        samples=samples,
+        width=round(median(one.width for one in seen)),
+        height=round(median(one.height for one in seen)),
+        notes=(*listing.notes, *copy_notes(seen)),
+    )
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Hex SHA-256 over all that is learned from, the same wherever the folder lies.
+
+    That is: names, labels, groups, splits, and the bytes of images and masks.
+    """
+    digest = hashlib.sha256()
+    for sample in sorted(dataset.samples, key=lambda sample: sample.name):
+        image, mask = sha256_of(sample.image), sample.mask and sha256_of(sample.mask)
+        row = [sample.name, sample.defect, sample.group, sample.split, image, mask]
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _recognise(root: Path) -> Layout:
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"{root} {what}: give the folder that holds the images")
+    for layout in LAYOUTS:
+        if layout.recognises(root):
+            return layout
+    inner = {
+        folder: next((layout.name for layout in LAYOUTS if layout.recognises(folder)), None)
+        for folder in folders_in(root)
+    }
+    if found := [f"{folder} is {name}" for folder, name in inner.items() if name]:
+        raise DatasetError(f"Give the folder with the images itself. {'; '.join(found[:3])}")
+    trees = "\n".join(
+        f"\n{layout.name}\n" + "\n".join(f"  {line}" for line in layout.tree.splitlines())
+        for layout in LAYOUTS
+    )
+    raise DatasetError(
+        f"{root} is not arranged in a way that is understood. Arrange it in one of these:\n{trees}"
+    )
