@@ -1,1 +1,31 @@
+"""The durable record: inspections and the outbox, in one SQLite file."""
 
+from edge_agent.journal.errors import JournalError
+from edge_agent.journal.journal import Journal
+from edge_agent.journal.outbox import Outbox
+from edge_agent.journal.reports import (
+    STAGES,
+    ModelCount,
+    Percentiles,
+    Selection,
+    Stats,
+    export,
+    stats,
+    tail,
+)
+from edge_agent.journal.rows import Record
+
+__all__ = [
+    "STAGES",
+    "Journal",
+    "JournalError",
+    "ModelCount",
+    "Outbox",
+    "Percentiles",
+    "Record",
+    "Selection",
+    "Stats",
+    "export",
+    "stats",
+    "tail",
+]

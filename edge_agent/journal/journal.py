@@ -1,0 +1,164 @@
+"""The writing side: inspections and their outbox rows, durable before anything else happens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from edge_agent.journal.errors import explained
+from edge_agent.journal.rows import COLUMNS, to_row
+from edge_agent.journal.schema import open_writer
+from edge_agent.types import Message, Verdict
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge_agent.types import Inspection
+
+_INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_CHUNK = 500  # bound variables in one statement
+
+
+class Journal:
+    """The one writer of a station's journal. Meant for one thread; a lock covers the rest."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        """Open or create the journal, migrate and check it.
+
+        Raises:
+            JournalError: damaged, of a newer version, not a journal, or not accessible.
+        """
+        self.path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._db = open_writer(path)
+
+    def record(
+        self,
+        inspections: Sequence[Inspection],
+        render: Callable[[int, Inspection], bytes],
+    ) -> list[Message]:
+        """Commit a batch, each inspection with its message, in one durable transaction.
+
+        An id that is already in the journal is passed over: after a crash a frame may be judged
+        again, its first inspection stands. When this returns, everything is on disk.
+
+        Args:
+            inspections: what was judged, in the order in which it is to be published.
+            render: makes the payload from the sequence number and the inspection.
+
+        Returns:
+            The messages that are new, in sequence.
+
+        Raises:
+            JournalError: nothing of the batch was committed.
+        """
+        messages = []
+        with self._transaction() as db:
+            (sequence,) = db.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
+            for inspection in inspections:
+                db.execute("DELETE FROM attempts WHERE id = ?", (inspection.id,))
+                if _has(db, inspection.id):
+                    continue
+                sequence += 1
+                message = Message(
+                    sequence,
+                    inspection.id,
+                    inspection.verdict is not Verdict.OK,
+                    render(sequence, inspection),
+                )
+                db.execute(_INSERT, to_row(sequence, inspection))
+                db.execute(
+                    "INSERT INTO outbox (sequence, id, alarm, payload) VALUES (?, ?, ?, ?)",
+                    (sequence, message.id, message.alarm, message.payload),
+                )
+                messages.append(message)
+            # A counter of its own, so that a number is never given twice, whatever was pruned.
+            db.execute("UPDATE meta SET value = ? WHERE key = 'sequence'", (sequence,))
+        return messages
+
+    def has(self, frame: str) -> bool:
+        """Whether the frame of this id has its inspection."""
+        with self._reading() as db:
+            return _has(db, frame)
+
+    def seen(self, ids: Iterable[str]) -> set[str]:
+        """Those of ``ids`` that have their inspection."""
+        wanted = list(ids)
+        found: set[str] = set()
+        with self._reading() as db:
+            for start in range(0, len(wanted), _CHUNK):
+                chunk = wanted[start : start + _CHUNK]
+                marks = ", ".join("?" * len(chunk))
+                rows = db.execute(f"SELECT id FROM inspections WHERE id IN ({marks})", chunk)  # noqa: S608
+                found.update(row[0] for row in rows)
+        return found
+
+    def attempts(self, frame: str) -> int:
+        """How many workers the frame has cost so far."""
+        with self._reading() as db:
+            return _attempts(db, frame)
+
+    def add_attempt(self, frame: str) -> int:
+        """Count one more worker that the frame has cost, durably; return how many by now.
+
+        Raises:
+            JournalError: it was not counted.
+        """
+        with self._transaction() as db:
+            count = _attempts(db, frame) + 1
+            db.execute(
+                "INSERT OR REPLACE INTO attempts (id, count, at) VALUES (?, ?, ?)",
+                (frame, count, self._clock()),
+            )
+        return count
+
+    def close(self) -> None:
+        """Close the connection; harmless when it was closed already."""
+        with self._lock, explained(self.path):
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, explained(self.path):
+            yield self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, explained(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # some failures roll back by themselves
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def _has(db: sqlite3.Connection, frame: str) -> bool:
+    found = db.execute("SELECT 1 FROM inspections WHERE id = ?", (frame,)).fetchone()
+    return found is not None
+
+
+def _attempts(db: sqlite3.Connection, frame: str) -> int:
+    row = db.execute("SELECT count FROM attempts WHERE id = ?", (frame,)).fetchone()
+    return int(row[0]) if row else 0

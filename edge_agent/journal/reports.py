@@ -1,0 +1,191 @@
+"""What people ask of a journal: the last rows, an export, figures. Read-only, beside the daemon."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from array import array
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from edge_agent.journal.errors import explained
+from edge_agent.journal.rows import COLUMNS, Record, to_record
+from edge_agent.journal.schema import open_reader
+from edge_agent.text import iso_utc
+from edge_agent.types import Model, Verdict
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STAGES = ("wait", "decode", "preprocess", "infer", "total")
+_TIMES = ("captured", "received", "completed")
+# Rows in one query: a reader that held one long transaction would keep the WAL from being reset.
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which inspections: ``completed`` from ``since`` up to, not including, ``until``."""
+
+    since: float | None = None
+    until: float | None = None
+    verdicts: frozenset[Verdict] = frozenset()
+    """Empty: all."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Milliseconds; nearest rank, so each is a latency that was really seen."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class ModelCount:
+    """How many inspections a model made."""
+
+    model: Model
+    count: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Figures of a selection."""
+
+    count: int
+    verdicts: dict[Verdict, int]
+    defect_rate: float | None
+    """Defects per image that could be judged; None where there is none."""
+    first: float | None
+    """When the first one was completed, by sequence; seconds since the epoch."""
+    last: float | None
+    latency: dict[str, Percentiles]
+    """By stage, of the images that could be judged; empty where there is none."""
+    models: tuple[ModelCount, ...]
+    unacknowledged: int
+    """Messages of the whole journal that no broker has taken yet."""
+
+
+def tail(path: Path, count: int) -> list[Record]:
+    """The last ``count`` inspections, oldest first.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read.
+    """
+    with explained(path), closing(open_reader(path)) as db:
+        rows = db.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM inspections ORDER BY sequence DESC LIMIT ?",  # noqa: S608
+            (max(count, 0),),
+        ).fetchall()
+    return [to_record(row) for row in reversed(rows)]
+
+
+def export(
+    path: Path,
+    stream: TextIO,
+    form: Literal["csv", "jsonl"],
+    selection: Selection = Selection(),
+) -> int:
+    """Write the selected inspections to ``stream`` in sequence, in constant memory.
+
+    Times are ISO 8601 UTC, latencies milliseconds, memory bytes. A CSV stream is to be opened
+    with ``newline=""``.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read.
+    """
+    written = 0
+    with explained(path), closing(open_reader(path)) as db:
+        rows = csv.writer(stream)
+        if form == "csv":
+            rows.writerow(COLUMNS)
+        for row in _select(db, COLUMNS, selection):
+            values = dict(zip(COLUMNS, row, strict=True))
+            values.update({key: iso_utc(values[key]) for key in _TIMES})
+            if form == "csv":
+                rows.writerow(values.values())
+            else:
+                values["regions"] = json.loads(values["regions"])
+                stream.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
+            written += 1
+    return written
+
+
+def stats(path: Path, selection: Selection = Selection()) -> Stats:
+    """Counts, rates and latencies of the selected inspections.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read.
+    """
+    verdicts = dict.fromkeys(Verdict, 0)
+    models: dict[Model, int] = {}
+    times: list[float] = []
+    latency = {stage: array("f") for stage in STAGES}
+    columns = ("verdict", "completed", "model", "version", "variant", "provider", "device", *STAGES)
+    with explained(path), closing(open_reader(path)) as db:
+        for verdict, completed, name, version, variant, provider, device, *stages in _select(
+            db, columns, selection
+        ):
+            verdicts[Verdict(verdict)] += 1
+            model = Model(name, version, variant, provider, device)
+            models[model] = models.get(model, 0) + 1
+            times[1:] = [completed]
+            if verdict != Verdict.ERROR.value:
+                for stage, milliseconds in zip(STAGES, stages, strict=True):
+                    latency[stage].append(milliseconds)
+        (waiting,) = db.execute(
+            "SELECT count(*) FROM outbox INDEXED BY outbox_pending WHERE acknowledged IS NULL"
+        ).fetchone()
+    judged = len(latency["total"])
+    return Stats(
+        count=sum(verdicts.values()),
+        verdicts=verdicts,
+        defect_rate=verdicts[Verdict.DEFECT] / judged if judged else None,
+        first=times[0] if times else None,
+        last=times[-1] if times else None,
+        latency={stage: _percentiles(latency[stage]) for stage in STAGES} if judged else {},
+        models=tuple(ModelCount(model, count) for model, count in models.items()),
+        unacknowledged=waiting,
+    )
+
+
+def _percentiles(values: array[float]) -> Percentiles:
+    ordered = sorted(values)
+    p50, p95, p99 = (ordered[math.ceil(len(ordered) * q) - 1] for q in (0.50, 0.95, 0.99))
+    return Percentiles(round(p50, 3), round(p95, 3), round(p99, 3))
+
+
+def _select(
+    db: sqlite3.Connection, columns: tuple[str, ...], selection: Selection
+) -> Iterator[tuple[Any, ...]]:
+    since = -math.inf if selection.since is None else selection.since
+    until = math.inf if selection.until is None else selection.until
+    verdicts = [verdict.value for verdict in selection.verdicts or Verdict]
+    # The index finds the stretch of the journal, which is then read in its own order: a clock
+    # that was set back makes the stretch longer, never wrong.
+    first, last = db.execute(
+        "SELECT min(sequence), max(sequence) FROM inspections WHERE completed >= ? "
+        "AND completed < ?",
+        (since, until),
+    ).fetchone()
+    after = (first or 1) - 1
+    query = (
+        f"SELECT sequence, {', '.join(columns)} FROM inspections "  # noqa: S608
+        "WHERE sequence > ? AND sequence <= ? AND +completed >= ? AND +completed < ? "
+        f"AND verdict IN ({', '.join('?' * len(verdicts))}) ORDER BY sequence LIMIT {_CHUNK}"
+    )
+    while True:
+        rows = db.execute(query, (after, last or 0, since, until, *verdicts)).fetchall()
+        yield from (row[1:] for row in rows)
+        if len(rows) < _CHUNK:
+            return
+        after = rows[-1][0]

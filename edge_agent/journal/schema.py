@@ -1,0 +1,215 @@
+"""The journal's tables, one script a version, and how a database is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from edge_agent.journal.errors import BUSY_SECONDS, JournalError, damaged, explained
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# "EIJ1": tells a journal from any other SQLite file.
+_APPLICATION = 0x45494A31
+# How long the start may spend reading an old and large journal. Damage that lies behind it is
+# refused when it is read.
+_CHECK_SECONDS = 2.0
+
+# Script N brings version N - 1 to N. A script that was released is never changed.
+MIGRATIONS = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('sequence', 0);
+
+    CREATE TABLE inspections (
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        verdict TEXT NOT NULL,
+        score REAL,
+        threshold REAL NOT NULL,
+        reason TEXT NOT NULL,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        captured REAL NOT NULL,
+        received REAL NOT NULL,
+        completed REAL NOT NULL,
+        model TEXT NOT NULL,
+        version TEXT NOT NULL,
+        variant TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        device TEXT NOT NULL,
+        wait REAL NOT NULL,
+        decode REAL NOT NULL,
+        preprocess REAL NOT NULL,
+        infer REAL NOT NULL,
+        total REAL NOT NULL,
+        worker_rss INTEGER NOT NULL,
+        agent_rss INTEGER NOT NULL,
+        regions TEXT NOT NULL
+    );
+    CREATE INDEX inspections_completed ON inspections (completed);
+
+    CREATE TABLE outbox (
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        alarm INTEGER NOT NULL,
+        payload BLOB NOT NULL,
+        acknowledged REAL
+    );
+    CREATE INDEX outbox_pending ON outbox (sequence) WHERE acknowledged IS NULL;
+
+    CREATE TABLE attempts (
+        id TEXT PRIMARY KEY,
+        count INTEGER NOT NULL,
+        at REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
+)
+VERSION = len(MIGRATIONS)
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the journal for its writer: created, migrated, checked.
+
+    Raises:
+        JournalError: damaged, of a newer version, not a journal, or not accessible.
+    """
+    _refuse_leftovers(path)
+    with explained(path):
+        db = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(path, db)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def open_outbox(path: Path) -> sqlite3.Connection:
+    """Open an existing journal for its publisher, in the thread that will use it.
+
+    Raises:
+        JournalError: as `open_writer`.
+    """
+    with explained(path):
+        db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+        )
+        try:
+            _require(path, db)
+            # Losing a power-cut's last acknowledgements makes repeats, which are allowed.
+            db.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open an existing journal read-only, also while a daemon writes it.
+
+    Raises:
+        JournalError: as `open_writer`.
+    """
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    if not path.is_file():
+        raise JournalError(f"there is no journal at {path}: has the agent run with this state?")
+    with explained(path):
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            try:
+                _require(path, db)
+            except sqlite3.OperationalError:
+                # A stopped journal in a folder where this user may not create the WAL's index.
+                if path.with_name(path.name + "-wal").exists():
+                    raise
+                db.close()
+                db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+                _require(path, db)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _refuse_leftovers(path: Path) -> None:
+    wal = path.with_name(path.name + "-wal")
+    try:
+        empty = not path.exists() or path.stat().st_size == 0
+        if empty and wal.exists() and wal.stat().st_size > 0:
+            # SQLite would delete the WAL, and with it inspections that were committed.
+            raise damaged(path, f"it is missing or empty, but {wal.name} is not")
+        if not path.parent.is_dir():
+            raise JournalError(f"{path.parent} is not a folder: create it, or set another state")
+    except OSError as error:
+        raise JournalError(f"{path} can't be opened: {error.strerror}") from None
+
+
+def _prepare(path: Path, db: sqlite3.Connection) -> None:
+    version = _version(path, db)
+    if version:
+        _check(path, db)
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise JournalError(
+            f"{path} lies on a filesystem without shared memory, such as a network share: "
+            "keep the journal on a local disk"
+        )
+    # FULL: measured with a simulated power cut, NORMAL lost every committed row since the last
+    # checkpoint, FULL none.
+    db.execute("PRAGMA synchronous = FULL")
+    # After a reader has held up checkpoints, give the room back.
+    db.execute(f"PRAGMA journal_size_limit = {16 << 20}")
+    for number in range(version + 1, VERSION + 1):
+        db.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[number - 1]} PRAGMA application_id = {_APPLICATION};"
+            f"PRAGMA user_version = {number}; COMMIT;"
+        )
+
+
+def _version(path: Path, db: sqlite3.Connection) -> int:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != _APPLICATION and (tables or version):
+        raise JournalError(f"{path} is an SQLite database, but not a journal: move it away")
+    if version > VERSION:
+        raise JournalError(
+            f"{path} was written by a newer edge-agent (journal version {version}, this one "
+            f"knows {VERSION}): upgrade edge-inspect on this machine"
+        )
+    return version
+
+
+def _require(path: Path, db: sqlite3.Connection) -> None:
+    version = _version(path, db)
+    if version != VERSION:
+        raise JournalError(
+            f"{path} is of version {version}, this program needs {VERSION}: "
+            "start the agent once, it migrates its journal"
+        )
+
+
+def _check(path: Path, db: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + _CHECK_SECONDS
+    db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        found = "ok"
+    finally:
+        db.set_progress_handler(None, 0)
+    if found != "ok":
+        raise damaged(path, found)

@@ -1,0 +1,27 @@
+"""Text that leaves the station: times and names in a form that every reader accepts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+_FIRST, _LAST = -62135596800.0, 253402300799.0  # years 1 and 9999: what a date can be
+
+
+def iso_utc(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 UTC with milliseconds: ``2026-11-24T08:00:00.123Z``.
+
+    A file's mtime can be any number: what no calendar holds becomes the nearest that one does.
+    """
+    bounded = min(max(seconds, _FIRST), _LAST)
+    moment = datetime.fromtimestamp(bounded, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """``text`` without control characters and lone surrogates, at most ``limit`` characters.
+
+    Neither SQLite nor JSON takes a lone surrogate, which is what a file name that is not UTF-8
+    becomes in Python, and the messages of decoders quote such names.
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
