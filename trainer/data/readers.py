@@ -83,8 +83,8 @@ def _recognise(root: Path) -> Layout:
         folder: next((layout.name for layout in LAYOUTS if layout.recognises(folder)), None)
         for folder in folders_in(root)
     }
-    if found := [f"{folder} is {name}" for folder, name in inner.items() if name]:
-        raise DatasetError(f"Give the folder with the images itself. {'; '.join(found[:3])}")
+    if found := [f"{folder} (read as {name})" for folder, name in inner.items() if name]:
+        raise DatasetError(f"Give the folder with the images itself: {', '.join(found[:3])}")
     trees = "\n".join(
         f"\n{layout.name}\n" + "\n".join(f"  {line}" for line in layout.tree.splitlines())
         for layout in LAYOUTS
