@@ -25,7 +25,7 @@ def check_graph(file: Path, preprocess: Preprocess) -> None:
     Raises:
         BundleError: with what was expected and what was found.
     """
-    import onnx  # noqa: PLC0415  tens of megabytes: only the short-lived verifier pays for it
+    import onnx
 
     where = file.name
     try:
@@ -67,7 +67,7 @@ def _check_values(
     expected: dict[str, tuple[str, tuple[int | None, ...]]],
 ) -> None:
     """Shapes: None is the dynamic N, 0 any fixed size."""
-    import onnx  # noqa: PLC0415
+    import onnx
 
     names = [value.name for value in found]
     if sorted(names) != sorted(expected):

@@ -85,7 +85,7 @@ def decode(
         raise DecodeError(f"more pixels than the limit of {max_pixels}") from None
     except MemoryError:
         raise DecodeError("not enough memory to decode it") from None
-    except Exception as error:  # noqa: BLE001  decoders raise of everything on hostile bytes
+    except Exception as error:
         raise DecodeError(f"damaged or truncated: {error}") from None
 
 

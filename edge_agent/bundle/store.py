@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -17,6 +16,7 @@ from edge_agent.bundle.graph import check_graph
 from edge_agent.bundle.manifest import FORMAT, Manifest, Variant
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Mapping
 
 MANIFEST = "manifest.json"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edge_agent.types import Inspection
 
-_INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _CHUNK = 500  # bound variables in one statement
 
 
@@ -89,6 +89,14 @@ class Journal:
         with self._reading() as db:
             return _has(db, frame)
 
+    def find(self, frame: str) -> tuple[Verdict, str] | None:
+        """The verdict and the reason of a frame's inspection, or None where it has none yet."""
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT verdict, reason FROM inspections WHERE id = ?", (frame,)
+            ).fetchone()
+        return (Verdict(row[0]), str(row[1])) if row else None
+
     def seen(self, ids: Iterable[str]) -> set[str]:
         """Those of ``ids`` that have their inspection."""
         wanted = list(ids)
@@ -97,7 +105,7 @@ class Journal:
             for start in range(0, len(wanted), _CHUNK):
                 chunk = wanted[start : start + _CHUNK]
                 marks = ", ".join("?" * len(chunk))
-                rows = db.execute(f"SELECT id FROM inspections WHERE id IN ({marks})", chunk)  # noqa: S608
+                rows = db.execute(f"SELECT id FROM inspections WHERE id IN ({marks})", chunk)
                 found.update(row[0] for row in rows)
         return found
 

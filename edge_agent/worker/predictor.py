@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 
 from edge_agent.bundle import BundleError
 from edge_agent.bundle.preprocess import decode
@@ -13,6 +12,7 @@ from edge_agent.bundle.preprocess import fit as fit_frame
 from edge_agent.runtime.session import CPU, open_session
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Bundle
@@ -37,6 +37,7 @@ class Predictor:
         self.bundle = bundle
         self.variant = bundle.variant(variant)
         self.provider = provider
+        self.device = "CPU"
         self.preprocess = bundle.manifest.preprocess
         self._session = open_session(
             bundle.file(self.variant.file), provider=provider, threads=threads

@@ -1,0 +1,204 @@
+"""The composition root: the whole station on one screen.
+
+    lock -> bundle -> journal -> spool -> workers -> folder -> publisher -> page -> loop
+
+Each is acquired in that order on one stack and released in reverse, also when a start fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from edge_agent import __version__, lock
+from edge_agent.journal import Journal, JournalError, Outbox
+from edge_agent.loop import Loop
+from edge_agent.publish import (
+    Announcements,
+    MqttOptions,
+    Publisher,
+    Station,
+    TlsOptions,
+    birth_payload,
+    offline_payload,
+    topics_of,
+    verdict_payload,
+)
+from edge_agent.settings import SettingsError
+from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.spool import Spool
+from edge_agent.telemetry.health import Health, HealthServer
+from edge_agent.types import Model
+from edge_agent.worker.pool import WorkerPool
+from edge_agent.worker.protocol import worker_options
+from edge_agent.worker.verify import verify_apart
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_agent.settings import MqttSettings, Settings
+
+log = logging.getLogger(__name__)
+
+_DRAIN = 4.0  # seconds that a stop may take to finish frames
+_FLUSH = 3.0  # and to flush messages
+
+
+class Agent:
+    """One station, from start to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = False
+
+    def run(self) -> None:
+        """Inspect until SIGTERM or SIGINT; then drain, say offline and return.
+
+        Raises:
+            SettingsError, LockedError, BundleError, SpoolError, PortError, WorkerStartError:
+                the station can't be started as it is set up.
+            JournalError: the journal is damaged, or its disk failing.
+        """
+        settings, storage = self._settings, self._settings.storage
+        started = time.time()
+        with ExitStack() as stack:
+            spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
+            stack.enter_context(lock.hold(storage.lock))
+            bundle = verify_apart(settings.bundle)
+            journal = stack.enter_context(Journal(storage.journal))
+            pool = WorkerPool(
+                worker_options(settings.worker, settings.bundle),
+                frame_timeout=settings.worker.frame_timeout,
+                start_timeout=settings.worker.start_timeout,
+            )
+            stack.callback(pool.close)
+            self._obey_signals(stack, pool)
+            source = FolderSource(settings.source.folder, spool, known=journal.has, wake=pool.wake)
+            stack.callback(source.close)
+            publisher: Publisher | None = None
+            page = _page(settings, stack)
+            ready = pool.start()
+            model = Model(
+                bundle.manifest.name,
+                bundle.manifest.version,
+                settings.worker.variant,
+                ready.provider,
+                ready.device,
+            )
+            station = Station(settings.station.site, settings.station.line, settings.station.name)
+            if settings.mqtt:
+                publisher = _publisher(settings.mqtt, station, model, storage.journal, started)
+                publisher.start()
+                stack.callback(publisher.stop, _FLUSH)
+            loop = Loop(
+                settings=settings,
+                decision=bundle.manifest.decision,
+                model=model,
+                source=source,
+                spool=spool,
+                pool=pool,
+                journal=journal,
+                render=lambda sequence, inspection: verdict_payload(station, sequence, inspection),
+                notify=publisher.notify if publisher else lambda: None,
+            )
+            recovered = loop.recover()
+            if page:
+                page.serve(lambda: _health(loop, source, spool, pool, publisher))
+            log.info(
+                "ready: %s %s, %s on %s, golden images within %.4f; %d frames recovered",
+                *(model.name, model.version, model.variant, model.provider),
+                *(ready.golden_error, recovered),
+            )
+            while not self._stopping:
+                loop.step(1.0)
+            log.info("stopping: %d frames to finish", pool.pending())
+            if not loop.drain(_DRAIN):
+                log.warning("frames are left in %s: the next start judges them", storage.work_dir)
+        log.info("stopped")
+
+    def _obey_signals(self, stack: ExitStack, pool: WorkerPool) -> None:
+        def stop(number: int, _: object) -> None:
+            log.info("%s received", signal.Signals(number).name)
+            self._stopping = True
+            pool.wake()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.signal(number, stop))
+
+
+def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:
+    """Take the port early: a port in use is a wrong setting, to be told before anything runs."""
+    if settings.http is None:
+        return None
+    page = HealthServer(settings.http.host, settings.http.port)
+    stack.callback(page.close)
+    return page
+
+
+def _publisher(
+    mqtt: MqttSettings, station: Station, model: Model, journal: Path, started: float
+) -> Publisher:
+    own = f"edge-agent-{station.site}-{station.line}-{station.station}"
+    options = MqttOptions(
+        client_id=mqtt.client_id or own,
+        host=mqtt.host,
+        port=mqtt.port or (8883 if mqtt.tls else 1883),
+        keepalive=mqtt.keepalive,
+        username=mqtt.username,
+        password=_password(mqtt.password_file),
+        tls=TlsOptions(mqtt.ca_file, mqtt.cert_file, mqtt.key_file) if mqtt.tls else None,
+    )
+    announcements = Announcements(
+        birth=lambda: birth_payload(station, model, version=__version__, started=started),
+        last_will=offline_payload(station, "connection lost", version=__version__, started=started),
+        farewell=offline_payload(station, "stopped", version=__version__, started=started),
+    )
+    return Publisher(
+        options,
+        topics_of(station, mqtt.root),
+        announcements,
+        lambda: Outbox(journal),
+        JournalError,
+    )
+
+
+def _password(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"mqtt.password_file {file} can't be read: {error.strerror}") from None
+
+
+def _health(
+    loop: Loop,
+    source: FolderSource,
+    spool: Spool,
+    pool: WorkerPool,
+    publisher: Publisher | None,
+) -> Health:
+    now = time.monotonic()
+    age = None if loop.last_inspection is None else now - loop.last_inspection
+    failing = [f"no worker: {pool.trouble}"] if not pool.working() else []
+    failing += loop.trouble.values()
+    degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
+    state = publisher.state() if publisher else None
+    if state and state.reason:
+        degraded.append(f"mqtt: {state.reason}")
+    return Health(
+        status="failing" if failing else "degraded" if degraded else "ok",
+        reasons=(*failing, *degraded),
+        inspections=sum(loop.counts.values()),
+        verdicts={verdict.value: count for verdict, count in loop.counts.items()},
+        last_inspection_age=age,
+        in_work=spool.depth(),
+        waiting=source.waiting(),
+        outbox=state.backlog if state else 0,
+        broker="none" if state is None else "connected" if state.connected else "not connected",
+        worker_restarts=pool.restarts,
+        ignored=source.ignored,
+    )

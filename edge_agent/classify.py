@@ -1,0 +1,103 @@
+"""``edge-agent classify``: judge files one-off, with no state, through the daemon's own workers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from edge_agent.decide import decide
+from edge_agent.types import Claim, Latency, Verdict
+from edge_agent.worker.pool import Lost, Outcome, WorkerPool
+from edge_agent.worker.protocol import Judged, worker_options
+from edge_agent.worker.verify import verify_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from edge_agent.bundle import Decision
+    from edge_agent.settings import WorkerSettings
+
+
+@dataclass(frozen=True)
+class Classified:
+    """One line of the answer."""
+
+    path: str
+    verdict: Verdict
+    score: float | None
+    threshold: float
+    latency: Latency
+    error: str
+
+    def as_json(self) -> str:
+        """The line that ``--json`` prints."""
+        latency = {stage: round(ms, 3) for stage, ms in asdict(self.latency).items()}
+        return json.dumps(
+            {
+                "path": self.path,
+                "verdict": self.verdict.value,
+                "score": self.score,
+                "threshold": self.threshold,
+                "latency_ms": latency,
+                "error": self.error,
+            }
+        )
+
+
+def classify(
+    bundle_path: Path, paths: Sequence[Path], settings: WorkerSettings
+) -> Iterator[Classified]:
+    """Judge files in order; a worker that an image kills is replaced, the image is an error.
+
+    Raises:
+        BundleError, WorkerStartError: the bundle can't be used.
+    """
+    decision = verify_apart(bundle_path).manifest.decision
+    pool = WorkerPool(
+        worker_options(settings, bundle_path),
+        frame_timeout=settings.frame_timeout,
+        start_timeout=settings.start_timeout,
+    )
+    try:
+        pool.start()
+        left = deque(_claim(number, path) for number, path in enumerate(paths))
+        while left or pool.pending():
+            while left and pool.room():
+                pool.submit(left.popleft())
+            for outcome in pool.poll(1.0):
+                yield _classified(outcome, decision)
+    finally:
+        pool.close()
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files given, and the files directly in the folders given, sorted by name."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = (p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            found.extend(sorted(inside))
+        else:
+            found.append(path)
+    return found
+
+
+def _claim(number: int, path: Path) -> Claim:
+    now = time.time()
+    return Claim(str(number), str(path), path, now, now, time.monotonic())
+
+
+def _classified(outcome: Outcome, decision: Decision) -> Classified:
+    name, reply, threshold = outcome.claim.name, outcome.reply, decision.threshold
+    if isinstance(reply, Judged):
+        own = reply.prediction.latency
+        busy = own.decode + own.preprocess + own.infer
+        latency = Latency(0.0, own.decode, own.preprocess, own.infer, busy)
+        score = reply.prediction.score
+        return Classified(name, decide(score, decision), score, threshold, latency, "")
+    reason = reply.reason if isinstance(reply, Lost) else reply.failure.reason
+    return Classified(name, Verdict.ERROR, None, threshold, Latency(), reason)

@@ -1,0 +1,283 @@
+"""The commands of ``edge-agent``. No logic: each parses, calls and prints."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent import __version__
+from edge_agent.bundle import BundleError, read_manifest
+from edge_agent.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_agent.journal import Selection
+
+OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; return its exit code: 0, or 2 for a mistake that was named."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.command(parsed))
+    except _mistakes() as mistake:
+        print(f"edge-agent: {mistake}", file=sys.stderr)
+        return MISTAKE
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        return OK
+    except KeyboardInterrupt:
+        return 130
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """What is the set-up's fault, and told in one message without a traceback."""
+    from edge_agent.journal import JournalError
+    from edge_agent.lock import LockedError
+    from edge_agent.sources.spool import SpoolError
+    from edge_agent.telemetry.health import PortError
+    from edge_agent.worker.pool import WorkerStartError
+
+    return (
+        *(SettingsError, BundleError, JournalError, LockedError),
+        *(SpoolError, PortError, WorkerStartError),
+    )
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from edge_agent.agent import Agent
+    from edge_agent.telemetry.log import set_up_logging
+
+    settings = load_settings(parsed.config)
+    set_up_logging(settings.log.level, settings.log.format)
+    Agent(settings).run()
+    return OK
+
+
+def _classify(parsed: argparse.Namespace) -> int:
+    from edge_agent.classify import classify, find_images
+    from edge_agent.settings import WorkerSettings
+    from edge_agent.types import Verdict
+
+    paths = find_images(parsed.paths)
+    if not paths:
+        raise SettingsError(f"no image in {', '.join(map(str, parsed.paths))}")
+    worker = WorkerSettings(variant=parsed.variant, threads=parsed.threads)
+    verdicts: set[Verdict] = set()
+    for one in classify(parsed.bundle, paths, worker):
+        verdicts.add(one.verdict)
+        if parsed.json:
+            print(one.as_json(), flush=True)
+        else:
+            score = "     -" if one.score is None else f"{one.score:6.4f}"
+            what = one.error or f"{one.latency.total:.1f} ms"
+            print(f"{one.verdict.value:6}  {score}  {one.path}  {what}", flush=True)
+    if Verdict.ERROR in verdicts:
+        return MISTAKE
+    return FOUND_DEFECT if verdicts & {Verdict.DEFECT, Verdict.REVIEW} else OK
+
+
+def _bundle_show(parsed: argparse.Namespace) -> int:
+    manifest = read_manifest(parsed.bundle)
+    if parsed.json:
+        print(manifest.model_dump_json(indent=2))
+        return OK
+    size, decision = manifest.preprocess, manifest.decision
+    print(f"{manifest.name} {manifest.version}, made {manifest.created}")
+    if manifest.notice:
+        print(manifest.notice)
+    print(f"input      {size.width} x {size.height} {size.colour}, {size.fit}")
+    band = f", review {decision.review[0]:g} to {decision.review[1]:g}" if decision.review else ""
+    print(f"threshold  {decision.threshold:.4f} by {decision.rule}{band}")
+    for variant in manifest.variants:
+        accuracy = variant.accuracy
+        measured = (
+            f"AP {accuracy.ap:.4f}  F1 {accuracy.f1:.4f}  escapes {accuracy.escapes} of "
+            f"{accuracy.defects}  overkills {accuracy.overkills} of "
+            f"{accuracy.images - accuracy.defects}"
+            if accuracy
+            else "not measured"
+        )
+        print(f"variant    {variant.name:8} {variant.size / 1e6:6.1f} MB  {measured}")
+    training = manifest.training
+    print(f"trained    recipe {training.recipe}, seed {training.seed}, {training.folds} folds")
+    print(f"golden     {len(manifest.golden)} images")
+    return OK
+
+
+def _bundle_verify(parsed: argparse.Namespace) -> int:
+    from edge_agent.settings import WorkerSettings
+    from edge_agent.worker.verify import prove_apart, verify_apart
+
+    bundle = verify_apart(parsed.bundle)
+    print("files, hashes and graphs: as the manifest says")
+    for variant in bundle.manifest.variants:
+        ready = prove_apart(bundle.path, WorkerSettings(variant=variant.name))
+        print(
+            f"{variant.name} on {ready.provider}: {len(bundle.manifest.golden)} golden images "
+            f"within {ready.golden_error:.5f}"
+        )
+    return OK
+
+
+def _journal_tail(parsed: argparse.Namespace) -> int:
+    from edge_agent.journal import tail
+    from edge_agent.text import iso_utc
+
+    for record in tail(load_settings(parsed.config).storage.journal, parsed.count):
+        one = record.inspection
+        score = "     -" if one.score is None else f"{one.score:6.4f}"
+        print(
+            f"{record.sequence:8}  {iso_utc(one.completed)}  {one.verdict.value:6}  {score}  "
+            f"{one.latency.total:7.1f} ms  {one.name}  {one.reason}".rstrip()
+        )
+    return OK
+
+
+def _journal_export(parsed: argparse.Namespace) -> int:
+    from edge_agent.journal import export
+
+    journal = load_settings(parsed.config).storage.journal
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(newline="")  # as the csv module asks for
+    export(journal, sys.stdout, parsed.format, _selection(parsed))
+    return OK
+
+
+def _journal_stats(parsed: argparse.Namespace) -> int:
+    from edge_agent.journal import stats
+    from edge_agent.text import iso_utc
+
+    found = stats(load_settings(parsed.config).storage.journal, _selection(parsed))
+    if parsed.json:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+        return OK
+    verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in found.verdicts.items())
+    print(f"inspections   {found.count}: {verdicts}")
+    if found.defect_rate is not None:
+        print(f"defect rate   {found.defect_rate:.2%}")
+    if found.first is not None and found.last is not None:
+        print(f"from, to      {iso_utc(found.first)}  {iso_utc(found.last)}")
+    for stage, ms in found.latency.items():
+        print(f"{stage:12}  p50 {ms.p50:8.1f} ms   p95 {ms.p95:8.1f} ms   p99 {ms.p99:8.1f} ms")
+    for one in found.models:
+        model = one.model
+        print(
+            f"model         {model.name} {model.version} {model.variant} "
+            f"on {model.provider} {model.device}: {one.count}"
+        )
+    print(f"unpublished   {found.unacknowledged}")
+    return OK
+
+
+def _selection(parsed: argparse.Namespace) -> Selection:
+    from edge_agent.journal import Selection
+    from edge_agent.types import Verdict
+
+    return Selection(
+        since=parsed.since,
+        until=parsed.until,
+        verdicts=frozenset(Verdict(verdict) for verdict in parsed.verdict or ()),
+    )
+
+
+def _moment(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a date or time: write 2026-01-31 or 2026-01-31T18:00"
+        ) from None
+    return moment.timestamp()  # without a zone it is this machine's time
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from edge_agent.demo.station import run_demo
+
+    return run_demo(
+        seconds=parsed.seconds, pace=parsed.pace, broker=parsed.broker, keep=parsed.keep
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-agent",
+        description="Judges every image that a camera drops, records it, and tells it by MQTT.",
+        epilog="exit codes: 0 fine; 2 something is set up wrongly, and was named; "
+        "classify: 1 a defect or an image to review was found",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("run", help="run the station (the daemon)")
+    _needs_config(command)
+    command.set_defaults(command=_run)
+
+    command = commands.add_parser("demo", help="the whole way on this machine, nothing to set up")
+    command.add_argument("--seconds", type=float, default=10.0, help="how long (default: 10)")
+    command.add_argument("--pace", type=float, default=2.0, help="images a second (default: 2)")
+    command.add_argument(
+        "--broker", metavar="HOST[:PORT]", help="publish there (default: one on loopback, if any)"
+    )
+    command.add_argument(
+        "--keep", metavar="DIR", type=Path, help="leave the station in DIR to look at"
+    )
+    command.set_defaults(command=_demo)
+
+    command = commands.add_parser("classify", help="judge files once, without a station")
+    command.add_argument("--bundle", type=Path, required=True, help="the folder of a bundle")
+    command.add_argument("--variant", default="fp32", help="which model (default: fp32)")
+    command.add_argument("--threads", type=int, default=0, help="per inference; 0: one a core")
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
+    command.set_defaults(command=_classify)
+
+    bundle = commands.add_parser("bundle", help="look at a bundle, or verify it")
+    verbs = bundle.add_subparsers(required=True, metavar="VERB")
+    command = verbs.add_parser("show", help="what is in it, and how good it is")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.add_argument("--json", action="store_true", help="the whole manifest")
+    command.set_defaults(command=_bundle_show)
+    command = verbs.add_parser("verify", help="files, hashes, graphs and golden images")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.set_defaults(command=_bundle_verify)
+
+    journal = commands.add_parser("journal", help="read the station's journal, also while it runs")
+    verbs = journal.add_subparsers(required=True, metavar="VERB")
+    command = verbs.add_parser("tail", help="the last inspections")
+    _needs_config(command)
+    command.add_argument("-n", dest="count", type=int, default=20, help="how many (default: 20)")
+    command.set_defaults(command=_journal_tail)
+    command = verbs.add_parser("export", help="every inspection, as CSV or JSON lines, on stdout")
+    _needs_config(command)
+    command.add_argument("--format", choices=("csv", "jsonl"), default="csv")
+    _selects(command)
+    command.set_defaults(command=_journal_export)
+    command = verbs.add_parser("stats", help="counts, rates and latencies")
+    _needs_config(command)
+    _selects(command)
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.set_defaults(command=_journal_stats)
+    return parser
+
+
+def _needs_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the station's station.toml"
+    )
+
+
+def _selects(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--since", type=_moment, metavar="TIME", help="completed from then on")
+    command.add_argument("--until", type=_moment, metavar="TIME", help="completed before")
+    command.add_argument(
+        "--verdict", action="append", choices=("ok", "defect", "review", "error"), help="only these"
+    )

@@ -1,0 +1,307 @@
+"""The way of an image through the station: claim, judge, record, file away; one thread.
+
+Whatever fails leaves the frame where it is safe: in ``work/`` until its inspection is committed,
+and after that until its file has found its place. Nothing here is needed to recover: the next
+start finds it all on disk.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import psutil
+
+from edge_agent.decide import decide
+from edge_agent.journal import JournalError
+from edge_agent.types import Failure, Image, Inspection, Latency, Prediction, Region, Verdict
+from edge_agent.worker.pool import Lost, Outcome
+from edge_agent.worker.protocol import Failed, Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_agent.bundle import Decision
+    from edge_agent.journal import Journal
+    from edge_agent.settings import Settings
+    from edge_agent.sources.folder import FolderSource
+    from edge_agent.sources.spool import Spool
+    from edge_agent.types import Claim, Model
+    from edge_agent.worker.pool import WorkerPool
+
+log = logging.getLogger(__name__)
+
+_RETRY = 1.0  # seconds between tries, of whatever has to be tried again
+_LATER = 1000  # truncated frames waiting for their rest; beyond that they are judged as they are
+_UNFILED = 1000  # judged files that can't be filed, before claiming stops
+
+
+class Loop:
+    """Moves frames along; ``step`` is the daemon's heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        decision: Decision,
+        model: Model,
+        source: FolderSource,
+        spool: Spool,
+        pool: WorkerPool,
+        journal: Journal,
+        render: Callable[[int, Inspection], bytes],
+        notify: Callable[[], None],
+    ) -> None:
+        self._max_attempts = settings.worker.max_attempts
+        self._retry_truncated = settings.worker.retry_truncated
+        self._discard = settings.source.folder.after == "keep"
+        self._decision = decision
+        self._model = model
+        self._source = source
+        self._spool = spool
+        self._pool = pool
+        self._journal = journal
+        self._render = render
+        self._notify = notify
+        self._process = psutil.Process()
+        self._queue: deque[Claim] = deque()
+        """Claimed and to be judged: recovered, or to be judged again."""
+        self._later: list[tuple[float, str, Claim]] = []
+        """A heap of frames whose file may not be whole yet, by when to look again."""
+        self._unchanged: dict[str, tuple[tuple[int, int], float]] = {}
+        """What such a frame looked like at the last look, and since when."""
+        self._unrecorded: list[tuple[Claim, Inspection]] = []
+        self._unfiled: list[tuple[Claim, Verdict, str]] = []
+        self._retry_at = 0.0
+        self._claim_at = 0.0
+        self.trouble: dict[str, str] = {}
+        """What is wrong, by where; in words an operator can act on."""
+        self.counts = dict.fromkeys(Verdict, 0)
+        self.last_inspection: float | None = None
+        """Monotonic."""
+
+    def recover(self) -> int:
+        """Take up what an earlier run left in ``work/``; return how many frames.
+
+        A frame with an inspection only has to be filed away; the others are judged.
+        """
+        found = 0
+        for claim in self._spool.recover():
+            found += 1
+            recorded = self._journal.find(claim.id)
+            if recorded is None:
+                self._queue.append(claim)
+            else:
+                self._file(claim, *recorded)
+        return found
+
+    def step(self, longest: float) -> None:
+        """Wait for something to happen, at most ``longest`` seconds, and deal with it."""
+        now = time.monotonic()
+        wait = longest
+        if self._may_claim() and self._pool.room():
+            wait = min(wait, max(self._source.due(), self._claim_at - now))
+        if self._later:
+            wait = min(wait, self._later[0][0] - now)
+        if self._unrecorded or self._unfiled:
+            wait = min(wait, self._retry_at - now)
+        self._settle(self._pool.poll(max(0.0, wait)))
+        self._resume()
+        self._fill()
+
+    def drain(self, seconds: float) -> bool:
+        """Claim nothing more and finish what the workers have; whether all of it was finished."""
+        deadline = time.monotonic() + seconds
+        while self._pool.pending() and time.monotonic() < deadline:
+            self._settle(self._pool.poll(0.1))
+        self._resume()
+        return not (self._pool.pending() or self._unrecorded or self._unfiled)
+
+    def in_hand(self) -> int:
+        """Frames claimed and not yet recorded."""
+        return self._pool.pending() + len(self._queue) + len(self._later) + len(self._unrecorded)
+
+    # -- in ----------------------------------------------------------------------------------
+
+    def _may_claim(self) -> bool:
+        return not self._unrecorded and len(self._unfiled) < _UNFILED
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._queue.append(heapq.heappop(self._later)[2])
+        while self._queue and self._pool.room():
+            self._pool.submit(self._queue.popleft())
+        room = self._pool.room()
+        if not room or not self._may_claim() or now < self._claim_at:
+            return
+        try:
+            claims = self._source.claim(room)
+        except OSError as error:  # no room for a directory in work/, say
+            self._say("claim", f"images can't be claimed: {error.strerror}: {error.filename}")
+            self._claim_at = now + _RETRY
+            return
+        self._clear("claim")
+        for claim in claims:
+            self._pool.submit(claim)
+        self._spool.sync(claims)  # while the workers are at it already
+
+    # -- out ---------------------------------------------------------------------------------
+
+    def _settle(self, outcomes: list[Outcome]) -> None:
+        done: list[tuple[Claim, Inspection]] = []
+        for outcome in outcomes:
+            inspection = self._conclude(outcome)
+            if inspection is not None:
+                done.append((outcome.claim, inspection))
+        if done:
+            self._record(done)
+
+    def _conclude(self, outcome: Outcome) -> Inspection | None:
+        """The inspection, or None where the frame has to be judged again."""
+        claim, reply = outcome.claim, outcome.reply
+        if isinstance(reply, Lost):
+            try:
+                attempts = self._journal.add_attempt(claim.id)
+            except JournalError as error:
+                if not error.full:
+                    raise
+                attempts = 0
+            if attempts < self._max_attempts:
+                log.warning("%s cost a worker (%d): %s", claim.name, attempts, reply.reason)
+                self._queue.append(claim)
+                return None
+            reason = f"took down {attempts} workers, the last: {reply.reason}"
+            return self._inspection(claim, Failure(reason, _unread(claim)))
+        if self._changed(claim, reply.signature):
+            log.info("%s was still being written: it is judged again", claim.name)
+            self._unchanged.pop(claim.id, None)
+            self._queue.append(claim)
+            return None
+        if isinstance(reply, Failed) and reply.truncated and self._wait_for_rest(claim, reply):
+            return None
+        self._unchanged.pop(claim.id, None)
+        what = reply.prediction if isinstance(reply, Judged) else reply.failure
+        return self._inspection(claim, what)
+
+    def _changed(self, claim: Claim, signature: tuple[int, int]) -> bool:
+        try:
+            status = claim.path.lstat()
+        except OSError:
+            return False
+        return signature not in ((0, 0), (status.st_size, status.st_mtime_ns))
+
+    def _wait_for_rest(self, claim: Claim, reply: Failed) -> bool:
+        now = time.monotonic()
+        signature, since = self._unchanged.get(claim.id, (reply.signature, now))
+        if signature != reply.signature:
+            since = now
+        left = self._retry_truncated - (now - since)
+        if left <= 0 or len(self._later) >= _LATER:
+            return False
+        self._unchanged[claim.id] = (reply.signature, since)
+        heapq.heappush(self._later, (now + min(left, _RETRY), claim.id, claim))
+        return True
+
+    def _inspection(self, claim: Claim, what: Prediction | Failure) -> Inspection:
+        total = (time.monotonic() - claim.claimed) * 1e3
+        score: float | None = None
+        reason, regions = "", tuple[Region, ...]()
+        if isinstance(what, Failure):
+            verdict, reason = Verdict.ERROR, what.reason
+        else:
+            verdict, score, regions = decide(what.score, self._decision), what.score, what.regions
+        own = what.latency
+        busy = own.decode + own.preprocess + own.infer
+        return Inspection(
+            id=claim.id,
+            verdict=verdict,
+            score=score,
+            threshold=self._decision.threshold,
+            reason=reason,
+            name=claim.name,
+            image=what.image,
+            captured=claim.captured,
+            received=claim.received,
+            completed=time.time(),
+            model=self._model,
+            latency=Latency(
+                wait=max(0.0, total - busy),
+                decode=own.decode,
+                preprocess=own.preprocess,
+                infer=own.infer,
+                total=total,
+            ),
+            worker_rss=what.worker_rss,
+            agent_rss=int(self._process.memory_info().rss),
+            regions=regions,
+        )
+
+    def _record(self, done: list[tuple[Claim, Inspection]]) -> None:
+        try:
+            self._journal.record([inspection for _, inspection in done], self._render)
+        except JournalError as error:
+            if not error.full:
+                raise  # the disk is failing: only a new start knows what is really on it
+            self._unrecorded.extend(done)
+            self._retry_at = time.monotonic() + _RETRY
+            self._say("journal", str(error))
+            return
+        self._clear("journal")
+        self._notify()
+        self.last_inspection = time.monotonic()
+        for claim, inspection in done:
+            self.counts[inspection.verdict] += 1
+            if inspection.verdict is Verdict.ERROR:
+                log.warning("%s can't be judged: %s", claim.name, inspection.reason)
+            else:
+                log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
+            self._file(claim, inspection.verdict, inspection.reason)
+
+    def _file(self, claim: Claim, verdict: Verdict, reason: str) -> None:
+        try:
+            if self._discard:
+                self._spool.discard(claim)
+            elif verdict is Verdict.ERROR:
+                self._spool.quarantine(claim, reason)
+            else:
+                self._spool.keep(claim)
+        except OSError as error:
+            self._unfiled.append((claim, verdict, reason))
+            self._retry_at = time.monotonic() + _RETRY
+            self._say("filing", f"{claim.name} can't leave {claim.path.parent}: {error}")
+
+    def _resume(self) -> None:
+        """Try again what a full disk held up."""
+        if not (self._unrecorded or self._unfiled) or time.monotonic() < self._retry_at:
+            return
+        unrecorded, self._unrecorded = self._unrecorded, []
+        if unrecorded:
+            self._record(unrecorded)
+        unfiled, self._unfiled = self._unfiled, []
+        for claim, verdict, reason in unfiled:
+            self._file(claim, verdict, reason)
+        if not self._unfiled:
+            self._clear("filing")
+
+    # -- troubles ----------------------------------------------------------------------------
+
+    def _say(self, where: str, what: str) -> None:
+        if self.trouble.get(where) != what:
+            self.trouble[where] = what
+            log.error(what)
+
+    def _clear(self, where: str) -> None:
+        if self.trouble.pop(where, None):
+            log.info("%s: all is well again", where)
+
+
+def _unread(claim: Claim) -> Image:
+    """What can be said of a file that no worker survived."""
+    try:
+        return Image("", claim.path.lstat().st_size)
+    except OSError:
+        return Image("", 0)

@@ -1,0 +1,243 @@
+"""``station.toml`` as frozen models, checked whole at start.
+
+Relative paths are relative to the file. Unknown keys are errors: a typo must not be a default.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Level = Annotated[str, Field(pattern=r"^[^+#/\x00-\x1f]{1,64}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
+Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP"]
+
+
+class SettingsError(Exception):
+    """The settings can't be used; the message names each key and what to do."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StationSettings(_Section):
+    """Who this is: the levels of its MQTT topics."""
+
+    site: Level = "site"
+    line: Level = "line"
+    name: Level = "station"
+
+
+class FolderSettings(_Section):
+    """The camera-drop folder."""
+
+    path: Path
+    after: Literal["move", "keep"] = "move"
+    settle: Seconds = 0.5
+    scan_every: Annotated[float, Field(ge=0.05, le=3600.0)] = 1.0
+    patterns: tuple[str, ...] = (
+        "*.png",
+        "*.jpg",
+        "*.jpeg",
+        "*.bmp",
+        "*.tif",
+        "*.tiff",
+        "*.webp",
+    )
+
+    @field_validator("patterns")
+    @classmethod
+    def _lower(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        if not patterns:
+            raise ValueError('no pattern means no image: leave it out, or give ["*"]')
+        return tuple(pattern.lower() for pattern in patterns)
+
+
+class SourceSettings(_Section):
+    """Where images come from."""
+
+    folder: FolderSettings
+
+
+class StorageSettings(_Section):
+    """Where the station keeps what is its own."""
+
+    root: Path
+    work: Path | None = None
+    processed: Path | None = None
+    quarantine: Path | None = None
+
+    @property
+    def work_dir(self) -> Path:
+        return self.work or self.root / "work"
+
+    @property
+    def processed_dir(self) -> Path:
+        return self.processed or self.root / "processed"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        return self.quarantine or self.root / "quarantine"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+
+class WorkerSettings(_Section):
+    """The processes that decode and infer, and what they may use."""
+
+    variant: str = "fp32"
+    threads: int = Field(default=0, ge=0, le=256)
+    frame_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
+    start_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    retry_truncated: Seconds = 5.0
+    memory_mb: int = Field(default=2048, ge=256)
+    formats: tuple[Format, ...] = Field(
+        default=("PNG", "JPEG", "BMP", "TIFF", "WEBP"), min_length=1
+    )
+    max_pixels: int = Field(default=64_000_000, ge=1)
+    max_bytes: int = Field(default=128 << 20, ge=1)
+
+
+class MqttSettings(_Section):
+    """The broker that verdicts go to."""
+
+    host: str = Field(min_length=1)
+    port: Port | None = None
+    root: str = "inspection"
+    client_id: str | None = Field(default=None, min_length=1, max_length=128)
+    keepalive: int = Field(default=30, ge=5, le=3600)
+    username: str | None = None
+    password_file: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @field_validator("root")
+    @classmethod
+    def _root(cls, root: str) -> str:
+        if not root or any(c in root for c in "+#\0") or "" in root.split("/"):
+            raise ValueError("topic levels must not be empty nor hold + or #")
+        return root
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MqttSettings:
+        files = (self.ca_file, self.cert_file, self.key_file)
+        if any(files) and not self.tls:
+            raise ValueError("certificate files are given, but tls = false: set tls = true")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file is given without username")
+        return self
+
+
+class HttpSettings(_Section):
+    """``/healthz``, read-only."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8471
+
+
+class LogSettings(_Section):
+    """How the agent speaks on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(_Section):
+    """The whole of ``station.toml``."""
+
+    bundle: Path
+    station: StationSettings = StationSettings()
+    source: SourceSettings
+    storage: StorageSettings
+    worker: WorkerSettings = WorkerSettings()
+    mqtt: MqttSettings | None = None
+    http: HttpSettings | None = None
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Settings:
+        inbox = self.source.folder.path.resolve()
+        for name in ("work", "processed", "quarantine"):
+            own = getattr(self.storage, f"{name}_dir").resolve()
+            if own == inbox:
+                raise ValueError(f"storage.{name} and source.folder.path are both {inbox}")
+        return self
+
+
+def load_settings(file: Path) -> Settings:
+    """Read ``station.toml``.
+
+    Raises:
+        SettingsError: with every wrong key in one message.
+    """
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{file} does not exist: copy deploy/examples/station.toml and change its paths"
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"{file} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}") from None
+    try:
+        settings = Settings.model_validate(_absolute(raw, Settings, file.resolve().parent))
+    except ValidationError as error:
+        lines = [f"  {_place(detail)}: {_message(detail)}" for detail in error.errors()]
+        raise SettingsError("\n".join([f"{file} can't be used:", *lines])) from None
+    return settings
+
+
+def _absolute(raw: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str, Any]:
+    """Make the values of Path fields absolute, section by section."""
+    result = dict(raw)
+    for name, field in model.model_fields.items():
+        value = result.get(name)
+        kinds = _kinds(field.annotation)
+        if isinstance(value, str) and Path in kinds:
+            result[name] = str(base / Path(value).expanduser())
+        elif isinstance(value, dict):
+            for kind in kinds:
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    result[name] = _absolute(value, kind, base)
+    return result
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    return (annotation, *getattr(annotation, "__args__", ()))
+
+
+def _place(detail: Any) -> str:
+    return ".".join(str(part) for part in detail["loc"]) or "station.toml"
+
+
+def _message(detail: Any) -> str:
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return "unknown key; see deploy/examples/station.toml for all that there are"
+    if kind == "missing":
+        return "is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    given = detail.get("input")
+    return message if isinstance(given, dict) else f"{message} (it is {given!r})"

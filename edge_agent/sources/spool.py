@@ -1,0 +1,212 @@
+"""The spool on disk is the queue: ``work/<claim id>/<file name>``, one directory a frame.
+
+The original name stays whole, whatever its length or bytes; the directory's name is the frame's
+identity. Whatever is found here at start was claimed and not finished: it is judged again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from edge_agent.text import printable
+from edge_agent.types import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_PARTIAL = ".partial"  # no source offers a hidden name, so it can't be an image's
+_REASON = ".reason.json"
+_NAME_LIMIT = 255  # bytes, on every filesystem that matters
+
+
+class SpoolError(Exception):
+    """The spool's directories can't be used; the message says what to do."""
+
+
+def new_id() -> str:
+    """An identity that sorts by time: milliseconds, then chance; 24 hex digits."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+
+
+def stable_id(path: Path, status: os.stat_result) -> str:
+    """The identity of a file that stays where it is: the same at every look, 24 hex digits."""
+    key = f"{os.fsencode(path)!r}\0{status.st_size}\0{status.st_mtime_ns}"
+    return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+class Spool:
+    """Claims images into ``work/`` and files them away when they are judged."""
+
+    def __init__(self, work: Path, processed: Path, quarantine: Path) -> None:
+        self._work = work
+        self._processed = processed
+        self._quarantine = quarantine
+        for directory in (work, processed, quarantine):
+            _make_writable(directory)
+
+    def claim(self, source: Path) -> Claim:
+        """Take a file by an atomic rename.
+
+        Raises:
+            OSError: as of rename; EXDEV where the folder lies on another filesystem.
+        """
+        identity = new_id()
+        home = self._work / identity
+        home.mkdir()
+        try:
+            source.rename(home / source.name)
+        except OSError:
+            home.rmdir()
+            raise
+        return self._claimed(home / source.name)
+
+    def claim_copy(self, source: Path, identity: str) -> Claim | None:
+        """Take a copy, durable before it counts; None if this identity is in work already."""
+        home = self._work / identity
+        home.mkdir(exist_ok=True)
+        if any(entry.name != _PARTIAL for entry in home.iterdir()):
+            return None
+        partial = home / _PARTIAL
+        try:
+            _copy(source, partial)
+            partial.rename(home / source.name)
+            _sync(home)
+        except OSError:
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        return self._claimed(home / source.name)
+
+    def sync(self, claims: Iterable[Claim]) -> None:
+        """Make claims durable: a power cut can't put a file that was judged back in the inbox."""
+        for claim in claims:
+            with contextlib.suppress(FileNotFoundError):
+                _sync(claim.path.parent)
+
+    def recover(self) -> Iterator[Claim]:
+        """What an earlier run claimed and did not finish, oldest first."""
+        for home in sorted(self._work.iterdir()):
+            if not home.is_dir():
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                (home / _PARTIAL).unlink()
+            entries = list(home.iterdir())
+            if entries:
+                yield self._claimed(entries[0])
+            else:
+                home.rmdir()
+
+    def keep(self, claim: Claim) -> None:
+        """Move a judged image to ``processed/``, under its own name or a numbered one."""
+        self._file(claim, self._processed / self._free(self._processed, claim))
+
+    def quarantine(self, claim: Claim, reason: str) -> None:
+        """Move an image that could not be judged aside, with the reason in a file beside it."""
+        name = self._free(self._quarantine, claim)
+        note = {"id": claim.id, "name": claim.name, "reason": reason, "received": claim.received}
+        _write(self._quarantine / (name + _REASON), json.dumps(note, indent=2) + "\n")
+        self._file(claim, self._quarantine / name)
+
+    def discard(self, claim: Claim) -> None:
+        """Drop the copy of an image whose original stays where it is."""
+        with contextlib.suppress(FileNotFoundError):
+            claim.path.unlink()
+        self._leave(claim)
+
+    def depth(self) -> int:
+        """Frames in ``work/``."""
+        return sum(1 for _ in self._work.iterdir())
+
+    def _claimed(self, path: Path) -> Claim:
+        status, home = path.lstat(), path.parent.stat()
+        return Claim(
+            id=path.parent.name,
+            name=printable(path.name),
+            path=path,
+            captured=status.st_mtime,
+            received=home.st_mtime,
+            claimed=time.monotonic(),
+        )
+
+    def _free(self, directory: Path, claim: Claim) -> str:
+        """A name that is free in ``directory`` and leaves room for the reason's suffix."""
+        name = claim.path.name
+        limit = _NAME_LIMIT - len(_REASON)
+        fits = len(os.fsencode(name)) <= limit
+        if fits and not os.path.lexists(directory / name):
+            return name
+        tail = os.fsencode("." + claim.id + claim.path.suffix[:16])
+        stem = os.fsencode(claim.path.stem)[: limit - len(tail)]
+        return os.fsdecode(stem + tail)
+
+    def _file(self, claim: Claim, target: Path) -> None:
+        try:
+            claim.path.rename(target)
+        except FileNotFoundError:
+            return self._leave(claim)  # filed by a run that was killed before it could tidy up
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            partial = target.parent / f".{claim.id}{_PARTIAL}"
+            try:
+                _copy(claim.path, partial)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+            partial.rename(target)
+            _sync(target.parent)
+            claim.path.unlink()
+        return self._leave(claim)
+
+    def _leave(self, claim: Claim) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            claim.path.parent.rmdir()
+
+
+def _make_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".{secrets.token_hex(8)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SpoolError(
+            f"{directory} is not writable ({error.strerror}): create it or change its owner, "
+            "so that the user of this service may write there"
+        ) from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a regular file's bytes and mtime durably; links and devices are refused."""
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as reader:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(source))
+        with target.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

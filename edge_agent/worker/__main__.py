@@ -1,0 +1,82 @@
+"""A worker process: ``python -m edge_agent.worker FD``, started by the supervisor."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from edge_agent.worker.protocol import (
+    PACKET,
+    Ready,
+    Refused,
+    WorkerOptions,
+    options,
+    replies,
+    unpack_task,
+)
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Say ready or refused, then judge what comes until the daemon hangs up."""
+    _confine()
+    with socket.socket(fileno=int(sys.argv[1])) as link:
+        wanted = options.validate_json(link.recv(PACKET))
+        _limit(wanted.memory_mb)
+        work(link, wanted)
+
+
+def work(link: socket.socket, wanted: WorkerOptions) -> None:
+    """The worker's whole life on an open link."""
+    # Imported after the limits are set, and after a traceback could only be the daemon's fault.
+    import psutil
+
+    from edge_agent.bundle import BundleError, open_bundle
+    from edge_agent.runtime.session import ProviderError
+    from edge_agent.worker.judge import Judge
+    from edge_agent.worker.predictor import Predictor
+
+    try:
+        bundle = open_bundle(Path(wanted.bundle), graphs=False)
+        predictor = Predictor(
+            bundle, wanted.variant, provider=wanted.provider, threads=wanted.threads
+        )
+        error = predictor.prove()
+    except (BundleError, ProviderError) as refusal:
+        link.send(replies.dump_json(Refused(str(refusal))))
+        return
+    judge = Judge(predictor, wanted)
+    rss = psutil.Process().memory_info().rss
+    link.send(replies.dump_json(Ready(predictor.provider, predictor.device, error, rss)))
+    while packet := link.recv(PACKET):
+        link.send(replies.dump_json(judge.judge(*unpack_task(packet))))
+
+
+def _confine() -> None:
+    """Die with the daemon; leave the terminal's and systemd's signals to it; dump no core."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit(memory_mb: int) -> None:
+    """Bound what a decompression bomb can take: private writable memory (Linux >= 4.7)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory_mb << 20
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+if __name__ == "__main__":
+    main()

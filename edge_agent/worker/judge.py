@@ -1,0 +1,82 @@
+"""One file to one reply: read, decode, preprocess, infer. The only place for untrusted bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+from edge_agent.bundle.preprocess import DecodeError, decode, fit
+from edge_agent.types import Failure, Image, Latency, Prediction
+from edge_agent.worker.protocol import Failed, Judged, WorkerOptions
+from edge_agent.worker.regions import find_regions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_agent.worker.predictor import Predictor
+
+
+class Judge:
+    """Holds a predictor and the limits; judges files one by one."""
+
+    def __init__(self, predictor: Predictor, options: WorkerOptions) -> None:
+        self._predictor = predictor
+        self._options = options
+        self._process = psutil.Process()
+
+    def judge(self, identity: str, path: Path) -> Judged | Failed:
+        """Judge one file. Exceptions of the session are not caught: they end the worker."""
+        started = time.perf_counter()
+        signature = (0, 0)
+        image = Image("", 0)
+        try:
+            data, signature = _read(path, self._options.max_bytes)
+            image = Image(hashlib.sha256(data).hexdigest(), len(data))
+            frame = decode(data, formats=self._options.formats, max_pixels=self._options.max_pixels)
+        except (DecodeError, OSError) as error:
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            latency = Latency(decode=_ms(started))
+            truncated = isinstance(error, DecodeError)
+            failure = Failure(reason, image, latency, self._rss())
+            return Failed(identity, failure, signature, truncated)
+        decoded = time.perf_counter()
+        fitted = fit(frame, self._predictor.preprocess)
+        prepared = time.perf_counter()
+        scored = self._predictor.predict(fitted.tensor[None])
+        score = float(scored.score[0])
+        image = Image(image.sha256, image.bytes, frame.width, frame.height)
+        latency = Latency(
+            decode=(decoded - started) * 1e3,
+            preprocess=(prepared - decoded) * 1e3,
+            infer=_ms(prepared),
+        )
+        if not 0.0 <= score <= 1.0:
+            reason = f"the model's score is {score}, not a probability"
+            return Failed(identity, Failure(reason, image, latency, self._rss()), signature)
+        regions = find_regions(scored.heatmap[0], fitted, frame.width, frame.height)
+        prediction = Prediction(score, regions, image, latency, self._rss())
+        return Judged(identity, prediction, signature)
+
+    def _rss(self) -> int:
+        return int(self._process.memory_info().rss)
+
+
+def _read(path: Path, limit: int) -> tuple[bytes, tuple[int, int]]:
+    """The bytes of a regular file, and its size and mtime; links and pipes are not followed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DecodeError("not a regular file")
+        if status.st_size > limit:
+            raise DecodeError(f"{status.st_size} bytes is more than the limit of {limit}")
+        return stream.read(limit + 1), (status.st_size, status.st_mtime_ns)
+
+
+def _ms(since: float) -> float:
+    return (time.perf_counter() - since) * 1e3

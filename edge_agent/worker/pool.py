@@ -1,0 +1,327 @@
+"""Supervises the worker processes: starts, feeds, watches, buries and replaces them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from edge_agent.worker.protocol import (
+    PACKET,
+    Failed,
+    Judged,
+    Ready,
+    Refused,
+    WorkerOptions,
+    options,
+    pack_task,
+    replies,
+)
+
+if TYPE_CHECKING:
+    from edge_agent.types import Claim
+
+log = logging.getLogger(__name__)
+
+_AHEAD = 2  # frames given to a worker at once, so that it never waits for the daemon
+_BACKOFF = (0.5, 30.0)  # seconds before a worker that died at its start is tried again
+
+
+class WorkerStartError(Exception):
+    """No worker can be started with these settings; the message says why."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The frame's worker died or hung while it had it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a claim that was submitted."""
+
+    claim: Claim
+    reply: Judged | Failed | Lost
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: subprocess.Popen[bytes]
+    link: socket.socket
+    started: float
+    ready: Ready | None = None
+    claims: deque[Claim] = field(default_factory=deque)
+    busy_since: float = 0.0
+    judged: int = 0
+    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    sentence: str = ""
+    """Why the supervisor killed it, where it did."""
+
+
+class WorkerPool:
+    """A fixed number of workers. All calls from one thread, except ``wake``."""
+
+    def __init__(
+        self,
+        worker_options: WorkerOptions,
+        *,
+        workers: int = 1,
+        frame_timeout: float = 30.0,
+        start_timeout: float = 120.0,
+    ) -> None:
+        self._options = worker_options
+        self._frame_timeout = frame_timeout
+        self._start_timeout = start_timeout
+        self._selector = selectors.DefaultSelector()
+        self._alarm_out, self._alarm_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._alarm_out, selectors.EVENT_READ, None)
+        self._workers: list[_Worker] = []
+        self._vacant: list[tuple[float, int]] = [(0.0, number) for number in range(workers)]
+        """When which worker may be started again."""
+        self._failures = dict.fromkeys(range(workers), 0)
+        self._requeued: deque[Claim] = deque()
+        self._refusal = ""
+        self.restarts = 0
+        self.trouble = ""
+        """Why there are fewer workers than there should be; empty when all is well."""
+
+    # -- life ------------------------------------------------------------------------------
+
+    def start(self) -> Ready:
+        """Start all workers and wait until each has proved itself.
+
+        Raises:
+            WorkerStartError: one refused its options, or died, or took too long.
+        """
+        wanted = len(self._vacant)
+        while True:
+            self.poll(0.05)
+            if self._refusal:
+                raise WorkerStartError(self._refusal)
+            if any(self._failures.values()):
+                raise WorkerStartError(f"a worker can't be started: {self.trouble}")
+            ready = [worker.ready for worker in self._workers if worker.ready]
+            if len(ready) == wanted:
+                return ready[0]
+
+    def close(self) -> None:
+        """Hang up on every worker; they finish what they are at, then leave."""
+        for worker in self._workers:
+            worker.link.close()
+        for worker in self._workers:
+            try:
+                worker.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            if worker.process.stderr:
+                worker.process.stderr.close()
+        self._workers.clear()
+        self._selector.close()
+        os.close(self._alarm_in)
+        os.close(self._alarm_out)
+
+    # -- the way of a frame ----------------------------------------------------------------
+
+    def room(self) -> int:
+        """How many claims can be submitted now."""
+        free = sum(_AHEAD - len(worker.claims) for worker in self._workers if worker.ready)
+        return max(0, free - len(self._requeued))
+
+    def working(self) -> int:
+        """Workers that are ready."""
+        return sum(1 for worker in self._workers if worker.ready)
+
+    def pending(self) -> int:
+        """Claims submitted and not yet come back."""
+        return sum(len(worker.claims) for worker in self._workers) + len(self._requeued)
+
+    def submit(self, claim: Claim) -> None:
+        """Give a claim to the least busy worker; only while there is ``room``."""
+        self._requeued.append(claim)
+        self._feed()
+
+    def poll(self, timeout: float) -> list[Outcome]:
+        """Wait up to ``timeout`` seconds for outcomes, a wake-up call or a death."""
+        outcomes: list[Outcome] = []
+        self._hire()
+        now = time.monotonic()
+        deadline = min([self._deadline(w) for w in self._workers], default=float("inf"))
+        hire = min((at for at, _ in self._vacant), default=float("inf"))
+        wait = max(0.0, min(timeout, deadline - now, hire - now))
+        for key, _ in self._selector.select(wait):
+            worker: _Worker | None = key.data
+            if worker is None:
+                os.read(self._alarm_out, 4096)
+            elif key.fileobj is worker.link:
+                self._listen(worker, outcomes)
+            else:
+                self._overhear(worker)
+        for worker in [w for w in self._workers if time.monotonic() >= self._deadline(w)]:
+            at = "its start" if worker.ready is None else "a frame"
+            limit = self._start_timeout if worker.ready is None else self._frame_timeout
+            worker.sentence = f"hung for {limit:g} s at {at}"
+            worker.process.kill()
+            self._bury(worker, outcomes)
+        self._hire()
+        self._feed()
+        return outcomes
+
+    def wake(self) -> None:
+        """End a ``poll`` early; from any thread or signal handler."""
+        with contextlib.suppress(BlockingIOError):  # full of wake-up calls already
+            os.write(self._alarm_in, b"!")
+
+    # -- workers ---------------------------------------------------------------------------
+
+    def _deadline(self, worker: _Worker) -> float:
+        if worker.ready is None:
+            return worker.started + self._start_timeout
+        return worker.busy_since + self._frame_timeout if worker.claims else float("inf")
+
+    def _hire(self) -> None:
+        now = time.monotonic()
+        due = [(at, number) for at, number in self._vacant if at <= now]
+        for vacancy in due:
+            self._vacant.remove(vacancy)
+            self._workers.append(self._spawn(vacancy[1]))
+
+    def _spawn(self, number: int) -> _Worker:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "edge_agent.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        ours.setblocking(False)
+        ours.send(options.dump_json(self._options))
+        worker = _Worker(number, process, ours, time.monotonic())
+        assert process.stderr is not None
+        os.set_blocking(process.stderr.fileno(), False)
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        self._selector.register(process.stderr, selectors.EVENT_READ, worker)
+        return worker
+
+    def _feed(self) -> None:
+        while self._requeued:
+            free = [w for w in self._workers if w.ready and len(w.claims) < _AHEAD]
+            if not free:
+                return
+            worker = min(free, key=lambda w: len(w.claims))
+            claim = self._requeued.popleft()
+            if not worker.claims:
+                worker.busy_since = time.monotonic()
+            worker.claims.append(claim)
+            try:
+                worker.link.send(pack_task(claim.id, claim.path))
+            except OSError:
+                return  # it is dying: its end of the link will say so, and its claims come back
+
+    def _listen(self, worker: _Worker, outcomes: list[Outcome]) -> None:
+        while worker in self._workers:
+            try:
+                packet = worker.link.recv(PACKET)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._bury(worker, outcomes)
+                return
+            try:
+                reply = replies.validate_json(packet)
+            except ValidationError as error:
+                worker.sentence = f"it broke the protocol: {error.errors()[0]['msg']}"
+                worker.process.kill()
+                self._bury(worker, outcomes)
+                return
+            if isinstance(reply, Ready):
+                worker.ready = reply
+                if len([w for w in self._workers if w.ready]) == len(self._failures):
+                    self.trouble = ""
+            elif isinstance(reply, Refused):
+                self._refusal = worker.sentence = reply.reason
+            elif not worker.claims or worker.claims[0].id != reply.id:
+                worker.sentence = "it answered for a frame that it did not have"
+                worker.process.kill()
+                self._bury(worker, outcomes)
+                return
+            else:
+                worker.judged += 1
+                worker.busy_since = time.monotonic()
+                self._failures[worker.number] = 0
+                outcomes.append(Outcome(worker.claims.popleft(), reply))
+
+    def _overhear(self, worker: _Worker) -> None:
+        """What native libraries print ends in our log, and in the reason of a death."""
+        assert worker.process.stderr is not None
+        said = worker.process.stderr.read()
+        if not said:
+            self._selector.unregister(worker.process.stderr)
+            return
+        for line in said.decode("utf-8", "replace").splitlines():
+            if line.strip():
+                worker.last_words.append(line.strip())
+                log.info("worker %d: %s", worker.number, line.strip())
+
+    def _bury(self, worker: _Worker, outcomes: list[Outcome]) -> None:
+        self._selector.unregister(worker.link)
+        worker.link.close()
+        try:
+            code = worker.process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:  # it hung up without dying
+            worker.process.kill()
+            code = worker.process.wait()
+        assert worker.process.stderr is not None
+        if worker.process.stderr in self._selector.get_map():
+            self._overhear(worker)
+        if worker.process.stderr in self._selector.get_map():
+            self._selector.unregister(worker.process.stderr)
+        worker.process.stderr.close()
+        self._workers.remove(worker)
+
+        reason = worker.sentence or _ending(code, worker.last_words)
+        claims = list(worker.claims)
+        if claims and worker.ready:
+            outcomes.append(Outcome(claims[0], Lost(reason)))
+            claims = claims[1:]
+        self._requeued.extendleft(reversed(claims))
+        self.restarts += 1
+        self.trouble = reason
+        if worker.judged:
+            delay = 0.0
+        else:
+            self._failures[worker.number] += 1
+            first, most = _BACKOFF
+            delay = min(first * 2 ** (self._failures[worker.number] - 1), most)
+        self._vacant.append((time.monotonic() + delay, worker.number))
+        log.warning("worker %d is replaced: %s", worker.number, reason)
+
+
+def _ending(code: int, last_words: deque[str]) -> str:
+    """A process's end in words."""
+    if code < 0:
+        try:
+            how = f"it was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            how = f"it was killed by signal {-code}"
+    else:
+        how = f"it ended with exit code {code}"
+    return f"{how}: {last_words[-1]}" if last_words and code > 0 else how

@@ -1,0 +1,107 @@
+"""What the daemon and a worker say to each other: one JSON message a packet of a socket pair.
+
+No pickle: a worker that a hostile image has taken over must not be able to run code in the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from edge_agent.types import Failure, Prediction  # noqa: TC001  pydantic reads them at run time
+
+if TYPE_CHECKING:
+    from edge_agent.settings import WorkerSettings
+
+PACKET = 1 << 18
+"""Bytes that one message may have."""
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Everything a worker needs to know, sent once at its start."""
+
+    bundle: str
+    variant: str
+    provider: str
+    threads: int
+    memory_mb: int
+    formats: tuple[str, ...]
+    max_pixels: int
+    max_bytes: int
+
+
+def worker_options(settings: WorkerSettings, bundle: Path, provider: str = "cpu") -> WorkerOptions:
+    """What a worker is told of the station's settings."""
+    return WorkerOptions(
+        bundle=str(bundle),
+        variant=settings.variant,
+        provider=provider,
+        threads=settings.threads,
+        memory_mb=settings.memory_mb,
+        formats=settings.formats,
+        max_pixels=settings.max_pixels,
+        max_bytes=settings.max_bytes,
+    )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has proved itself on the golden images."""
+
+    provider: str
+    device: str
+    golden_error: float
+    rss: int
+    kind: Literal["ready"] = "ready"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The worker can't work with these options, and trying again would not help."""
+
+    reason: str
+    kind: Literal["refused"] = "refused"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A frame's prediction, and the size and mtime (ns) of the file when it was read."""
+
+    id: str
+    prediction: Prediction
+    signature: tuple[int, int]
+    kind: Literal["judged"] = "judged"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A frame that can't be judged, and the size and mtime (ns) of the file when it was read."""
+
+    id: str
+    failure: Failure
+    signature: tuple[int, int]
+    truncated: bool = False
+    """It may be that the rest is still to come."""
+    kind: Literal["failed"] = "failed"
+
+
+Reply = Annotated[Ready | Refused | Judged | Failed, Field(discriminator="kind")]
+
+replies: TypeAdapter[Ready | Refused | Judged | Failed] = TypeAdapter(Reply)
+options: TypeAdapter[WorkerOptions] = TypeAdapter(WorkerOptions)
+
+
+def pack_task(identity: str, path: Path) -> bytes:
+    """A task: the frame's identity and its file, whose name may be any bytes."""
+    return identity.encode() + b"\0" + os.fsencode(path)
+
+
+def unpack_task(packet: bytes) -> tuple[str, Path]:
+    """The identity and file of ``pack_task``."""
+    identity, _, path = packet.partition(b"\0")
+    return identity.decode(), Path(os.fsdecode(path))
