@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from edge_agent.types import Verdict
@@ -15,7 +16,7 @@ def decide(score: float, decision: Decision) -> Verdict:
 
     A score that is not a number is a defect of the model, never an ``ok``.
     """
-    if score != score:
+    if math.isnan(score):
         return Verdict.ERROR
     if decision.review is not None and decision.review[0] <= score < decision.review[1]:
         return Verdict.REVIEW

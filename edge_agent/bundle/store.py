@@ -16,8 +16,8 @@ from edge_agent.bundle.graph import check_graph
 from edge_agent.bundle.manifest import FORMAT, Manifest, Variant
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Mapping
+    from pathlib import Path
 
 MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 8 << 20

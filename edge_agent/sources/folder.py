@@ -19,9 +19,9 @@ from edge_agent.sources.watch import Watch
 from edge_agent.text import printable
 
 if TYPE_CHECKING:
-    from pathlib import Path
     import os
     from collections.abc import Callable
+    from pathlib import Path
 
     from edge_agent.settings import FolderSettings
     from edge_agent.types import Claim

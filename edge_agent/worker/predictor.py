@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-
 from edge_agent.bundle import BundleError
 from edge_agent.bundle.preprocess import decode
 from edge_agent.bundle.preprocess import fit as fit_frame
