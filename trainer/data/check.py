@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections import defaultdict
@@ -110,7 +111,7 @@ def copy_notes(seen: Sequence[Seen]) -> list[str]:
 
 def _look_at(root: Path, entry: Entry) -> Seen:
     try:
-        data = entry.image.read_bytes()
+        data = _bytes_of(entry.image)
         width, height = decode(data).size
     except FileNotFoundError:
         return Seen(entry, (Problem(Kind.MISSING_IMAGE, entry.name),))
@@ -123,7 +124,7 @@ def _look_at(root: Path, entry: Entry) -> Seen:
     problems: list[Problem] = []
     marked = None
     try:
-        mask = decode_mask(entry.mask.read_bytes())
+        mask = decode_mask(_bytes_of(entry.mask))
         marked = bool(mask.any())
         if mask.shape != (height, width):
             sizes = f"{mask.shape[1]} x {mask.shape[0]}, the image {width} x {height}"
@@ -137,6 +138,12 @@ def _look_at(root: Path, entry: Entry) -> Seen:
     except (OSError, DecodeError) as error:
         problems.append(Problem(Kind.MASK, where, _reason(error)))
     return Seen(entry, tuple(problems), sha256, width, height, marked)
+
+
+def _bytes_of(file: Path) -> bytes:
+    if file.exists() and not file.is_file():  # a pipe would be waited for, for ever
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file.read_bytes()
 
 
 def _reason(error: Exception) -> str:

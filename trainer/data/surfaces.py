@@ -105,7 +105,7 @@ def photograph(rng: Generator, surface: Surface, light: Light) -> Picture:
         across = (np.arange(width, dtype=np.float32) - x) / spread - 2.5 * slope_x
         down = (np.arange(height, dtype=np.float32)[:, None] - y) / spread - 2.5 * slope_y
         picture += surface.gloss * np.exp(-(across**2 + down**2))
-    # Exposure, by someone who sees to it that the surface isn't white: nothing could be found there.
+    # Exposure, chosen so that the surface isn't white: nothing could be found there.
     brightest = float(np.percentile(picture[::4, ::4], 95))
     picture *= min(np.exp(rng.normal(0, 0.22)), 0.9 / brightest)
     picture = _lens(picture, rng.uniform(0.08, 0.2))

@@ -33,17 +33,22 @@ def _read(root: Path) -> Listing:
     header = text.partition("\n")[0]
     delimiter = ";" if header.count(";") > header.count(",") else ","  # some offices' spreadsheets
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
-    columns = reader.fieldnames or []
+    try:
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise DatasetError(f"{file} line {reader.line_num + 1} is not CSV: {error}") from None
+    columns = [name for name in reader.fieldnames if name]
     if missing := [name for name in REQUIRED if name not in columns]:
         raise DatasetError(
             f"{file} has no column {' and no column '.join(missing)}; its first line is "
-            f"{header.strip()!r}. It must name the columns: image,mask,defect,group "
+            f"{header.strip()[:200]!r}. It must name the columns: image,mask,defect,group "
             "(mask, group and split may be left out)"
         )
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
-    for row in reader:
-        where = f"{MANIFEST} line {reader.line_num}"
+    for line, row in rows:
+        where = f"{MANIFEST} line {line}"
         try:
             entry = _entry(root, {name: row[name].strip() for name in columns})
         except (ValueError, OSError, RuntimeError) as error:

@@ -1,0 +1,432 @@
+"""Each layout is written to disk, read back, and spoilt in every way that a disk knows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer.data import DatasetError, fingerprint, load_frame, load_mask, open_dataset
+from trainer.data.problems import SHOWN
+
+KOLEKTORSDD = Path(__file__).parents[5] / "shared" / "data" / "kolektorsdd"
+
+
+def put_image(file: Path, seed: int | None = None, size: tuple[int, int] = (24, 32)) -> Path:
+    """Write noise, other noise for every path, or for every seed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(list(str(file).encode()) if seed is None else seed)
+    pixels = rng.integers(0, 256, (size[1], size[0]), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def put_mask(file: Path, *, black: bool = False, size: tuple[int, int] = (24, 32)) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((size[1], size[0]), np.uint8)
+    if not black:
+        pixels[4:9, 6:12] = 255
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def labels(root: Path) -> dict[str, bool]:
+    return {sample.name: sample.defect for sample in open_dataset(root).samples}
+
+
+def refusal(root: Path, folds: int = 0) -> str:
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(root, folds=folds)
+    return str(caught.value)
+
+
+# KolektorSDD2
+
+
+@pytest.fixture
+def ksdd2(tmp_path: Path) -> Path:
+    for split, first in (("train", 10000), ("test", 20000)):
+        for number in range(first, first + 4):
+            put_image(tmp_path / split / f"{number}.png")
+            put_mask(tmp_path / split / f"{number}_GT.png", black=number % 2 == 0)
+    put_mask(tmp_path / "train" / "10001_GT (copy).png")
+    put_image(tmp_path / "train" / "10001 (copy).png")
+    return tmp_path
+
+
+def test_kolektorsdd2(ksdd2: Path) -> None:
+    dataset = open_dataset(ksdd2)
+    assert dataset.layout == "KolektorSDD2"
+    assert (dataset.width, dataset.height) == (24, 32)
+    assert [sample.name for sample in dataset.subset("train")] == [
+        f"train/{number}.png" for number in range(10000, 10004)
+    ]
+    assert len(dataset.subset("test")) == 4
+    assert [sample.defect for sample in dataset.subset("test")] == [False, True, False, True]
+    assert any("2 stray" in note for note in dataset.notes)
+    assert [sample.mask is not None for sample in dataset.samples] == [
+        sample.defect for sample in dataset.samples
+    ]
+    assert len({sample.group for sample in dataset.samples}) == 8
+
+
+def test_kolektorsdd2_with_a_lost_mask(ksdd2: Path) -> None:
+    (ksdd2 / "train" / "10003_GT.png").unlink()
+    report = refusal(ksdd2)
+    assert "images without their mask (1)" in report
+    assert "train/10003.png" in report
+
+
+def test_copies_across_the_official_split_are_said(ksdd2: Path) -> None:
+    shutil.copy(ksdd2 / "train" / "10000.png", ksdd2 / "test" / "20000.png")
+    dataset = open_dataset(ksdd2)
+    assert any("train/10000.png and test/20000.png" in note for note in dataset.notes)
+
+
+# KolektorSDD
+
+
+@pytest.mark.parametrize("ending", [".bmp", ".png"])
+@pytest.mark.parametrize("all_labelled", [True, False])
+def test_kolektorsdd(tmp_path: Path, ending: str, *, all_labelled: bool) -> None:
+    for item in ("kos01", "kos02"):
+        for part in range(3):
+            put_image(tmp_path / item / f"Part{part}.jpg")
+            if part == 1 or all_labelled:
+                put_mask(tmp_path / item / f"Part{part}_label{ending}", black=part != 1)
+    dataset = open_dataset(tmp_path, folds=2)
+    assert dataset.layout == "KolektorSDD"
+    assert {sample.name for sample in dataset.samples if sample.defect} == {
+        "kos01/Part1.jpg",
+        "kos02/Part1.jpg",
+    }
+    assert [sample.group for sample in dataset.samples] == ["kos01"] * 3 + ["kos02"] * 3
+
+
+def test_groups_that_share_an_image_are_one(tmp_path: Path) -> None:
+    for item in ("kos01", "kos02", "kos03"):
+        for part in range(3):
+            put_image(tmp_path / item / f"Part{part}.jpg")
+        put_mask(tmp_path / item / "Part1_label.bmp")
+    shutil.copy(tmp_path / "kos01" / "Part2.jpg", tmp_path / "kos03" / "Part0.jpg")
+    dataset = open_dataset(tmp_path)
+    assert [sample.group for sample in dataset.samples] == [
+        *["kos01"] * 3,
+        *["kos02"] * 3,
+        *["kos01"] * 3,
+    ]
+    assert any("1 images are byte copies" in note for note in dataset.notes)
+
+
+@pytest.mark.skipif(
+    not KOLEKTORSDD.is_dir(), reason="KolektorSDD is not at ../shared/data/kolektorsdd"
+)
+def test_the_real_kolektorsdd(tmp_path: Path) -> None:
+    dataset = open_dataset(KOLEKTORSDD, folds=5)
+    assert dataset.layout == "manifest.csv"
+    assert len(dataset.samples) == 399
+    assert sum(sample.defect for sample in dataset.samples) == 52
+    assert len({sample.group for sample in dataset.samples}) == 47
+    for sample in dataset.samples:
+        if sample.defect:
+            width, height = load_frame(sample).size
+            mask = load_mask(sample)
+            assert mask.shape == (height, width)
+            assert 0 < mask.mean() < 0.2
+    # Without the table: byte copies are still found, the part photographed twice is not.
+    for item in KOLEKTORSDD.glob("kos*"):
+        (tmp_path / item.name).symlink_to(item)
+    bare = open_dataset(tmp_path)
+    assert bare.layout == "KolektorSDD"
+    assert [s.defect for s in bare.samples] == [s.defect for s in dataset.samples]
+    assert len({sample.group for sample in bare.samples}) == 48
+
+
+# MVTec
+
+
+@pytest.fixture
+def mvtec(tmp_path: Path) -> Path:
+    for number in range(3):
+        put_image(tmp_path / "train" / "good" / f"{number:03}.png")
+        put_image(tmp_path / "test" / "good" / f"{number:03}.png")
+        for kind in ("scratch", "dent"):
+            put_image(tmp_path / "test" / kind / f"{number:03}.png")
+            put_mask(tmp_path / "ground_truth" / kind / f"{number:03}_mask.png")
+    return tmp_path
+
+
+def test_mvtec(mvtec: Path) -> None:
+    dataset = open_dataset(mvtec, folds=3)
+    assert dataset.layout == "MVTec AD"
+    assert sum(sample.defect for sample in dataset.samples) == 6
+    assert len(dataset.samples) == 12
+    assert {sample.split for sample in dataset.samples} == {""}
+    assert any("split is not used" in note for note in dataset.notes)
+    assert all(load_mask(sample).sum() == 30 for sample in dataset.samples if sample.defect)
+
+
+def test_mvtec_mask_lost_and_left_over(mvtec: Path) -> None:
+    (mvtec / "ground_truth" / "dent" / "001_mask.png").rename(
+        mvtec / "ground_truth" / "dent" / "007_mask.png"
+    )
+    report = refusal(mvtec)
+    assert "test/dent/001.png: ground_truth/dent/001_mask.png is not there" in report
+    assert "ground_truth/dent/007_mask.png: no image of this name" in report
+
+
+# ok and defect folders
+
+
+@pytest.mark.parametrize(("ok", "defect"), [("ok", "defect"), ("Good", "NG"), ("good", "bad")])
+@pytest.mark.parametrize(
+    "mask", ["masks/8.png", "masks/{defect}/8_mask.png", "{defect}/8_mask.png", "", "mask/8_GT.bmp"]
+)
+def test_folders(tmp_path: Path, ok: str, defect: str, mask: str) -> None:
+    put_image(tmp_path / ok / "8.png")  # the same name on both sides: the mask is the bad one's
+    put_image(tmp_path / defect / "8.png")
+    if mask:
+        put_mask(tmp_path / mask.format(defect=defect))
+    dataset = open_dataset(tmp_path)
+    assert labels(tmp_path) == {f"{ok}/8.png": False, f"{defect}/8.png": True}
+    assert dataset.has_masks == bool(mask)
+
+
+def test_folders_with_masks_of_ok_images_too(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / "2.png")
+    put_mask(tmp_path / "masks" / "1.png", black=True)
+    put_mask(tmp_path / "masks" / "2.png")
+    assert open_dataset(tmp_path).has_masks
+    put_mask(tmp_path / "masks" / "1.png")
+    assert "ok images whose mask marks a defect (1)" in refusal(tmp_path)
+
+
+def test_folders_keep_an_official_split(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        put_image(tmp_path / split / "ok" / "1.png")
+        put_image(tmp_path / split / "defect" / "2.png")
+        put_mask(tmp_path / "masks" / split / "2.png")
+    dataset = open_dataset(tmp_path)
+    assert [sample.split for sample in dataset.samples] == ["train", "train", "test", "test"]
+    assert [sample.mask is not None for sample in dataset.samples] == [False, True, False, True]
+
+
+def test_subfolders_on_both_sides_are_groups(tmp_path: Path) -> None:
+    for part in ("a", "b"):
+        put_image(tmp_path / "ok" / part / "1.png")
+        put_image(tmp_path / "ok" / part / "2.png")
+        put_image(tmp_path / "defect" / part / "3.png")
+        put_mask(tmp_path / "masks" / part / "3.png")
+    dataset = open_dataset(tmp_path, folds=2)
+    assert [sample.group for sample in dataset.samples] == ["a", "a", "b", "b", "a", "b"]
+    assert sum(sample.mask is not None for sample in dataset.samples) == 2
+
+
+def test_subfolders_on_one_side_are_kinds(tmp_path: Path) -> None:
+    for number in range(2):
+        put_image(tmp_path / "ok" / f"{number}.png")
+        put_image(tmp_path / "defect" / "scratch" / f"{number}.png")
+        put_image(tmp_path / "defect" / "dent" / f"{number}.png")
+    dataset = open_dataset(tmp_path, folds=2)
+    assert len({sample.group for sample in dataset.samples}) == 6
+    assert any("read as kinds" in note for note in dataset.notes)
+
+
+def test_masks_that_fit_two_images_and_none(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / "scratch" / "2.png")
+    put_image(tmp_path / "defect" / "dent" / "2.png")
+    put_mask(tmp_path / "masks" / "2.png")
+    put_mask(tmp_path / "masks" / "9.png")
+    report = refusal(tmp_path)
+    assert "masks/2.png: defect/dent/2.png, defect/scratch/2.png" in report
+    assert "masks without an image (1)" in report
+
+
+# manifest.csv
+
+
+def table(root: Path, text: str) -> Path:
+    (root / "manifest.csv").write_text(text, encoding="utf-8")
+    return root
+
+
+def test_table(tmp_path: Path) -> None:
+    put_image(tmp_path / "a" / "1.png")
+    put_image(tmp_path / "a" / "2.png")
+    put_mask(tmp_path / "m" / "2.png")
+    table(
+        tmp_path,
+        "image,mask,defect,group,split,operator\n"
+        "a/1.png,,no,p1,train,Ann\na\\2.png,m/2.png,1,,train,Bob\n",
+    )
+    one, two = open_dataset(tmp_path).samples
+    assert (one.defect, one.group, one.split, one.mask) == (False, "p1", "train", None)
+    assert (two.defect, two.group, two.name) == (True, "a/2.png", "a/2.png")
+    assert load_mask(two).sum() == 30
+
+
+def test_table_of_a_spreadsheet(tmp_path: Path) -> None:
+    put_image(tmp_path / "1.png")
+    put_image(tmp_path / "2.png")
+    table(tmp_path, "\ufeffImage; Defect\r\n1.png;0\r\n2.png;1\r\n")
+    assert labels(tmp_path) == {"1.png": False, "2.png": True}
+
+
+def test_table_wins_over_folders(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / "2.png")
+    table(tmp_path, "image,defect\nok/1.png,1\ndefect/2.png,0\n")
+    assert labels(tmp_path) == {"ok/1.png": True, "defect/2.png": False}
+
+
+def test_table_errors_are_told_by_line(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out.png"
+    put_image(outside)
+    put_image(inside / "1.png")
+    (inside / "link.png").symlink_to(outside)
+    table(
+        inside,
+        "image,defect,split\n1.png,maybe,\n../out.png,1,\n"
+        f"{outside},1,\nlink.png,1,\n,1,\n1.png,1,holdout\n1.png,0,\n1.png,1,\nnone.png,1,\n",
+    )
+    report = refusal(inside)
+    assert "wrong rows in the table (7): correct them" in report
+    for line in (
+        "line 2: defect is 'maybe'",
+        "line 3: ../out.png is not a path inside",
+        f"line 4: {outside} is not a path inside",
+        "line 5: link.png leads outside",
+        "line 6: the image's path is empty",
+        "line 7: split is 'holdout'",
+        "line 9: 1.png was listed before",
+    ):
+        assert f"manifest.csv {line}" in report
+    assert "listed images that don't exist (1)" in report
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"file,label\n1.png,1\n", "no column image and no column defect"),
+        (b"", "no column image"),
+        (b"image,defect\n\xff\xfe.png,1\n", "not UTF-8"),
+        (b"image,defect\n", "no image at all"),
+        (b'image,defect\n"' + b"x" * 200_000 + b'",1\n', "line 2 is not CSV: field larger than"),
+        (b"x" * 200_000, "line 1 is not CSV"),
+    ],
+)
+def test_table_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "manifest.csv").write_bytes(content)
+    assert said in refusal(tmp_path)
+
+
+# What is wrong, whatever the layout
+
+
+def test_everything_wrong_is_in_one_report(tmp_path: Path) -> None:
+    for name in ("good", "size", "badmask", "black", "copy"):
+        put_image(tmp_path / "defect" / f"{name}.png")
+    put_mask(tmp_path / "masks" / "good.png")
+    put_mask(tmp_path / "masks" / "size.png", size=(20, 20))
+    (tmp_path / "masks" / "badmask.png").write_text("no mask")
+    put_mask(tmp_path / "masks" / "black.png", black=True)
+    put_mask(tmp_path / "masks" / "orphan.png")
+    (tmp_path / "ok").mkdir()
+    shutil.copy(tmp_path / "defect" / "copy.png", tmp_path / "ok" / "other.png")
+    whole = put_image(tmp_path / "ok" / "truncated.png").read_bytes()
+    (tmp_path / "ok" / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "ok" / "empty.png").touch()
+    (tmp_path / "ok" / "line\nbreak.png").write_text("text")
+    os.mkfifo(tmp_path / "ok" / "pipe.png")
+    (tmp_path / "ok" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    report = refusal(tmp_path, folds=5)
+    assert "listed images that don't exist (1)" in report
+    assert "  ok/gone.png" in report
+    assert "  ok/pipe.png: not a regular file" in report
+    assert "unreadable images (4): copy them again or take them out" in report
+    assert "  ok/empty.png: the file is empty" in report
+    assert "  ok/truncated.png: damaged or truncated" in report
+    assert "  ok/line\\nbreak.png: not an image" in report
+    assert "masks of another size than their image (1)" in report
+    assert "  masks/size.png: 20 x 20, the image 24 x 32" in report
+    assert "unreadable masks (1)" in report
+    assert "  masks/badmask.png: not an image" in report
+    assert "defective images with an all-black mask (1)" in report
+    assert "  defect/black.png: masks/black.png" in report
+    assert "  masks/orphan.png" in report
+    assert "the same picture labelled ok and defective (1)" in report
+    assert "  defect/copy.png: defective; the same bytes are ok/other.png: ok" in report
+    assert "too few images (1)" in report
+    assert "5 groups with defective images and 6 with ok ones" in report
+
+
+def test_a_long_list_is_cut(tmp_path: Path) -> None:
+    put_image(tmp_path / "defect" / "1.png")
+    (tmp_path / "ok").mkdir()
+    for number in range(SHOWN + 5):
+        (tmp_path / "ok" / f"{number:02}.png").touch()
+    report = refusal(tmp_path)
+    assert f"ok/{SHOWN - 1:02}.png" in report
+    assert f"ok/{SHOWN:02}.png" not in report
+    assert "  and 5 more" in report
+
+
+def test_a_class_that_is_missing(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    assert "there is no defective image" in refusal(tmp_path)
+    (tmp_path / "ok").rename(tmp_path / "ng")
+    assert "there is no ok image" in refusal(tmp_path)
+
+
+def test_a_class_missing_in_one_part_of_the_split(ksdd2: Path) -> None:
+    for number in (20001, 20003):
+        put_mask(ksdd2 / "test" / f"{number}_GT.png", black=True)
+    assert "in test/: there is no defective image" in refusal(ksdd2)
+
+
+def test_too_few_for_the_folds(ksdd2: Path) -> None:
+    assert "4 groups" not in refusal(ksdd2, folds=3)  # the test part is never folded
+    assert "2 groups with defective images" in refusal(ksdd2, folds=3)
+    open_dataset(ksdd2, folds=2)
+
+
+def test_unknown_layouts(tmp_path: Path) -> None:
+    put_image(tmp_path / "pictures" / "1.png")
+    report = refusal(tmp_path)
+    for layout in ("manifest.csv", "KolektorSDD2", "KolektorSDD", "MVTec AD", "ok and defect"):
+        assert f"\n{layout}" in report
+    put_image(tmp_path / "pictures" / "ok" / "1.png")
+    assert f"{tmp_path / 'pictures'} (read as ok and defect folders)" in refusal(tmp_path)
+    assert "does not exist" in refusal(tmp_path / "nothing")
+    assert "is not a folder" in refusal(tmp_path / "pictures" / "1.png")
+
+
+def test_fingerprint(tmp_path: Path, mvtec: Path) -> None:
+    before = fingerprint(open_dataset(mvtec))
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    shutil.copytree(mvtec, moved)
+    assert fingerprint(open_dataset(moved)) == before
+    put_mask(moved / "ground_truth" / "dent" / "000_mask.png")
+    assert fingerprint(open_dataset(moved)) == before
+    Image.fromarray(np.full((32, 24), 255, np.uint8)).save(
+        moved / "ground_truth" / "dent" / "000_mask.png"
+    )
+    masked = fingerprint(open_dataset(moved))
+    assert masked != before
+    (moved / "train" / "good" / "000.png").rename(moved / "train" / "good" / "999.png")
+    assert fingerprint(open_dataset(moved)) not in {before, masked}
+
+
+def test_fingerprint_holds_the_labels(tmp_path: Path) -> None:
+    for number in range(4):
+        put_image(tmp_path / f"{number}.png")
+    rows = "0.png,0\n1.png,1\n2.png,{}\n3.png,0\n"
+    one = fingerprint(open_dataset(table(tmp_path, "image,defect\n" + rows.format(0))))
+    other = fingerprint(open_dataset(table(tmp_path, "image,defect\n" + rows.format(1))))
+    assert one != other
