@@ -345,7 +345,7 @@ def test_everything_wrong_is_in_one_report(tmp_path: Path) -> None:
     (tmp_path / "ok" / "line\nbreak.png").write_text("text")
     os.mkfifo(tmp_path / "ok" / "pipe.png")
     (tmp_path / "ok" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    report = refusal(tmp_path, folds=5)
+    report = refusal(tmp_path, folds=6)
     assert "listed images that don't exist (1)" in report
     assert "  ok/gone.png" in report
     assert "  ok/pipe.png: not a regular file" in report
