@@ -1,0 +1,108 @@
+"""What is to be published next, and what came of it: knows the outbox, not the network."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edge_agent.publish.topics import Topics
+    from edge_agent.types import Message
+
+_BATCH = 100  # rows held in memory beyond those in flight
+
+
+class Outbox(Protocol):
+    """Where messages wait, durably, until they are acknowledged."""
+
+    def pending(self, after: int, limit: int) -> list[Message]: ...
+
+    def acknowledge(self, sequences: Iterable[int]) -> None: ...
+
+    def unacknowledged(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Publish:
+    """One message on one topic. An alarm makes two: ``verdict``, then ``defect``."""
+
+    sequence: int
+    topic: str
+    payload: bytes
+
+
+class Drain:
+    """Reads the outbox in order, and marks a row when each of its topics has its PUBACK."""
+
+    def __init__(self, outbox: Outbox, topics: Topics) -> None:
+        self._outbox = outbox
+        self._topics = topics
+        self._cursor = 0
+        self._queue: deque[Publish] = deque()
+        self._open: dict[int, set[str]] = {}
+        """Rows read and not yet acknowledged: the topics that they still lack."""
+        self._taken: dict[int, set[str]] = {}
+        """Topics that the broker took, of rows that another topic was refused for."""
+        self._acknowledged: list[int] = []
+        self._look = True
+
+    def rewind(self) -> None:
+        """Begin again with the first unacknowledged row. Only with nothing in flight."""
+        self.flush()
+        self._cursor = 0
+        self._queue.clear()
+        self._open.clear()
+        self._look = True
+
+    def look(self) -> None:
+        """There may be new rows."""
+        self._look = True
+
+    def take(self) -> Publish | None:
+        """The next publish, or None: there is nothing to do."""
+        if not self._queue and self._look:
+            rows = self._outbox.pending(self._cursor, _BATCH)
+            self._look = len(rows) == _BATCH
+            for row in rows:
+                self._enqueue(row)
+        return self._queue.popleft() if self._queue else None
+
+    def taken(self, publish: Publish) -> None:
+        """The broker has acknowledged it with success."""
+        sequence = publish.sequence
+        lacking = self._open[sequence]
+        lacking.discard(publish.topic)
+        if lacking:
+            self._taken.setdefault(sequence, set()).add(publish.topic)
+        else:
+            del self._open[sequence]
+            self._taken.pop(sequence, None)
+            self._acknowledged.append(sequence)
+
+    def flush(self) -> None:
+        """Write the acknowledgements down. Where that fails they are kept for the next time."""
+        if self._acknowledged:
+            self._outbox.acknowledge(self._acknowledged)
+            self._acknowledged = []
+
+    @property
+    def unflushed(self) -> int:
+        """Acknowledgements that are not written down yet."""
+        return len(self._acknowledged)
+
+    @property
+    def done(self) -> bool:
+        """Nothing is known to be left."""
+        return not (self._look or self._queue or self._open)
+
+    def _enqueue(self, row: Message) -> None:
+        self._cursor = row.sequence
+        topics = [self._topics.verdict] + [self._topics.defect] * row.alarm
+        lacking = [t for t in topics if t not in self._taken.get(row.sequence, ())]
+        self._open[row.sequence] = set(lacking)
+        self._queue.extend(Publish(row.sequence, topic, row.payload) for topic in lacking)

@@ -1,0 +1,247 @@
+"""What is done while one connection lasts: birth, messages in order, farewell."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_agent.publish.connection import Connection
+from edge_agent.publish.drain import Drain, Publish
+from edge_agent.publish.reasons import SUCCESS, refused_publish, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_agent.publish.backoff import Backoff
+    from edge_agent.publish.drain import Outbox
+    from edge_agent.publish.options import MqttOptions
+    from edge_agent.publish.state import Board
+    from edge_agent.publish.topics import Topics
+    from edge_agent.publish.wake import Wake
+
+# Between looks at the outbox without being notified, and between keep-alive checks.
+TICK = 1.0
+# Acknowledgements are written in batches: each write holds up the journal's writer.
+_FLUSH_SECONDS = 0.05
+_FLUSH_COUNT = 100
+
+
+@dataclass(frozen=True)
+class Announcements:
+    """What the station says of itself on ``status``, retained."""
+
+    birth: Callable[[], bytes]
+    """Made anew at each connection."""
+    last_will: bytes
+    """Said by the broker when the connection is lost."""
+    farewell: bytes
+    """Said by the station when it is stopped."""
+
+
+@dataclass
+class Stop:
+    """When to end, by the monotonic clock. Set once, by the thread that wants it."""
+
+    flush_until: float = math.inf
+    until: float = math.inf
+
+    @property
+    def wanted(self) -> bool:
+        return self.until < math.inf
+
+
+@dataclass(frozen=True)
+class _Sent:
+    publish: Publish | None
+    """None: an announcement."""
+    at: float
+
+
+class Session:
+    """One connection, from the attempt to its loss. Use it once."""
+
+    def __init__(
+        self,
+        *,
+        options: MqttOptions,
+        topics: Topics,
+        announcements: Announcements,
+        outbox: Outbox,
+        outbox_error: type[Exception],
+        board: Board,
+        wake: Wake,
+        stop: Stop,
+        retries: Backoff,
+        warning: str,
+    ) -> None:
+        """As `Publisher`, and more of its parts.
+
+        Args:
+            options: how to reach the broker.
+            topics: where to publish.
+            announcements: what to say on ``status``.
+            outbox: what to publish.
+            outbox_error: what it raises when its storage fails.
+            board: where to say how it goes.
+            wake: set when there may be new rows, or a stop is wanted.
+            stop: when to end.
+            retries: delays after a refusal, over all sessions.
+            warning: said while connected, until the connection has lasted.
+        """
+        self._options = options
+        self._topics = topics
+        self._announcements = announcements
+        self._outbox = outbox
+        self._outbox_error = outbox_error
+        self._board = board
+        self._wake = wake
+        self._stop = stop
+        self._retries = retries
+        self._drain = Drain(outbox, topics)
+        self._connection = Connection(
+            options, will_topic=topics.status, will=announcements.last_will
+        )
+        self._began = time.monotonic()
+        self._flight: dict[int, _Sent] = {}
+        self._flush_at = math.inf
+        self._retry_at: float | None = None
+        self._probing = False
+        self._born = False
+        self._parted = False
+        # What is said while connected, the first that is not empty.
+        self._trouble = ""
+        self._status_trouble = ""
+        self._warning = warning
+
+    @property
+    def taken_over(self) -> bool:
+        """Another client with the same id has ended it."""
+        return self._connection.taken_over
+
+    def run(self) -> str:
+        """Serve until the connection is lost or the stop is done; return why it ended."""
+        connection = self._connection
+        try:
+            connection.open()
+            while connection.closed is None and not self._over():
+                connection.step(self._wake, self._patience())
+                if self._wake.clear():
+                    self._drain.look()
+                self._settle()
+                if connection.accepted and connection.closed is None:
+                    self._serve()
+        except OSError as error:
+            return unreachable(self._options.broker, error)
+        finally:
+            connection.close()
+            self._settle()
+            self._drain.flush()
+            self._board.count(self._outbox, now=True)
+        return connection.closed or ""
+
+    def _over(self) -> bool:
+        now = time.monotonic()
+        if self._stop.wanted and (self._parted or not self._born):
+            end = self._stop.until if self._born else self._stop.flush_until
+            return now >= end or (self._parted and not self._flight)
+        oldest = next(iter(self._flight.values()), None)
+        if oldest is not None and now > oldest.at + self._options.ack_timeout:
+            self._connection.give_up(
+                f"the broker at {self._options.broker} has acknowledged nothing for "
+                f"{self._options.ack_timeout:.0f} s: is it overloaded?"
+            )
+            return True
+        return False
+
+    def _patience(self) -> float:
+        due = [self._flush_at]
+        if self._retry_at is not None:
+            due.append(self._retry_at)
+        if self._stop.wanted:
+            due.append(self._stop.until if self._parted else self._stop.flush_until)
+        return min(TICK, max(0.0, min(due) - time.monotonic()))
+
+    def _settle(self) -> None:
+        taken = refused = 0
+        for packet, code in self._connection.acks():
+            sent = self._flight.pop(packet, None)
+            if sent is None:
+                continue
+            if sent.publish is None:
+                if code not in SUCCESS:
+                    self._status_trouble = refused_publish(self._topics.status, code)
+            elif code in SUCCESS:
+                self._drain.taken(sent.publish)
+                taken += 1
+            else:
+                refused += 1
+                self._pause(refused_publish(sent.publish.topic, code))
+        if taken or refused:
+            self._board.settled(taken=taken, refused=refused)
+        if taken and not refused and self._retry_at is None:
+            self._recovered()
+        if self._drain.unflushed and self._flush_at == math.inf:
+            self._flush_at = time.monotonic() + _FLUSH_SECONDS
+
+    def _serve(self) -> None:
+        if not self._born:
+            self._born = True
+            self._announce(self._announcements.birth())
+        if self._warning and time.monotonic() > self._began + 2 * self._options.reconnect_max:
+            self._warning = ""
+        try:
+            if self._drain.unflushed >= _FLUSH_COUNT or time.monotonic() >= self._flush_at:
+                self._drain.flush()
+                self._flush_at = math.inf
+            if not self._parted:
+                self._feed()
+            self._board.count(self._outbox)
+        except self._outbox_error as error:
+            self._flush_at = math.inf
+            self._pause(str(error))
+        if self._stop.wanted and not self._parted and self._may_part():
+            self._parted = True
+            self._announce(self._announcements.farewell)
+        self._board.say(
+            self._trouble or self._status_trouble or self._warning,
+            connected=True,
+        )
+
+    def _feed(self) -> None:
+        if self._retry_at is not None:
+            if time.monotonic() < self._retry_at or self._flight:
+                return
+            self._drain.rewind()
+            self._retry_at = None
+            # One message finds out whether it was mended; a window of them would be refused
+            # at every try.
+            self._probing = True
+        while len(self._flight) < (1 if self._probing else self._connection.window):
+            publish = self._drain.take()
+            if publish is None:
+                if not self._flight:
+                    self._recovered()
+                return
+            packet = self._connection.publish(publish.topic, publish.payload)
+            self._flight[packet] = _Sent(publish, time.monotonic())
+
+    def _announce(self, payload: bytes) -> None:
+        packet = self._connection.publish(self._topics.status, payload, retain=True)
+        self._flight[packet] = _Sent(None, time.monotonic())
+
+    def _may_part(self) -> bool:
+        flushed = self._drain.done and not self._flight
+        return flushed or self._retry_at is not None or time.monotonic() >= self._stop.flush_until
+
+    def _pause(self, reason: str) -> None:
+        self._trouble = reason
+        if self._retry_at is None:
+            self._retry_at = time.monotonic() + self._retries.next()
+
+    def _recovered(self) -> None:
+        self._probing = False
+        if self._trouble:
+            self._trouble = ""
+            self._retries.reset()
