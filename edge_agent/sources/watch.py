@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from watchdog.events import FileMovedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
-from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+
+try:
+    from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper as _Pairing
+except ImportError:  # watchdog 6, the last for Python 3.10
+    from watchdog.observers.inotify_buffer import (  # type: ignore[import-not-found,no-redef]
+        InotifyBuffer as _Pairing,
+    )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +27,7 @@ log = logging.getLogger(__name__)
 # watchdog holds every "moved from" back for half a second, and all that follows it in the queue,
 # to pair it with a "moved to". Our own claims are renames out of the folder: each would delay the
 # next image. Unpaired events are all that is needed here.
-InotifyMoveEventGrouper.delay = 0.0
+_Pairing.delay = 0.0
 
 _HINTS = 10_000  # beyond that the scan finds them
 

@@ -1,0 +1,63 @@
+# make demo    the whole way on this machine, with what ships: no torch, no broker, no downloads
+# make check   format, lint, types, imports, fast tests; no torch
+# make test    everything: sets up what the tests need, then runs them
+# make bench   measures speed and memory
+# Environments: .venv has the edge part alone, .venv-dev what checks and tests need.
+
+PYTHON ?= python3
+PIP_FLAGS = --quiet --constraint deploy/constraints.txt
+DEV = .venv-dev/bin
+EDGE_TESTS = tests/unit tests/integration tests/e2e
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@sed -n 's/^# //p' Makefile
+
+.venv/.installed: pyproject.toml deploy/constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install $(PIP_FLAGS) --editable '.[cpu]'
+	@touch $@
+
+.venv-dev/.installed: pyproject.toml deploy/constraints.txt
+	$(PYTHON) -m venv .venv-dev
+	$(DEV)/pip install $(PIP_FLAGS) --editable '.[openvino,dev]'
+	@touch $@
+
+.venv-dev/.trainer: .venv-dev/.installed
+	$(DEV)/pip install $(PIP_FLAGS) --editable '.[openvino,dev,train]'
+	@touch $@
+
+.PHONY: demo
+demo: .venv/.installed
+	.venv/bin/edge-agent demo
+
+.PHONY: check
+check: .venv-dev/.installed
+	$(DEV)/ruff format --check .
+	$(DEV)/ruff check .
+	$(DEV)/mypy
+	$(DEV)/lint-imports
+	$(DEV)/pytest -q -m 'not slow and not train and not broker' $(EDGE_TESTS)
+
+.PHONY: test
+test: .venv-dev/.trainer broker
+	$(DEV)/pytest $(EDGE_TESTS)
+
+# The tests talk to a real mosquitto.
+.PHONY: broker
+broker:
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto; \
+	  else \
+	    echo "mosquitto is not installed: the tests that need a broker are skipped"; \
+	  fi; }
+
+.PHONY: demo-bundle
+demo-bundle: .venv-dev/.trainer
+	$(DEV)/python -m trainer.demo_bundle edge_agent/demo
+
+.PHONY: clean
+clean:
+	rm -rf .venv .venv-dev build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,194 @@
+"""The whole way on this machine: a temporary station, the real daemon, images at a line's pace."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.bundle import read_manifest
+from edge_agent.journal import JournalError, stats, tail
+from edge_agent.settings import SettingsError
+from edge_agent.types import Verdict
+
+if TYPE_CHECKING:
+    from edge_agent.journal import Record
+
+HERE = Path(__file__).parent
+BUNDLE, IMAGES = HERE / "bundle", HERE / "images"
+_READY = 60.0  # seconds a slow machine may take to load the bundle
+_COLOURS = {Verdict.OK: "32", Verdict.DEFECT: "31", Verdict.REVIEW: "33", Verdict.ERROR: "35"}
+
+
+def run_demo(*, seconds: float, pace: float, broker: str | None, keep: Path | None) -> int:
+    """Run a station for about ``seconds`` at ``pace`` images a second; 0 when all were judged.
+
+    Raises:
+        SettingsError: ``keep`` is not an empty place, ``broker`` not an address, or the agent
+            did not start.
+    """
+    if seconds <= 0 or pace <= 0:
+        raise SettingsError("--seconds and --pace must be greater than 0")
+    with ExitStack() as stack:
+        home = _home(keep, stack)
+        found = _broker(broker)
+        config = _write_station(home, found)
+        _introduce(found)
+        agent = _start(home, config, stack)
+        count = max(1, round(seconds * pace))
+        shown = _drop_and_show(home, agent, count, 1.0 / pace)
+        complete = shown == count
+        _stop(agent)
+        _summarise(home)
+        if not complete:
+            print(f"only {shown} of {count} images were judged: see {home / 'agent.log'}")
+        if keep is not None:
+            print(f"the station is left in {home}; run it with")
+            print(f"    edge-agent run --config {config}")
+        return 0 if complete else 1
+
+
+def _home(keep: Path | None, stack: ExitStack) -> Path:
+    if keep is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-agent-demo-")))
+    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise SettingsError(f"--keep {keep} is not an empty directory: name a new one")
+    keep.mkdir(parents=True, exist_ok=True)
+    return keep.resolve()
+
+
+def _broker(given: str | None) -> tuple[str, int] | None:
+    """The broker to publish to: the one given, or one that listens on loopback."""
+    if given is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 1883), 0.3):
+            return "127.0.0.1", 1883
+        return None
+    host, _, port = given.partition(":")
+    if not host or (port and not port.isdigit()):
+        raise SettingsError(f"--broker {given!r} is not HOST or HOST:PORT")
+    return host, int(port or 1883)
+
+
+def _write_station(home: Path, broker: tuple[str, int] | None) -> Path:
+    (home / "inbox").mkdir()
+    lines = [
+        f'bundle = "{BUNDLE}"',
+        "[station]",
+        'site = "demo"',
+        "[source.folder]",
+        'path = "inbox"',
+        "[storage]",
+        'root = "state"',
+    ]
+    if broker:
+        lines += ["[mqtt]", f'host = "{broker[0]}"', f"port = {broker[1]}"]
+    config = home / "station.toml"
+    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return config
+
+
+def _introduce(broker: tuple[str, int] | None) -> None:
+    manifest = read_manifest(BUNDLE)
+    print(f"bundle   {manifest.name} {manifest.version}: {manifest.notice}")
+    if broker:
+        print(f"broker   {broker[0]}:{broker[1]}, topics inspection/demo/line/station/#")
+    else:
+        print("broker   none on loopback: the journal keeps every verdict, nothing is published")
+    print()
+
+
+def _start(home: Path, config: Path, stack: ExitStack) -> subprocess.Popen[bytes]:
+    log = stack.enter_context((home / "agent.log").open("w+b"))
+    command = [sys.executable, "-m", "edge_agent", "run", "--config", str(config)]
+    agent = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    stack.callback(_stop, agent)
+    deadline = time.monotonic() + _READY
+    while b"ready: " not in (said := (home / "agent.log").read_bytes()):
+        if agent.poll() is not None or time.monotonic() > deadline:
+            raise SettingsError(f"the agent did not start:\n{said.decode(errors='replace')}")
+        time.sleep(0.02)
+    return agent
+
+
+def _drop_and_show(home: Path, agent: subprocess.Popen[bytes], count: int, pause: float) -> int:
+    """Drop images as a camera does, written aside and renamed in; print verdicts as they come."""
+    samples = itertools.cycle(sorted(IMAGES.iterdir()))
+    shown = dropped = 0
+    due = time.monotonic()
+    patience = due
+    while shown < count and agent.poll() is None:
+        now = time.monotonic()
+        if dropped < count and now >= due:
+            sample = next(samples)
+            dropped += 1
+            partial = home / "inbox" / f".{dropped}.partial"
+            shutil.copyfile(sample, partial)
+            partial.rename(home / "inbox" / f"{dropped:04}-{sample.name}")
+            due, patience = due + pause, now + 10.0
+        fresh = _since(home / "state" / "journal.db", shown)
+        for record in fresh:
+            _show(record)
+        shown += len(fresh)
+        if dropped == count and now > patience:
+            break
+        time.sleep(0.02)
+    return shown
+
+
+def _since(journal: Path, sequence: int) -> list[Record]:
+    with contextlib.suppress(JournalError):  # not written to yet
+        return [record for record in tail(journal, 100) if record.sequence > sequence]
+    return []
+
+
+def _show(record: Record) -> None:
+    one = record.inspection
+    verdict = f"{one.verdict.value.upper():6}"
+    if sys.stdout.isatty():
+        verdict = f"\033[{_COLOURS[one.verdict]}m{verdict}\033[0m"
+    score = "     -" if one.score is None else f"{one.score:6.3f}"
+    print(
+        f"{verdict}  score {score}  {one.latency.total:6.1f} ms  {one.name}  {one.reason}".rstrip(),
+        flush=True,
+    )
+
+
+def _stop(agent: subprocess.Popen[bytes]) -> None:
+    if agent.poll() is None:
+        agent.send_signal(signal.SIGTERM)
+        try:
+            agent.wait(15)
+        except subprocess.TimeoutExpired:
+            agent.kill()
+            agent.wait()
+
+
+def _summarise(home: Path) -> None:
+    journal = home / "state" / "journal.db"
+    found = stats(journal)
+    if not found.count:
+        return
+    verdicts = ", ".join(f"{n} {v.value}" for v, n in found.verdicts.items() if n)
+    print(f"\n{found.count} images: {verdicts}")
+    if found.latency:
+        total, infer = found.latency["total"], found.latency["infer"]
+        print(
+            f"latency  p50 {total.p50:.1f} ms, p95 {total.p95:.1f} ms from claim to verdict "
+            f"(inference p50 {infer.p50:.1f} ms)"
+        )
+    last = tail(journal, 1)[0].inspection
+    print(
+        f"memory   agent {last.agent_rss / 1e6:.0f} MB, worker {last.worker_rss / 1e6:.0f} MB "
+        "resident"
+    )
+    kept = sum(1 for _ in (home / "state" / "processed").iterdir())
+    print(f"files    {kept} in processed/, each with one row in the journal")
