@@ -124,7 +124,7 @@ class WorkerPool:
             worker.link.close()
         for worker in self._workers:
             try:
-                worker.process.wait(timeout=5)
+                worker.process.wait(timeout=1)
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
