@@ -1,0 +1,127 @@
+"""Put a bundle together from what a recipe found."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_agent.bundle import (
+    Accuracy,
+    Decision,
+    Golden,
+    Manifest,
+    Preprocess,
+    Reference,
+    Training,
+    Variant,
+    sha256_of,
+    write_bundle,
+)
+from edge_agent.bundle.preprocess import decode, fit
+from trainer.golden import choose_golden, golden_png
+from trainer.prove import open_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle import Bundle
+    from trainer.calibrate import Calibration
+    from trainer.config import DenseConfig
+    from trainer.data import Sample
+
+TOLERANCE = 0.02
+"""How far FP32 on another provider may be from FP32 here."""
+LIBRARIES = ("numpy", "onnx", "pillow", "timm", "torch", "torchvision")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a recipe hands over."""
+
+    model: Path
+    """The FP32 graph."""
+    spec: Preprocess
+    calibration: Calibration
+    pooled: Accuracy
+    """Over the out-of-fold scores."""
+    localised: float | None
+    reference: Reference
+    scores: NDArray[np.floating]
+    """(images,): of the final model."""
+    fingerprint: str
+
+
+def assemble(
+    path: Path, config: DenseConfig, samples: Sequence[Sample], trained: Trained
+) -> Bundle:
+    """Write the bundle ``path``; its golden images are taken from ``samples``.
+
+    Raises:
+        BundleError: what was written does not verify.
+    """
+    labels = np.array([sample.defect for sample in samples], bool)
+    predict = open_graph(trained.model)
+    files: dict[str, Path | bytes] = {"model.fp32.onnx": trained.model}
+    golden = []
+    chosen = choose_golden(labels, trained.scores, trained.calibration.threshold)
+    for number, image in enumerate(chosen):
+        png = golden_png(samples[image])
+        # From the PNG, not the file that it was made from: this is what the agent will have.
+        frame = fit(decode(png), trained.spec).tensor
+        name = f"golden/{number}-{'defect' if labels[image] else 'ok'}.png"
+        files[name] = png
+        golden.append(
+            Golden(
+                file=name,
+                sha256=hashlib.sha256(png).hexdigest(),
+                scores={"fp32": float(predict(frame[None]).score[0])},
+                tolerance=TOLERANCE,
+            )
+        )
+    manifest = Manifest(
+        name=config.name,
+        version=config.version,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        notice=config.notice,
+        preprocess=trained.spec,
+        decision=Decision(
+            threshold=trained.calibration.threshold,
+            rule=trained.calibration.rule,
+            figures=trained.calibration.figures,
+        ),
+        variants=(
+            Variant(
+                name="fp32",
+                precision="fp32",
+                file="model.fp32.onnx",
+                sha256=sha256_of(trained.model),
+                size=trained.model.stat().st_size,
+                accuracy=trained.pooled,
+            ),
+        ),
+        golden=tuple(golden),
+        training=Training(
+            recipe=config.recipe,
+            parameters=config.model_dump(mode="json"),
+            dataset={
+                "fingerprint": trained.fingerprint,
+                "images": len(samples),
+                "defects": int(labels.sum()),
+                "groups": len({sample.group for sample in samples}),
+            },
+            folds=config.folds,
+            seed=config.seed,
+            libraries={name: version(name) for name in LIBRARIES},
+            metrics={"pooled": trained.pooled.model_dump(), "localised": trained.localised},
+        ),
+        reference=trained.reference,
+    )
+    return write_bundle(path, manifest, files)

@@ -1,0 +1,186 @@
+"""The ``trainer`` commands: arguments in, results on stdout, progress and complaints on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_SETTINGS = (
+    *("recipe", "name", "version", "notice", "seed", "folds", "backbone", "weights", "strides"),
+    *("size", "fit", "views", "width", "epochs", "batch", "learning_rate", "top_k"),
+)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 0 fine, 2 a mistake that the user can mend, else 1."""
+    arguments = _parser().parse_args(argv)
+    # Late: --help must not wait for numpy and pydantic.
+    from edge_agent.bundle import BundleError
+    from edge_agent.runtime.session import ProviderError
+    from trainer.data import DatasetError
+    from trainer.errors import ParityError, UsageError
+
+    try:
+        result: int = COMMANDS[arguments.command](arguments)
+    except (BundleError, DatasetError, ProviderError, UsageError) as error:
+        print(f"trainer {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except ParityError as error:
+        print(f"trainer {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"trainer {arguments.command}: interrupted", file=sys.stderr)
+        return 1
+    return result
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    """Cross-validate, fit, calibrate, export, prove."""
+    from trainer.config import dense_config
+    from trainer.data import open_dataset
+    from trainer.run import make_run
+
+    given = {name: getattr(arguments, name) for name in _SETTINGS}
+    config = dense_config({name: value for name, value in given.items() if value is not None})
+    dataset = open_dataset(arguments.data, folds=config.folds)
+    for note in dataset.notes:
+        print(note, file=sys.stderr)
+    make_run(arguments.out)
+    from trainer.recipes import dense  # torch takes seconds: first see that all else is right
+
+    metrics = dense.train(config, dataset, arguments.out)
+    print(f"out of fold   {_line(metrics['pooled'])}")
+    if metrics["localised"] is not None:
+        print(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
+    if "test" in metrics:
+        print(f"test split    {_line(metrics['test'])}")
+    print(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
+    print(f"seconds       {metrics['seconds']['total']:.0f}")
+    print(f"bundle        {arguments.out / 'bundle'}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """Judge labelled images through the agent's own runtime."""
+    from edge_agent.bundle import open_bundle
+    from edge_agent.worker.predictor import Predictor
+    from trainer.data import open_dataset
+    from trainer.evaluate import evaluate_bundle, write_scores
+    from trainer.progress import progress
+
+    predictor = Predictor(open_bundle(arguments.bundle), arguments.variant)
+    samples = open_dataset(arguments.data).samples
+    with progress("judging", len(samples)) as advance:
+        judged, accuracy = evaluate_bundle(predictor, samples, advance)
+    if arguments.scores is not None:
+        write_scores(arguments.scores, samples, judged.scores)
+    figures = accuracy.model_dump()
+    print(json.dumps(figures) if arguments.json else _line(figures))
+    return 0
+
+
+def _synth(arguments: argparse.Namespace) -> int:
+    """Draw surfaces with and without flaws."""
+    from trainer.data.synth import make_surfaces
+    from trainer.progress import progress
+
+    width, height = arguments.size
+    with progress("drawing", arguments.good + arguments.defect) as advance:
+        make_surfaces(
+            arguments.out,
+            arguments.good,
+            arguments.defect,
+            arguments.seed,
+            width=width,
+            height=height,
+            made=lambda _: advance(""),
+        )
+    print(f"{arguments.good} good and {arguments.defect} flawed surfaces in {arguments.out}")
+    return 0
+
+
+def _line(figures: dict[str, float]) -> str:
+    return (
+        f"AP {figures['ap']:.4f}  F1 {figures['f1']:.4f}  threshold {figures['threshold']:.3f}  "
+        f"escapes {figures['escapes']} of {figures['defects']}  overkills {figures['overkills']} "
+        f"of {figures['images'] - figures['defects']}"
+    )
+
+
+COMMANDS = {"train": _train, "evaluate": _evaluate, "synth": _synth}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trainer", description="From labelled images to a bundle that edge-agent runs."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands.add_parser("train", help="train, cross-validate and write a bundle"))
+    _add_evaluate(commands.add_parser("evaluate", help="judge labelled images with a bundle"))
+    _add_synth(commands.add_parser("synth", help="draw surfaces with and without flaws"))
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder")
+    parser.add_argument("--recipe", choices=["dense"], default="dense")
+    parser.add_argument("--folds", type=int, help="for cross-validation (5)")
+    parser.add_argument("--seed", type=int, help="same seed, same result (0)")
+    parser.add_argument("--name", help="of the bundle (dense)")
+    parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (1.0.0)")
+    parser.add_argument("--notice", help="shown wherever the bundle is")
+    network = parser.add_argument_group("network")
+    network.add_argument("--backbone", choices=["efficientnet_lite0", "efficientnet_b0"])
+    network.add_argument("--weights", metavar="FILE", help="of the backbone (its ImageNet ones)")
+    network.add_argument("--strides", type=_whole_numbers, help="maps that are used (8,16,32)")
+    network.add_argument("--size", type=_size, metavar="WxH", help="input (from the images)")
+    network.add_argument("--fit", choices=["stretch", "letterbox", "crop"])
+    network.add_argument("--width", type=int, help="channels of the head (32)")
+    network.add_argument("--top-k", type=int, help="places that make an image's score (16)")
+    fitting = parser.add_argument_group("fitting")
+    fitting.add_argument("--epochs", type=int)
+    fitting.add_argument("--batch", type=int)
+    fitting.add_argument("--learning-rate", type=float)
+    fitting.add_argument("--views", type=int, help="1: as they are, 2: mirrored, 4: all flips")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
+    parser.add_argument("--variant", default="fp32")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="write image,label,score")
+
+
+def _add_synth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+    parser.add_argument("--good", type=int, required=True, metavar="N")
+    parser.add_argument("--defect", type=int, required=True, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=_size, default=(256, 384), metavar="WxH")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WxH, such as 256x704") from None
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 8,16") from None

@@ -1,0 +1,58 @@
+"""Cross-validation: every image scored once, by a model that did not see its group."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainer.metrics import accuracy_at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle import Accuracy
+    from trainer.data import Sample
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Scores of every image, and which fold's model gave them."""
+
+    folds: NDArray[np.int64]
+    """(images,): the fold in which the image was held out."""
+    labels: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+
+
+def held_out(folds: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """By fold: indices of the images to learn from, and of those held out."""
+    return [
+        (np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
+        for fold in range(int(folds.max()) + 1)
+    ]
+
+
+def fold_accuracies(result: OutOfFold, threshold: float) -> list[Accuracy]:
+    """Each fold's own figures, at the threshold that was chosen over all of them."""
+    return [
+        accuracy_at(result.labels[images], result.scores[images], threshold)
+        for _, images in held_out(result.folds)
+    ]
+
+
+def write_oof(file: Path, samples: Sequence[Sample], result: OutOfFold) -> None:
+    """Write ``oof.csv``: image, group, fold, label, score."""
+    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "group", "fold", "label", "score"])
+        for sample, fold, label, score in zip(
+            samples, result.folds, result.labels, result.scores, strict=True
+        ):
+            # repr: the shortest text that reads back as the very same number
+            writer.writerow([sample.name, sample.group, int(fold), int(label), repr(float(score))])

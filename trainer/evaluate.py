@@ -1,0 +1,100 @@
+"""Judge labelled images with an ONNX graph, as the agent would, and count what was right."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainer.frames import fitted
+from trainer.metrics import accuracy_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle import Accuracy, Preprocess
+    from edge_agent.worker.predictor import Predictor, Scored
+    from trainer.data import Sample
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a graph says of some images, one after the other."""
+
+    scores: NDArray[np.float64]
+    """(N,)"""
+    heatmaps: NDArray[np.float32]
+    """(N, h, w)"""
+
+
+def judge(
+    predict: Callable[[NDArray[np.uint8]], Scored],
+    samples: Sequence[Sample],
+    spec: Preprocess,
+    advance: Callable[[str], None],
+) -> Judged:
+    """Score images one by one, as they arrive on a line.
+
+    Raises:
+        DatasetError: an image can't be read.
+    """
+    scores, heatmaps = [], []
+    for frame in fitted(samples, spec):
+        scored = predict(frame[None])
+        scores.append(float(scored.score[0]))
+        heatmaps.append(scored.heatmap[0])
+        advance("")
+    return Judged(np.array(scores), np.stack(heatmaps))
+
+
+def evaluate_bundle(
+    predictor: Predictor, samples: Sequence[Sample], advance: Callable[[str], None]
+) -> tuple[Judged, Accuracy]:
+    """Scores and figures of a bundle's variant, at the bundle's own threshold."""
+    judged = judge(predictor.predict, samples, predictor.preprocess, advance)
+    labels = np.array([sample.defect for sample in samples], bool)
+    threshold = predictor.bundle.manifest.decision.threshold
+    return judged, accuracy_at(labels, judged.scores, threshold)
+
+
+def write_scores(file: Path, samples: Sequence[Sample], scores: NDArray[np.floating]) -> None:
+    """Write image, label, score as CSV; the scores read back as the very same numbers."""
+    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "label", "score"])
+        for sample, score in zip(samples, scores, strict=True):
+            writer.writerow([sample.name, int(sample.defect), repr(float(score))])
+
+
+def localised(heatmaps: NDArray[np.float32], targets: NDArray[np.bool_]) -> float | None:
+    """Share of drawn defects whose heatmap peaks inside, or in a cell that touches the mask.
+
+    Args:
+        heatmaps: (N, h, w).
+        targets: (N, h, w), the masks in the heatmap's cells; images without a mark don't count.
+
+    Returns:
+        0-1, or None where nothing is marked.
+    """
+    inside = [
+        bool(_dilated(target).ravel()[heatmap.argmax()])
+        for heatmap, target in zip(heatmaps, targets, strict=True)
+        if target.any()
+    ]
+    return sum(inside) / len(inside) if inside else None
+
+
+def _dilated(target: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """With the eight neighbours of every marked cell."""
+    height, width = target.shape
+    padded = np.pad(target, 1)
+    grown = np.zeros_like(target)
+    for row in range(3):
+        for column in range(3):
+            grown |= padded[row : row + height, column : column + width]
+    return grown

@@ -1,0 +1,69 @@
+"""How far a run is: bars with an ETA on a terminal, a line now and then elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_EVERY = 10.0  # seconds between plain lines
+
+
+@contextmanager
+def progress(text: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show one step of a run; call what it yields after each of ``total`` parts, with a remark."""
+    shown = _bar if sys.stderr.isatty() else _lines
+    with shown(text, total) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(text: str, total: int) -> Iterator[Callable[[str], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(text, total=total, remark="")
+        yield lambda remark: bars.update(task, advance=1, remark=remark)
+
+
+@contextmanager
+def _lines(text: str, total: int) -> Iterator[Callable[[str], None]]:
+    started = said = time.monotonic()
+    done = 0
+
+    def advance(remark: str) -> None:
+        nonlocal said, done
+        done += 1
+        now = time.monotonic()
+        if done < total and now - said >= _EVERY:
+            said = now
+            left = (now - started) / done * (total - done)
+            _say(f"{text}: {done}/{total}, about {left:.0f} s left {remark}".rstrip())
+
+    yield advance
+    _say(f"{text}: {done}/{total} in {time.monotonic() - started:.1f} s")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  this is what the module is for

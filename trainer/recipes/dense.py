@@ -1,0 +1,217 @@
+"""The ``dense`` recipe: a frozen ImageNet backbone, a small head trained on its cached maps.
+
+Every image goes through the backbone once; what is trained, fold by fold, is a head that says
+of each place how likely it is a defect. The image's score is the mean of the largest places.
+
+The bundle gets one head, trained on all images for as many epochs as the folds' heads were. Its
+threshold comes from the out-of-fold scores: of images that the model in question did not see.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edge_agent.bundle import Preprocess
+from edge_agent.bundle.appearance import appearance
+from edge_agent.worker.predictor import Predictor
+from trainer.assemble import Trained, assemble
+from trainer.backbones import build_backbone
+from trainer.calibrate import max_f1
+from trainer.checkpoint import FILE, save_model
+from trainer.crossval import OutOfFold, fold_accuracies, held_out, write_oof
+from trainer.data import fingerprint, make_folds
+from trainer.evaluate import evaluate_bundle, localised
+from trainer.export import export_onnx
+from trainer.features import compute_features
+from trainer.fit import Learnable, evaluate, fit_head, loss_on
+from trainer.frames import choose_size, fitted, survey, target_map
+from trainer.metrics import accuracy_at, average_precision
+from trainer.model import Inspector
+from trainer.progress import progress
+from trainer.prove import hold, judge_held_out, torch_scores
+from trainer.reference import make_reference
+from trainer.run import Stopwatch, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle.appearance import Appearance
+    from trainer.config import DenseConfig
+    from trainer.data import Dataset, Sample
+    from trainer.model import Backbone, Head
+
+
+def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
+    """Train, prove, calibrate and write everything of a run; return what is in metrics.json.
+
+    Args:
+        config: what the one who trains asked for.
+        dataset: where it has a test split, that is judged once, by the finished bundle.
+        run: an empty folder.
+
+    Raises:
+        UsageError: the weights can't be had, or the cache does not fit on the disk.
+        DatasetError: an image can't be read any more, or there are too few for the folds.
+        ParityError: an exported graph's score differs from PyTorch's.
+    """
+    watch = Stopwatch()
+    test = dataset.subset("test")
+    samples = tuple(sample for sample in dataset.samples if sample.split != "test")
+    labels = np.array([sample.defect for sample in samples], bool)
+    folds = np.array(make_folds(samples, config.folds, config.seed))
+    backbone = build_backbone(
+        config.backbone, config.strides, Path(config.weights) if config.weights else None
+    )
+    backbone.to(memory_format=torch.channels_last)
+    with watch.step("survey"):
+        config, spec = settle(config, dataset, samples)
+    write_json(run / "config.json", config.model_dump(mode="json"))
+
+    with TemporaryDirectory(dir=run, prefix=".features-") as cache:
+        with watch.step("features"):
+            data, looks = look(config, spec, samples, labels, backbone, Path(cache))
+        with watch.step("fit"):
+            heads, final, history = fit_all(config, data, folds)
+    write_json(run / "history.json", history)
+    save_model(run / FILE, config, backbone, final, heads)
+
+    with TemporaryDirectory(dir=run, prefix=".export-") as exports:
+        with watch.step("export"):
+            files = [Path(exports) / f"{n}.onnx" for n in range(config.folds + 1)]
+            for head, file in zip([*heads, final], files, strict=True):
+                export_onnx(Inspector(backbone, head, config.top_k), spec, file)
+        with watch.step("prove"):
+            expected = torch_scores(backbone, [*heads, final], config.top_k, spec, samples)
+            judged = judge_held_out(files[:-1], samples, folds, spec)
+            hold("out of fold", expected[folds, np.arange(len(samples))], judged.scores)
+        with watch.step("calibrate"):
+            result = OutOfFold(folds, labels, judged.scores)
+            calibration = max_f1(labels, judged.scores)
+            pooled = accuracy_at(labels, judged.scores, calibration.threshold)
+            write_oof(run / "oof.csv", samples, result)
+        with watch.step("bundle"):
+            trained = Trained(
+                model=files[-1],
+                spec=spec,
+                calibration=calibration,
+                pooled=pooled,
+                localised=localised(judged.heatmaps, data.targets),
+                reference=make_reference(looks, judged.scores),
+                scores=expected[-1],
+                fingerprint=fingerprint(dataset),
+            )
+            bundle = assemble(run / "bundle", config, samples, trained)
+
+    predictor = Predictor(bundle, "fp32")
+    with watch.step("verify"):
+        predictor.prove()
+        with progress("verifying the bundle", len(samples)) as advance:
+            shipped, _ = evaluate_bundle(predictor, samples, advance)
+        parity = hold("the bundle", expected[-1], shipped.scores)
+    metrics: dict[str, Any] = {
+        "pooled": pooled.model_dump(),
+        "folds": [one.model_dump() for one in fold_accuracies(result, calibration.threshold)],
+        "variants": {"fp32": pooled.model_dump()},
+        "localised": trained.localised,
+        "parity": parity,
+    }
+    if test:
+        with watch.step("test"), progress("judging the test split", len(test)) as advance:
+            metrics["test"] = evaluate_bundle(predictor, test, advance)[1].model_dump()
+    metrics["seconds"] = watch.finish()
+    write_json(run / "metrics.json", metrics)
+    return metrics
+
+
+def settle(
+    config: DenseConfig, dataset: Dataset, samples: Sequence[Sample]
+) -> tuple[DenseConfig, Preprocess]:
+    """Decide from the images what was left open."""
+    seen = survey(samples)
+    size = config.size or choose_size(dataset.width, dataset.height)
+    fit = config.fit or ("stretch" if seen.uniform else "letterbox")
+    spec = Preprocess(
+        width=size[0],
+        height=size[1],
+        colour="grey" if seen.grey else "rgb",
+        fit=fit,
+        interpolation=config.interpolation,
+    )
+    cells = (size[0] // config.strides[0]) * (size[1] // config.strides[0])
+    top_k = min(config.top_k, cells)
+    return config.model_copy(update={"size": size, "fit": fit, "top_k": top_k}), spec
+
+
+def look(
+    config: DenseConfig,
+    spec: Preprocess,
+    samples: Sequence[Sample],
+    labels: NDArray[np.bool_],
+    backbone: Backbone,
+    cache: Path,
+) -> tuple[Learnable, list[Appearance]]:
+    """Run the backbone over every image, once; measure how it looks on the way."""
+    looks: list[Appearance] = []
+
+    def frames(advance: Callable[[str], None]) -> Iterator[NDArray[np.uint8]]:
+        for frame in fitted(samples, spec):
+            looks.append(appearance(frame))
+            yield frame
+            advance("")
+
+    with progress("looking at the images", len(samples)) as advance:
+        features = compute_features(
+            frames(advance), len(samples), backbone, spec, cache, config.views
+        )
+    targets = np.stack([target_map(sample, spec, config.strides[0]) for sample in samples])
+    # Without a single mask even the ok images' maps are left alone: the image's label says it.
+    masks = bool(targets.any())
+    drawn = np.array([masks and (not s.defect or s.mask is not None) for s in samples], bool)
+    return Learnable(features, labels, targets, drawn), looks
+
+
+def fit_all(
+    config: DenseConfig, data: Learnable, folds: NDArray[np.int64]
+) -> tuple[list[Head], Head, dict[str, Any]]:
+    """Train a head a fold, then the one on everything; with the losses by epoch."""
+    everything = np.arange(len(folds))
+    history: dict[str, Any] = {"folds": [], "final": []}
+    heads = []
+    with progress("training", (config.folds + 1) * config.epochs) as advance:
+        for fold, (learn, held) in enumerate(held_out(folds)):
+            epochs: list[dict[str, float]] = []
+            history["folds"].append(epochs)
+
+            def note(
+                epoch: int,
+                loss: float,
+                head: Head,
+                fold: int = fold,
+                held: NDArray[np.int64] = held,
+                epochs: list[dict[str, float]] = epochs,
+            ) -> None:
+                outputs = evaluate(data, head, held, config.top_k)
+                line = {
+                    "epoch": epoch,
+                    "loss": loss,
+                    "validation_loss": loss_on(config, data, outputs, held),
+                    "validation_ap": average_precision(data.labels[held], outputs.logits),
+                }
+                epochs.append(line)
+                advance(f"fold {fold + 1}/{config.folds}, AP {line['validation_ap']:.3f}")
+
+            heads.append(fit_head(config, data, learn, config.seed + fold, note))
+
+        def note_final(epoch: int, loss: float, _: Head) -> None:
+            history["final"].append({"epoch": epoch, "loss": loss})
+            advance(f"on all images, loss {loss:.3f}")
+
+        final = fit_head(config, data, everything, config.seed + config.folds, note_final)
+    return heads, final, history

@@ -1,0 +1,53 @@
+"""The folder of a run, and how long each of its steps took."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def make_run(out: Path) -> None:
+    """Make the folder of a new run.
+
+    Raises:
+        UsageError: it holds something already, or can't be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = any(out.iterdir())
+    except OSError as error:
+        raise UsageError(f"{out} can't be made: {error.strerror}") from None
+    if taken:
+        raise UsageError(f"{out} is not empty: give --out another folder, or remove this one")
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a result, for people and programs."""
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+class Stopwatch:
+    """Seconds by step, in the order in which they were taken."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 2)
+
+    def finish(self) -> dict[str, float]:
+        """All steps, and the ``total``."""
+        return {**self.seconds, "total": round(time.monotonic() - self._started, 2)}
