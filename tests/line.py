@@ -1,0 +1,256 @@
+"""A whole line, seen from the outside: camera, daemon, broker, consumer; and what must always hold.
+
+Also a command: ``python -m tests.line --bundle B --images D [--kills 10] [--scores FILE]`` runs
+every image of a data set through the daemon, killing it on the way, and checks that nothing is
+lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.broker import Broker
+from tests.subscriber import Subscriber
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+@dataclass
+class Station:
+    """A station in a directory of its own, its daemon a real process."""
+
+    home: Path
+    bundle: Path
+    settings: str = ""
+    """More lines for ``station.toml``."""
+    after: str = "move"
+    daemon: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(
+            f'bundle = "{self.bundle.resolve()}"\n'
+            f'[source.folder]\npath = "inbox"\nafter = "{self.after}"\n'
+            f'[storage]\nroot = "state"\n{self.settings}\n'
+        )
+
+    @property
+    def inbox(self) -> Path:
+        return self.home / "inbox"
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def config(self) -> Path:
+        return self.home / "station.toml"
+
+    @property
+    def log(self) -> str:
+        file = self.home / "agent.log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def start(self, *, wait: bool = True) -> Station:
+        """Start the daemon; wait until it says ready."""
+        said = self.log.count("ready: ")
+        with (self.home / "agent.log").open("ab") as log:
+            self.daemon = subprocess.Popen(
+                [sys.executable, "-m", "edge_agent", "run", "--config", str(self.config)],
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            wait_for(lambda: self.log.count("ready: ") > said or self.daemon.poll() is not None)
+            assert self.daemon.poll() is None, self.log
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """SIGKILL, at whatever it is doing."""
+        return self._end(signal.SIGKILL)
+
+    def drop(self, name: str | bytes, content: bytes) -> None:
+        """As a careful camera does: written aside, then renamed in."""
+        partial = self.home / ".dropping"
+        partial.write_bytes(content)
+        partial.rename(self.inbox / (name if isinstance(name, str) else name.decode()))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The journal, read-only, in sequence."""
+        file = self.state / "journal.db"
+        if not file.exists():
+            return []
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute("SELECT * FROM inspections ORDER BY sequence")]
+
+    def filed(self, where: str = "processed") -> list[Path]:
+        directory = self.state / where
+        return [
+            p
+            for p in (directory.iterdir() if directory.exists() else ())
+            if not p.name.endswith(".reason.json")
+        ]
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self.daemon is not None
+        if self.daemon.poll() is None:
+            self.daemon.send_signal(number)
+        return self.daemon.wait(30)
+
+
+@dataclass
+class Verified:
+    """What the invariants said."""
+
+    inspections: int
+    processed: int
+    quarantined: int
+    published: int
+    repeats: int
+    wrong: list[str] = field(default_factory=list)
+
+
+def verify(station: Station, offered: int, subscriber: Subscriber | None = None) -> Verified:
+    """Hold a station that has come to rest to the invariants I1 to I4.
+
+    I1 every image ends in processed or quarantine; I2 exactly one inspection each; I3 the
+    subscriber has every id of the journal and no other, repeats byte-identical; I4 the database
+    is whole.
+    """
+    rows = station.rows()
+    processed, quarantined = len(station.filed()), len(station.filed("quarantine"))
+    wrong = []
+    if len(rows) != offered:
+        wrong.append(f"I2: {offered} images, {len(rows)} inspections")
+    if station.after == "move" and processed + quarantined != offered:
+        wrong.append(f"I1: {offered} images, {processed} processed + {quarantined} quarantined")
+    names = Counter(row["name"] for row in rows)
+    if doubled := [name for name, count in names.items() if count > 1]:
+        wrong.append(f"I2: judged twice: {doubled[:5]}")
+    left = [p.name for p in (station.state / "work").iterdir()]
+    if left:
+        wrong.append(f"I1: left in work: {left[:5]}")
+    if [row["sequence"] for row in rows] != list(range(1, len(rows) + 1)):
+        wrong.append("the sequence has gaps")
+    with closing(sqlite3.connect(f"file:{station.state / 'journal.db'}?mode=ro", uri=True)) as db:
+        (integrity,) = db.execute("PRAGMA integrity_check").fetchone()
+    if integrity != "ok":
+        wrong.append(f"I4: {integrity}")
+    published = repeats = 0
+    if subscriber is not None:
+        payloads: dict[str, set[bytes]] = {}
+        messages = subscriber.received("/verdict")
+        for message in messages:
+            payloads.setdefault(message.json()["id"], set()).add(message.payload)
+        published, repeats = len(payloads), len(messages) - len(payloads)
+        ids = {row["id"] for row in rows}
+        if missing := ids - payloads.keys():
+            wrong.append(f"I3: {len(missing)} ids never reached the subscriber")
+        if unknown := payloads.keys() - ids:
+            wrong.append(f"I3: {len(unknown)} ids published that the journal lacks")
+        if differing := [i for i, seen in payloads.items() if len(seen) > 1]:
+            wrong.append(f"I3: {len(differing)} ids repeated with other bytes")
+    return Verified(len(rows), processed, quarantined, published, repeats, wrong)
+
+
+def wait_for(satisfied: Any, seconds: float = 60.0, pause: float = 0.01) -> None:
+    """Wait for a condition; AssertionError if it does not come."""
+    deadline = time.monotonic() + seconds
+    while not satisfied():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(pause)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The images of a data set, masks left out."""
+    return sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in SUFFIXES and "_label" not in p.name and "_GT" not in p.name
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scores", type=Path, help="as trainer evaluate --scores wrote them")
+    parser.add_argument("--settings", default="", help="more lines for station.toml")
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    images = find_images(options.images)
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place)
+        (home / "broker").mkdir()
+        broker = Broker(home / "broker").start()
+        subscriber = Subscriber(broker.port, "inspection/#")
+        mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n{options.settings}'
+        station = Station(home / "station", options.bundle, mqtt)
+        names = {}
+        for image in images:
+            relative = image.relative_to(options.images).as_posix()
+            names[relative.replace("/", "_")] = relative
+            shutil.copyfile(image, station.inbox / relative.replace("/", "_"))
+        began = time.monotonic()
+        recoveries = []
+        station.start()
+        for _ in range(options.kills):
+            done = len(station.rows())
+            time.sleep(chance.uniform(0.0, 1.5))
+            station.kill()
+            restarted = time.monotonic()
+            station.start(wait=False)
+            wait_for(lambda done=done: len(station.rows()) > min(done, len(images) - 1))
+            recoveries.append(time.monotonic() - restarted)
+        wait_for(lambda: len(station.rows()) == len(images), 600)
+        wait_for(lambda: not list((station.state / "work").iterdir()))
+        seconds = time.monotonic() - began
+        ids = {row["id"] for row in station.rows()}
+        wait_for(
+            lambda: ids <= {m.json()["id"] for m in subscriber.received("/verdict")}, pause=0.2
+        )
+        code = station.stop()
+        found = verify(station, len(images), subscriber)
+        print(json.dumps({**vars(found), "exit": code, "seconds": round(seconds, 1)}))
+        if recoveries:
+            recoveries.sort()
+            print(
+                f"{options.kills} kills (seed {options.seed}): restart to next verdict, median "
+                f"{recoveries[len(recoveries) // 2]:.2f} s, max {recoveries[-1]:.2f} s"
+            )
+        if options.scores:
+            with options.scores.open(newline="") as stream:
+                expected = {row["image"]: float(row["score"]) for row in csv.DictReader(stream)}
+            worst = max(abs(row["score"] - expected[names[row["name"]]]) for row in station.rows())
+            print(f"largest difference to {options.scores}: {worst:.2e}")
+            if worst > 1e-4:
+                found.wrong.append(f"scores differ by up to {worst}")
+        subscriber.close()
+        broker.stop()
+    return 1 if found.wrong or code else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
