@@ -38,6 +38,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def damaged(path: Path, detail: str) -> JournalError:
     """The refusal of a file that can't be trusted."""
+    detail = " ".join(detail.replace("*** in database main ***", "").split())
     return JournalError(
         f"the journal {path} is damaged ({detail}). Stop the agent and keep a copy of it; "
         f"`sqlite3 {path} .recover | sqlite3 recovered.db` saves what can still be read. "
@@ -47,7 +48,8 @@ def damaged(path: Path, detail: str) -> JournalError:
 
 def _explain(path: Path, error: sqlite3.Error) -> JournalError:
     text = str(error)
-    if "is full" in text or ("I/O error" in text and _no_room(path)):
+    starved = "I/O error" in text or "unable to open" in text
+    if "is full" in text or (starved and _no_room(path)):
         return JournalError(
             f"the disk that holds {path} is full: free some space. Nothing was written", full=True
         )
@@ -68,7 +70,8 @@ def _explain(path: Path, error: sqlite3.Error) -> JournalError:
 
 
 def _no_room(path: Path) -> bool:
-    # SQLite reports a shared-memory file that could not grow as an I/O error.
+    # A shared-memory file that could not grow is reported as an I/O error, and a filesystem
+    # without a free inode as a file that can't be opened.
     try:
         found = os.statvfs(path.parent)
     except OSError:

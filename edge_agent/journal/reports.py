@@ -80,7 +80,7 @@ def tail(path: Path, count: int) -> list[Record]:
     """
     with explained(path), closing(open_reader(path)) as db:
         rows = db.execute(
-            f"SELECT {', '.join(COLUMNS)} FROM inspections ORDER BY sequence DESC LIMIT ?",  # noqa: S608
+            f"SELECT {', '.join(COLUMNS)} FROM inspections ORDER BY sequence DESC LIMIT ?",
             (max(count, 0),),
         ).fetchall()
     return [to_record(row) for row in reversed(rows)]
@@ -179,7 +179,7 @@ def _select(
     ).fetchone()
     after = (first or 1) - 1
     query = (
-        f"SELECT sequence, {', '.join(columns)} FROM inspections "  # noqa: S608
+        f"SELECT sequence, {', '.join(columns)} FROM inspections "
         "WHERE sequence > ? AND sequence <= ? AND +completed >= ? AND +completed < ? "
         f"AND verdict IN ({', '.join('?' * len(verdicts))}) ORDER BY sequence LIMIT {_CHUNK}"
     )

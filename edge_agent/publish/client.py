@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from edge_agent.publish.backoff import Backoff
+from edge_agent.publish.reasons import dropped_in_a_row
 from edge_agent.publish.session import TICK, Announcements, Session, Stop
 from edge_agent.publish.state import STOPPED, Board, PublisherState
 from edge_agent.publish.wake import Wake
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # The part of the time for stopping that is kept for saying farewell.
 _FAREWELL = 0.25
+# So many short connections in a row are no accident.
+_SUSPICIOUS = 3
 
 
 class Publisher:
@@ -110,6 +113,7 @@ class Publisher:
     def _stay_connected(self, outbox: Outbox, pauses: Backoff) -> None:
         retries = Backoff(self._options.reconnect_min, self._options.reconnect_max)
         warning = ""
+        drops = 0
         while not self._stop.wanted:
             began = time.monotonic()
             session = Session(
@@ -127,12 +131,18 @@ class Publisher:
             reason = session.run()
             if self._stop.wanted:
                 return
-            self._board.say(reason, connected=False)
-            # A short connection may be one of a series: two clients with one id would otherwise
-            # throw each other out every second, for ever.
             if time.monotonic() > began + 2 * self._options.reconnect_max:
                 pauses.reset()
-            warning = reason if session.taken_over else warning
+                drops = 0
+            # Otherwise no reset: two clients with one id would throw each other out every second,
+            # for ever.
+            elif session.accepted:
+                drops += 1
+            if session.taken_over:
+                warning = reason
+            elif session.accepted and drops >= _SUSPICIOUS:
+                warning = reason = dropped_in_a_row(self._options.broker, drops)
+            self._board.say(reason, connected=False)
             self._pause(pauses.next(longest=session.taken_over), outbox)
 
     def _pause(self, seconds: float, outbox: Outbox | None) -> None:

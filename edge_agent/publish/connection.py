@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edge_agent.publish.options import MqttOptions, TlsOptions
     from edge_agent.publish.wake import Wake
 
+_PROTOCOL_ERROR = 130
 _KEEPALIVE_TIMEOUT = 141
 
 
@@ -155,6 +156,8 @@ class Connection:
             self._close(closed_by_broker(broker, code.value))
         elif code.value == _KEEPALIVE_TIMEOUT:
             self._close(f"the broker at {broker} no longer answers: check it and the network")
+        elif code.value == _PROTOCOL_ERROR:
+            self._close(f"what {broker} sends is not MQTT version 5: is it a broker?")
         elif self.accepted:
             self._close(self._lost)
         else:

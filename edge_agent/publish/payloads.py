@@ -23,7 +23,7 @@ Probability = Field(ge=0.0, le=1.0)
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class StationName(_Message):

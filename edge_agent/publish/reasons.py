@@ -20,6 +20,7 @@ _CONNACK = {
     128: "refuses the connection without saying why",
     129: "found the connection request malformed",
     130: "found a protocol error in the connection request",
+    131: "refuses the connection for reasons of its own",
     132: "does not speak MQTT version 5: use one that does",
     133: "does not accept the client id: choose another client_id",
     134: "refuses the user name or password",
@@ -72,6 +73,17 @@ def closed_by_broker(broker: str, code: int) -> str:
     return f"the broker at {broker} {_DISCONNECT.get(code, f'left with reason code {code}')}"
 
 
+def dropped_in_a_row(broker: str, times: int) -> str:
+    """Accepted and dropped, again and again: how some brokers treat two clients with one id.
+
+    mosquitto 2.0.11 closes the older connection without the DISCONNECT that would say so.
+    """
+    return (
+        f"{broker} has accepted and dropped this station {times} times in a row: probably another "
+        "client has the same client id; the broker's log says more"
+    )
+
+
 def unreachable(broker: str, error: Exception) -> str:
     """An exception while connecting."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -80,7 +92,8 @@ def unreachable(broker: str, error: Exception) -> str:
             f"{error.verify_message}; check the CA file and the broker's name"
         )
     if isinstance(error, ssl.SSLError):
-        return f"no TLS with {broker}: {error.reason or error}; is it a port with TLS?"
+        detail = getattr(error, "reason", None) or error
+        return f"no TLS with {broker}: {detail}; is it a port with TLS?"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {broker}: is the broker running?"
     if isinstance(error, socket.gaierror):

@@ -120,6 +120,11 @@ class Session:
         """Another client with the same id has ended it."""
         return self._connection.taken_over
 
+    @property
+    def accepted(self) -> bool:
+        """The broker had said yes."""
+        return self._connection.accepted
+
     def run(self) -> str:
         """Serve until the connection is lost or the stop is done; return why it ended."""
         connection = self._connection

@@ -1,0 +1,51 @@
+"""Parts of a real plant that tests ask for by name."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.broker import MOSQUITTO, Broker
+from tests.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """A mosquitto that is not started yet: ``make_broker(settings="...")``."""
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    with ExitStack() as stack:
+
+        def make(settings: str = "") -> Broker:
+            directory = tmp_path / "mosquitto"
+            directory.mkdir()
+            broker = Broker(directory, settings)
+            stack.callback(broker.kill)
+            return broker
+
+        yield make
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., Broker]) -> Broker:
+    """A running mosquitto that anyone may use."""
+    return make_broker().start()
+
+
+@pytest.fixture
+def subscribe() -> Iterator[Callable[..., Subscriber]]:
+    """A recording consumer: ``subscribe(broker.port, topic)``."""
+    with ExitStack() as stack:
+
+        def make(*args: object, **options: object) -> Subscriber:
+            subscriber = Subscriber(*args, **options)  # type: ignore[arg-type]
+            stack.callback(subscriber.close)
+            return subscriber
+
+        yield make

@@ -1,0 +1,87 @@
+"""A consumer as a plant would have one: QoS 1, a session that outlives the connection."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Received:
+    topic: str
+    payload: bytes
+    retained: bool
+    at: float
+    """time.perf_counter"""
+
+    def json(self) -> Any:
+        return json.loads(self.payload)
+
+
+class Subscriber:
+    """Records everything below a topic, over restarts of the broker, until closed."""
+
+    def __init__(
+        self,
+        port: int,
+        topic: str = "#",
+        *,
+        client_id: str = "recorder",
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        self._changed = threading.Condition()
+        self._received: list[Received] = []
+        self._subscribed = threading.Event()
+        self._client = client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+        )
+        if username is not None:
+            client.username_pw_set(username, password)
+        client.reconnect_delay_set(1, 1)
+        client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
+        client.on_subscribe = lambda *_: self._subscribed.set()
+        client.on_message = self._on_message
+        session = Properties(PacketTypes.CONNECT)
+        session.SessionExpiryInterval = 3600
+        client.connect("127.0.0.1", port, clean_start=False, properties=session)
+        client.loop_start()
+        assert self._subscribed.wait(10), "not subscribed"
+
+    def received(self, level: str = "") -> list[Received]:
+        """What came so far, in order; on topics that end in ``level``."""
+        with self._changed:
+            return [r for r in self._received if r.topic.endswith(level)]
+
+    def wait(self, satisfied: Callable[[list[Received]], bool], seconds: float = 30) -> None:
+        """Wait until what was received satisfies the condition."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while not satisfied(self._received):
+                left = deadline - time.monotonic()
+                assert left > 0, f"after {seconds} s: {len(self._received)} received"
+                self._changed.wait(left)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: Client, _user: Any, message: Any) -> None:
+        with self._changed:
+            self._received.append(
+                Received(message.topic, message.payload, message.retain, time.perf_counter())
+            )
+            self._changed.notify_all()

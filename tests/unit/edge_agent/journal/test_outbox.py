@@ -1,0 +1,113 @@
+"""What waits for the broker: in order, until acknowledged, kept for a replay."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from edge_agent.journal import Journal, JournalError, Outbox
+from tests.inspections import inspection, plain
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "journal.db"
+    with Journal(path) as journal:
+        journal.record([inspection(n) for n in range(1, 2001)], plain)
+    return path
+
+
+@pytest.fixture
+def outbox(path):
+    outbox = Outbox(path, clock=lambda: 100.0)
+    yield outbox
+    outbox.close()
+
+
+def test_pending_pages_in_order(outbox):
+    assert [m.sequence for m in outbox.pending(0, 3)] == [1, 2, 3]
+    assert [m.sequence for m in outbox.pending(3, 2)] == [4, 5]
+    assert outbox.pending(2000, 10) == []
+
+
+def test_acknowledged_rows_wait_no_longer_but_are_kept(outbox):
+    first = outbox.pending(0, 1)[0]
+    outbox.acknowledge([1, 2, 5])
+    assert [m.sequence for m in outbox.pending(0, 4)] == [3, 4, 6, 7]
+    assert outbox.unacknowledged() == 1997
+    assert outbox.replay(1) == 3
+    assert outbox.pending(0, 1) == [first]
+
+
+def test_replay_begins_where_it_is_asked_to(outbox):
+    outbox.acknowledge(range(1, 2001))
+    assert outbox.replay(1990) == 11
+    assert outbox.unacknowledged() == 11
+    assert [m.sequence for m in outbox.pending(0, 2)] == [1990, 1991]
+
+
+def test_prune_takes_only_what_is_acknowledged_and_old(path, outbox):
+    outbox.acknowledge(range(2, 1501))  # at 100 s; 1 still waits
+    late = Outbox(path, clock=lambda: 900.0)
+    late.acknowledge(range(1501, 1901))
+    late.close()
+    assert outbox.prune(keep_seconds=500, now=599) == 0
+    assert outbox.prune(keep_seconds=500, now=700) == 1499
+    assert outbox.unacknowledged() == 101
+    assert outbox.replay(1) == 400  # what is left to replay
+    assert [m.sequence for m in outbox.pending(0, 2)] == [1, 1501]
+
+
+@pytest.mark.parametrize("call", [lambda o: o.pending(0, 100), lambda o: o.unacknowledged()])
+def test_a_long_history_costs_the_publisher_nothing(outbox, call):
+    def steps():
+        count = 0
+
+        def step():
+            nonlocal count
+            count += 1
+
+        outbox._db.set_progress_handler(step, 1)
+        call(outbox)
+        outbox._db.set_progress_handler(None, 0)
+        return count
+
+    outbox.acknowledge(range(1, 2000))
+    with_history = steps()
+    outbox._db.execute("DELETE FROM outbox WHERE acknowledged IS NOT NULL")
+    assert with_history == steps()
+
+
+def test_a_reader_that_holds_on_does_not_stop_the_writer(path, outbox):
+    outbox._db.execute("BEGIN")
+    assert outbox.pending(0, 1)
+    with Journal(path) as journal:
+        journal.record([inspection(3000)], plain)
+    assert outbox.pending(2000, 1) == []  # its snapshot
+    outbox._db.execute("COMMIT")
+    assert [m.id for m in outbox.pending(2000, 1)] == [inspection(3000).id]
+
+
+def test_writer_and_publisher_at_once(path, outbox):
+    def write():
+        with Journal(path) as journal:
+            for n in range(5000, 5100):
+                journal.record([inspection(n)], plain)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while outbox.unacknowledged() or thread.is_alive():
+        outbox.acknowledge([m.sequence for m in outbox.pending(0, 50)])
+    thread.join()
+    outbox.acknowledge([m.sequence for m in outbox.pending(0, 200)])
+    assert outbox.replay(1) == 2100
+
+
+def test_storage_failure_is_a_journal_error_and_leaves_it_usable(outbox):
+    outbox._db.execute("PRAGMA query_only = on")
+    with pytest.raises(JournalError, match="not writable"):
+        outbox.acknowledge([1])
+    outbox._db.execute("PRAGMA query_only = off")
+    outbox.acknowledge([1])
+    assert outbox.unacknowledged() == 1999

@@ -1,0 +1,150 @@
+"""What people ask of a journal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.journal import Journal, JournalError, Percentiles, Selection, export, stats, tail
+from edge_agent.types import Verdict
+from tests.inspections import MODEL, inspection, plain
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "journal.db"
+    with Journal(path) as journal:
+        journal.record([inspection(n) for n in range(1, 2401)], plain)
+        journal.record([inspection(n, Verdict.DEFECT) for n in range(2401, 2501)], plain)
+        journal.record([inspection(2501, Verdict.ERROR, name='a,"b".png')], plain)
+    return path
+
+
+def test_tail_is_the_end_oldest_first(path):
+    assert [r.sequence for r in tail(path, 3)] == [2499, 2500, 2501]
+    assert tail(path, 1)[0].inspection == inspection(2501, Verdict.ERROR, name='a,"b".png')
+    assert tail(path, 0) == []
+
+
+def test_export_csv(path):
+    stream = io.StringIO(newline="")
+    assert export(path, stream, "csv") == 2501
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue(), newline="")))
+    assert [int(row["sequence"]) for row in rows] == list(range(1, 2502))
+    assert rows[0]["completed"] == "2026-09-21T14:13:21.750Z"
+    assert rows[-1]["name"] == 'a,"b".png'
+    assert rows[-1]["score"] == ""
+    assert json.loads(rows[2450]["regions"])[0]["peak"] == 0.875
+
+
+def test_export_jsonl_selected(path):
+    stream = io.StringIO()
+    wanted = Selection(
+        since=inspection(2399).completed,
+        until=inspection(2405).completed,
+        verdicts=frozenset({Verdict.DEFECT, Verdict.ERROR}),
+    )
+    assert export(path, stream, "jsonl", wanted) == 4
+    rows = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [row["id"] for row in rows] == [inspection(n).id for n in range(2401, 2405)]
+    assert rows[0]["regions"] == [{"x": 10, "y": 20, "width": 30, "height": 40, "peak": 0.875}]
+
+
+def test_a_clock_that_was_set_back_hides_nothing(path):
+    with Journal(path) as journal:
+        journal.record([inspection(3000, completed=inspection(7).completed)], plain)
+    stream = io.StringIO()
+    selection = Selection(since=inspection(7).completed, until=inspection(8).completed)
+    assert export(path, stream, "jsonl", selection) == 2
+    assert [json.loads(line)["sequence"] for line in stream.getvalue().splitlines()] == [7, 2502]
+
+
+def test_stats(path):
+    found = stats(path)
+    assert found.count == 2501
+    assert found.verdicts == {
+        Verdict.OK: 2400,
+        Verdict.DEFECT: 100,
+        Verdict.REVIEW: 0,
+        Verdict.ERROR: 1,
+    }
+    assert found.defect_rate == 100 / 2500
+    assert (found.first, found.last) == (inspection(1).completed, inspection(2501).completed)
+    # infer is the frame's number: 1 ... 2500, the error not counted
+    assert found.latency["infer"] == Percentiles(1250.0, 2375.0, 2475.0)
+    assert [(m.model, m.count) for m in found.models] == [(MODEL, 2501)]
+    assert found.unacknowledged == 2501
+
+
+def test_stats_of_nothing(path):
+    found = stats(path, Selection(since=9e9))
+    assert (found.count, found.defect_rate, found.first, found.latency) == (0, None, None, {})
+
+
+def test_an_mtime_that_no_calendar_holds_can_be_exported(path):
+    with Journal(path) as journal:
+        journal.record([inspection(4000, captured=1e18, received=-1e18)], plain)
+    stream = io.StringIO()
+    export(path, stream, "jsonl")
+    last = json.loads(stream.getvalue().splitlines()[-1])
+    assert last["captured"].startswith("9999-12-31")
+    assert last["received"].startswith("0001-01-01")
+
+
+def test_reports_work_while_the_daemon_writes(path):
+    with Journal(path) as journal:
+        journal._db.execute("BEGIN IMMEDIATE")
+        journal._db.execute("DELETE FROM inspections")
+        assert stats(path).count == 2501
+        journal._db.execute("ROLLBACK")
+
+
+def test_an_export_does_not_hold_up_checkpoints(path, tmp_path):
+    class Slow(io.StringIO):
+        """Writes to the journal while it is being read, as a daemon does."""
+
+        def write(self, text):
+            if self.tell() == 0:
+                for n in range(10_000, 10_060):
+                    journal.record([inspection(n + k * 1000) for k in range(50)], plain)
+            return super().write(text)
+
+    with Journal(path) as journal:
+        assert export(path, Slow(), "jsonl") >= 2501
+        journal.record([inspection(99_999)], plain)
+        busy = journal._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+    assert busy == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user without rights")
+def test_a_user_who_may_only_read(path):
+    path.parent.chmod(0o755)
+    for parent in path.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    path.chmod(0o644)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from edge_agent.journal import stats\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "print(stats(Path(sys.argv[1])).count)\n"
+    )
+    root = Path(__file__).parents[4]
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("2501\n", 0), done.stderr
+
+
+def test_damage_behind_the_first_look_is_refused_when_it_is_read(path):
+    with path.open("r+b") as stream:
+        for page in range(8, path.stat().st_size // 4096):
+            stream.seek(page * 4096)
+            stream.write(b"\xff" * 4096)
+    with pytest.raises(JournalError, match="is damaged"):
+        stats(path)

@@ -1,0 +1,118 @@
+"""Opening a journal: made, migrated, or refused in words. Never silently empty."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent.journal import Journal, JournalError, Outbox, tail
+from edge_agent.journal.schema import VERSION
+from tests.inspections import inspection, plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "journal.db"
+    with Journal(path) as journal:
+        journal.record([inspection(n) for n in range(300)], plain)
+    return path
+
+
+def test_opening_again_keeps_everything(path):
+    with Journal(path) as journal:
+        assert journal._db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    assert len(tail(path, 999)) == 300
+
+
+def test_a_newer_journal_is_refused(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    for opener in (Journal, Outbox, lambda p: tail(p, 1)):
+        with pytest.raises(JournalError, match=r"newer edge-agent.*upgrade edge-inspect"):
+            opener(path)
+
+
+def test_flipped_bytes_are_refused(path):
+    with path.open("r+b") as stream:
+        for page in range(1, path.stat().st_size // 4096):
+            stream.seek(page * 4096)
+            stream.write(os.urandom(64))
+    with pytest.raises(JournalError, match=r"is damaged.*\.recover"):
+        Journal(path)
+
+
+def test_a_flipped_header_is_refused(path):
+    with path.open("r+b") as stream:
+        stream.write(b"\0" * 100)
+    with pytest.raises(JournalError, match=r"is damaged.*not a database"):
+        Journal(path)
+
+
+def test_a_truncated_file_is_refused(path):
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(JournalError, match="is damaged"):
+        Journal(path)
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_wal_without_its_database_is_refused(path, tmp_path, removed):
+    with Journal(path) as journal:
+        journal.record([inspection(1000)], plain)
+        wal = (tmp_path / "journal.db-wal").read_bytes()
+    assert wal
+    (tmp_path / "journal.db-wal").write_bytes(wal)
+    path.unlink() if removed else os.truncate(path, 0)
+    with pytest.raises(JournalError, match=r"missing or empty, but journal\.db-wal is not"):
+        Journal(path)
+    assert (tmp_path / "journal.db-wal").read_bytes() == wal
+
+
+def test_another_programs_database_is_left_alone(tmp_path):
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE customers (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="not a journal"):
+        Journal(path)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_a_start_that_was_cut_short(tmp_path):
+    path = tmp_path / "journal.db"
+    path.touch()
+    with Journal(path) as journal:
+        assert journal.record([inspection(1)], plain)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(JournalError, match="state is not a folder"):
+        Journal(tmp_path / "state" / "journal.db")
+
+
+def test_nobody_but_the_writer_makes_a_journal(tmp_path):
+    path = tmp_path / "journal.db"
+    with pytest.raises(JournalError, match="can't be opened"):
+        Outbox(path)
+    with pytest.raises(JournalError, match="there is no journal"):
+        tail(path, 1)
+    assert not path.exists()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    scripts = ("", "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1);")
+    monkeypatch.setattr("edge_agent.journal.schema.MIGRATIONS", scripts)
+    monkeypatch.setattr("edge_agent.journal.schema.VERSION", 2)
+    with pytest.raises(JournalError, match="nowhere"):
+        Journal(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("SELECT * FROM sqlite_master WHERE name = 'more'").fetchone() is None

@@ -1,0 +1,113 @@
+"""The order of publishing, and when a row is done, without a network."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.publish import Station, topics_of
+from edge_agent.publish.drain import Drain
+from edge_agent.types import Message
+
+TOPICS = topics_of(Station("s", "l", "n"))
+
+
+class Rows:
+    """An outbox in memory."""
+
+    def __init__(self, count, alarms=()):
+        self.waiting = {
+            n: Message(n, f"id{n}", n in alarms, b"%d" % n) for n in range(1, count + 1)
+        }
+        self.reads = 0
+        self.broken = False
+
+    def pending(self, after, limit):
+        self.reads += 1
+        return [m for n, m in sorted(self.waiting.items()) if n > after][:limit]
+
+    def acknowledge(self, sequences):
+        if self.broken:
+            raise OSError("broken")
+        for sequence in sequences:
+            del self.waiting[sequence]
+
+    def unacknowledged(self):
+        return len(self.waiting)
+
+    def close(self):
+        pass
+
+
+def take_all(drain):
+    return list(iter(drain.take, None))
+
+
+def short(publishes):
+    return [(p.sequence, p.topic.rsplit("/", 1)[1]) for p in publishes]
+
+
+def test_rows_in_order_and_alarms_on_both_topics():
+    drain = Drain(Rows(3, alarms={2}), TOPICS)
+    found = take_all(drain)
+    assert short(found) == [(1, "verdict"), (2, "verdict"), (2, "defect"), (3, "verdict")]
+    assert [p.payload for p in found] == [b"1", b"2", b"2", b"3"]
+
+
+def test_an_alarm_is_done_when_both_topics_are():
+    rows = Rows(1, alarms={1})
+    drain = Drain(rows, TOPICS)
+    verdict, defect = take_all(drain)
+    drain.taken(defect)
+    drain.flush()
+    assert rows.waiting
+    drain.taken(verdict)
+    drain.flush()
+    assert not rows.waiting
+    assert drain.done
+
+
+def test_memory_is_bounded_and_idling_costs_no_reads():
+    rows = Rows(250)
+    drain = Drain(rows, TOPICS)
+    drain.take()
+    assert len(drain._queue) == 99
+    assert len(take_all(drain)) == 249
+    before = rows.reads
+    assert drain.take() is None
+    assert rows.reads == before
+    rows.waiting[251] = Message(251, "new", False, b"")
+    assert drain.take() is None
+    drain.look()
+    assert drain.take().sequence == 251
+
+
+def test_after_a_refusal_only_what_was_not_taken_is_sent_again():
+    rows = Rows(4, alarms={2, 3})
+    drain = Drain(rows, TOPICS)
+    sent = take_all(drain)
+    for publish in sent:
+        if publish.topic == TOPICS.verdict:
+            drain.taken(publish)
+    drain.rewind()
+    assert sorted(rows.waiting) == [2, 3]
+    again = take_all(drain)
+    assert short(again) == [(2, "defect"), (3, "defect")]
+    for publish in again:
+        drain.taken(publish)
+    drain.flush()
+    assert not rows.waiting
+    assert not drain._taken
+
+
+def test_acknowledgements_that_could_not_be_written_are_kept():
+    rows = Rows(2)
+    drain = Drain(rows, TOPICS)
+    for publish in take_all(drain):
+        drain.taken(publish)
+    rows.broken = True
+    with pytest.raises(OSError, match="broken"):
+        drain.flush()
+    assert drain.unflushed == 2
+    rows.broken = False
+    drain.flush()
+    assert not rows.waiting
