@@ -105,7 +105,9 @@ def fit(image: Image.Image, spec: Preprocess) -> Fitted:
         result, x, y = canvas, (width / inner[0], float(left)), (height / inner[1], float(top))
     elif spec.fit == "crop":
         scale = max(spec.width / width, spec.height / height)
-        inner_w, inner_h = spec.width / scale, spec.height / scale
+        # Never past the image by a rounding error: Pillow refuses a box that is.
+        inner_w = min(spec.width / scale, float(width))
+        inner_h = min(spec.height / scale, float(height))
         left_f, top_f = (width - inner_w) / 2, (height - inner_h) / 2
         box = (left_f, top_f, left_f + inner_w, top_f + inner_h)
         result = image.resize(size, resample, box=box)
