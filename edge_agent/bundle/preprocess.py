@@ -30,6 +30,9 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 _PAD = 114  # letterbox grey
+# The decoder takes zeros for pixels, and so a file that was given its whole length before its
+# content for a whole image. Neither marker can occur inside of compressed pixels.
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 
 
 class DecodeError(ValueError):
@@ -75,6 +78,8 @@ def decode(
             frames = getattr(image, "n_frames", 1)
             if frames != 1:
                 raise DecodeError(f"the file holds {frames} frames; one image a file is judged")
+            if image.format == "JPEG" and data.rfind(_END) < data.rfind(_SCAN):
+                raise DecodeError("damaged or truncated: the JPEG has no end marker")
             image.load()
             return _to_grey_or_rgb(ImageOps.exif_transpose(image))
     except DecodeError:
