@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.bundle.errors import BundleError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Standard operators, and the ones that ONNX Runtime itself ships. Anything else would need a
 # custom-op library, which is code from the bundle running on the line PC.
 ALLOWED_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+# A part that a driver compiled: bytes for the device itself, and often in another file.
+COMPILED = ("com.microsoft", "EPContext")
 
 
 def check_graph(file: Path, preprocess: Preprocess) -> None:
@@ -33,18 +35,24 @@ def check_graph(file: Path, preprocess: Preprocess) -> None:
     except Exception as error:
         raise BundleError(f"{where} is not an ONNX file: {error}") from None
 
-    for graph in _graphs(model.graph):
-        for tensor in _tensors(graph):
-            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+    local = {(function.domain, function.name) for function in model.functions}
+    for part in _parts(model):
+        if isinstance(part, onnx.TensorProto):
+            if part.data_location == onnx.TensorProto.EXTERNAL or part.external_data:
                 raise BundleError(
-                    f"{where}: tensor {tensor.name!r} keeps its data in another file; a bundle's "
+                    f"{where}: tensor {part.name!r} keeps its data in another file; a bundle's "
                     "models are self-contained. Export again without external data"
                 )
-        for node in graph.node:
-            local = {function.name for function in model.functions}
-            if node.domain not in ALLOWED_DOMAINS and node.op_type not in local:
+        elif isinstance(part, onnx.NodeProto):
+            operator = (part.domain, part.op_type)
+            if operator == COMPILED:
                 raise BundleError(
-                    f"{where}: operator {node.domain}::{node.op_type} is a custom one; "
+                    f"{where}: {part.op_type} was compiled for one device; a bundle's models are "
+                    "plain ONNX. Export again without it"
+                )
+            if part.domain not in ALLOWED_DOMAINS and operator not in local:
+                raise BundleError(
+                    f"{where}: operator {part.domain}::{part.op_type} is a custom one; "
                     "only ONNX's own and ONNX Runtime's may be used"
                 )
 
@@ -86,9 +94,7 @@ def _check_values(
             d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim
         )
         matches = len(got_shape) == len(want_shape) and all(
-            (want is None and got is None)
-            or (want == 0 and got)
-            or (want is not None and want == got)
+            got is None if want is None else got is not None and (got == want if want else got > 0)
             for want, got in zip(want_shape, got_shape, strict=True)
         )
         if not matches:
@@ -102,20 +108,10 @@ def _text(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("N" if d is None else "fixed" if d == 0 else str(d) for d in shape) + ")"
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from _graphs(inner)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
+def _parts(message: Any) -> Iterator[Any]:
+    """Every message inside of a model, at any depth: subgraphs, functions, sparse tensors."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _parts(inner)
