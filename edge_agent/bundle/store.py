@@ -75,8 +75,8 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise BundleError(f"{file} can't be read: {error.strerror}") from None
     try:
-        content = json.loads(raw)
-    except ValueError as error:
+        content = json.loads(raw, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise BundleError(f"{file} must hold a JSON object")
@@ -100,20 +100,10 @@ def open_bundle(path: Path, *, graphs: bool = True) -> Bundle:
     """
     manifest = read_manifest(path)
     root = path.resolve()
-    stated = [(v.file, v.sha256) for v in manifest.variants]
-    stated += [(golden.file, golden.sha256) for golden in manifest.golden]
-    for name, sha256 in stated:
-        file = path / name
-        if not file.resolve().is_relative_to(root):
-            raise BundleError(f"{name} leads outside the bundle: a link to {file.resolve()}")
-        if not file.is_file():
-            raise BundleError(f"{file} is missing: copy the whole bundle again")
-        found = sha256_of(file)
-        if found != sha256:
-            raise BundleError(
-                f"{file} was changed or damaged: its sha256 is {found}, "
-                f"the manifest says {sha256}. Copy the whole bundle again"
-            )
+    for variant in manifest.variants:
+        _check_file(root, path / variant.file, variant.sha256, variant.size)
+    for golden in manifest.golden:
+        _check_file(root, path / golden.file, golden.sha256, None)
     for variant in manifest.variants if graphs else ():
         check_graph(path / variant.file, manifest.preprocess)
     return Bundle(path, manifest)
@@ -153,9 +143,39 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path | byte
     return Bundle(path, manifest)
 
 
+def _check_file(root: Path, file: Path, sha256: str, size: int | None) -> None:
+    try:
+        real = file.resolve()
+        if not real.is_relative_to(root):
+            raise BundleError(f"{file} leads outside the bundle: a link to {real}")
+        if not file.is_file():
+            raise BundleError(f"{file} is missing: copy the whole bundle again")
+        length = file.stat().st_size
+        if size is not None and length != size:
+            raise BundleError(
+                f"{file} has {length} bytes, the manifest says {size}. Copy the whole bundle again"
+            )
+        found = sha256_of(file)
+    except OSError as error:
+        raise BundleError(f"{file} can't be read: {error.strerror}") from None
+    except RuntimeError:  # what resolve() says up to Python 3.12
+        raise BundleError(f"{file} is a link to itself: copy the whole bundle again") from None
+    if found != sha256:
+        raise BundleError(
+            f"{file} was changed or damaged: its sha256 is {found}, "
+            f"the manifest says {sha256}. Copy the whole bundle again"
+        )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
 def _check_format(file: Path, content: dict[str, Any]) -> None:
     found = content.get("format")
-    if isinstance(found, int) and found > FORMAT:
+    if type(found) is not int:  # a bool is one to isinstance
+        raise BundleError(f"{file} states no format: it is not an edge-inspect bundle")
+    if found > FORMAT:
         raise BundleError(
             f"{file} is of format {found}, this program reads format {FORMAT}: "
             "upgrade edge-inspect on this machine"
