@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -156,3 +157,10 @@ class Manifest(_Frozen):
                     f"the variants are {sorted(names)}"
                 )
         return self
+
+
+def manifest_schema() -> str:
+    """The JSON Schema of ``manifest.json``, as published in ``docs/schemas``."""
+    schema = Manifest.model_json_schema(mode="serialization")  # what is written has every field
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=2) + "\n"
