@@ -32,7 +32,7 @@ class Outbox:
     def pending(self, after: int, limit: int) -> list[Message]:
         """The first ``limit`` unacknowledged messages with a sequence above ``after``."""
         with explained(self.path):
-            # Named, because the planner would walk over every acknowledged row instead.
+            # Named: no planner may ever choose to walk over every acknowledged row instead.
             rows = self._db.execute(
                 "SELECT sequence, id, alarm, payload FROM outbox INDEXED BY outbox_pending "
                 "WHERE acknowledged IS NULL AND sequence > ? ORDER BY sequence LIMIT ?",

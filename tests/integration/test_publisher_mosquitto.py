@@ -257,6 +257,26 @@ def test_what_the_access_list_denies_is_kept_and_delivered_once_mended(
     until(lambda: publisher.state().reason == "")
 
 
+def test_a_refusal_is_probed_with_one_message_at_a_time(make_broker, line):
+    broker = secured(make_broker, f"user camera\ntopic write {TOPICS.status}\n")
+    line.record(range(40))
+    publisher = line.publisher(
+        broker.port, username="camera", password="secret", max_inflight=10, reconnect_min=0.5
+    )
+    seen = set()
+
+    def probed_four_times():
+        seen.add(publisher.state().rejected)
+        return len([n for n in seen if n >= 10]) >= 5
+
+    until(probed_four_times)
+    window, *probes = sorted(n for n in seen if n >= 10)
+    assert window <= 11
+    assert probes[:4] == [window + k for k in (1, 2, 3, 4)]
+    assert TOPICS.verdict in publisher.state().reason
+    assert line.unacknowledged() == 40
+
+
 def test_a_wrong_password_is_said_and_nothing_is_lost(make_broker, subscribe, line):
     broker = secured(make_broker, ALLOWED)
     publisher = line.publisher(broker.port, username="camera", password="wrong")
@@ -288,16 +308,6 @@ def test_two_clients_with_one_id_are_told_and_do_not_storm(broker, line, tmp_pat
         assert "same client id" in first.state().reason  # also while it is connected
     line.record(range(10), publisher=first)
     until(lambda: line.unacknowledged() == 0)
-
-
-def test_a_small_receive_maximum_is_kept_to(make_broker, subscribe, line):
-    broker = make_broker("allow_anonymous true\nmax_inflight_messages 1\n").start()
-    subscriber = subscribe(broker.port, TOPICS.verdict)
-    line.record(range(30), Verdict.DEFECT)
-    line.publisher(broker.port)
-    subscriber.wait(lambda r: len(r) == 30)
-    until(lambda: line.unacknowledged() == 0)
-    assert payloads(subscriber.received()) == [m.payload for m in line.messages]
 
 
 def test_an_outbox_that_fails_is_said_and_got_over(broker, subscribe, line):

@@ -184,6 +184,29 @@ def test_a_broker_that_acknowledges_nothing_is_left(publish):
     said(publisher, "has acknowledged nothing")
 
 
+def test_no_more_is_in_flight_than_the_broker_allows(publish):
+    taken = []
+
+    def talk(connection, _number):
+        connection.recv(4096)
+        connection.sendall(b"\x20\x06\x00\x00\x03\x21\x00\x01")  # Receive Maximum 1
+        connection.settimeout(0.2)
+        for packet in (1, 2):
+            received = connection.recv(4096)
+            with pytest.raises(TimeoutError):  # nothing comes before it is acknowledged
+                connection.recv(1)
+            taken.append(received[0] & 0xF0 == 0x30 and len(received) == received[1] + 2)
+            connection.sendall(b"\x40\x02\x00" + bytes([packet]))
+
+    outbox = OneRow()
+    publisher = publish(talk, outbox)
+    deadline = time.monotonic() + 20
+    while not outbox.done:
+        assert time.monotonic() < deadline, publisher.state()
+        time.sleep(0.005)
+    assert taken == [True, True]
+
+
 def test_an_unknown_name(publish):
     said(publish(1883, host="broker.invalid"), "can't be resolved", seconds=60)
 
