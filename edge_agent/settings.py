@@ -5,18 +5,35 @@ Relative paths are relative to the file. Unknown keys are errors: a typo must no
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-Level = Annotated[str, Field(pattern=r"^[^+#/\x00-\x1f]{1,64}$")]
+
+def _level(level: str) -> str:
+    if not 1 <= len(level) <= 64 or not level.isprintable() or any(c in level for c in "+#/"):
+        raise ValueError("must be 1 to 64 printable characters, without / + #")
+    return level
+
+
+Level = Annotated[str, AfterValidator(_level)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP"]
@@ -28,6 +45,13 @@ class SettingsError(Exception):
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _real_path(cls, value: Any) -> Any:
+        if isinstance(value, Path) and (not value.is_absolute() or "\0" in str(value)):
+            raise ValueError("is not a path on this machine")
+        return value
 
 
 class StationSettings(_Section):
@@ -133,7 +157,9 @@ class MqttSettings(_Section):
     @field_validator("root")
     @classmethod
     def _root(cls, root: str) -> str:
-        if not root or any(c in root for c in "+#\0") or "" in root.split("/"):
+        if root.startswith("$"):
+            raise ValueError("topics that begin with $ are the broker's own")
+        if not root.isprintable() or any(c in root for c in "+#") or "" in root.split("/"):
             raise ValueError("topic levels must not be empty nor hold + or #")
         return root
 
@@ -177,11 +203,25 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _apart(self) -> Settings:
-        inbox = self.source.folder.path.resolve()
-        for name in ("work", "processed", "quarantine"):
-            own = getattr(self.storage, f"{name}_dir").resolve()
-            if own == inbox:
-                raise ValueError(f"storage.{name} and source.folder.path are both {inbox}")
+        storage = self.storage
+        places = {
+            "source.folder.path": self.source.folder.path,
+            "storage.root": storage.root,
+            "storage.work": storage.work_dir,
+            "storage.processed": storage.processed_dir,
+            "storage.quarantine": storage.quarantine_dir,
+            "bundle": self.bundle,
+        }
+        taken: dict[str, str] = {}
+        for name, path in places.items():
+            real = os.path.realpath(path)
+            if real in taken:
+                raise ValueError(f"{name} and {taken[real]} are both {path}: each needs its own")
+            taken[real] = name
+        work = Path(os.path.realpath(storage.work_dir))
+        for real, name in taken.items():
+            if work in Path(real).parents:  # whatever lies there is taken for an image
+                raise ValueError(f"{name} lies inside of storage.work, {work}: move it out")
         return self
 
 
@@ -192,17 +232,20 @@ def load_settings(file: Path) -> Settings:
         SettingsError: with every wrong key in one message.
     """
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(
             f"{file} does not exist: copy deploy/examples/station.toml and change its paths"
         ) from None
     except OSError as error:
         raise SettingsError(f"{file} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{file} is not TOML: {error}") from None
     try:
-        settings = Settings.model_validate(_absolute(raw, Settings, file.resolve().parent))
+        # Over JSON, because strict then means what TOML's author means: true is no number, "5" is
+        # none, but a string may be a path and a list a tuple.
+        absolute = json.dumps(_absolute(raw, Settings, file.resolve().parent), default=str)
+        settings = Settings.model_validate_json(absolute, strict=True)
     except ValidationError as error:
         lines = [f"  {_place(detail)}: {_message(detail)}" for detail in error.errors()]
         raise SettingsError("\n".join([f"{file} can't be used:", *lines])) from None
@@ -216,12 +259,20 @@ def _absolute(raw: dict[str, Any], model: type[BaseModel], base: Path) -> dict[s
         value = result.get(name)
         kinds = _kinds(field.annotation)
         if isinstance(value, str) and Path in kinds:
-            result[name] = str(base / Path(value).expanduser())
+            result[name] = _path(value, base)
         elif isinstance(value, dict):
             for kind in kinds:
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
                     result[name] = _absolute(value, kind, base)
     return result
+
+
+def _path(value: str, base: Path) -> str:
+    """Absolute, where it can be: the models refuse it otherwise, with its place."""
+    try:
+        return str(base / Path(value).expanduser()) if value else value
+    except RuntimeError:  # the home of nobody
+        return value
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
@@ -238,6 +289,8 @@ def _message(detail: Any) -> str:
         return "unknown key; see deploy/examples/station.toml for all that there are"
     if kind == "missing":
         return "is missing"
+    if kind == "model_type":
+        return f"is a section of its own: write [{_place(detail)}]"
     message = str(detail["msg"]).removeprefix("Value error, ")
     given = detail.get("input")
     return message if isinstance(given, dict) else f"{message} (it is {given!r})"
