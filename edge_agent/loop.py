@@ -57,7 +57,6 @@ class Loop:
     ) -> None:
         self._max_attempts = settings.worker.max_attempts
         self._retry_truncated = settings.worker.retry_truncated
-        self._discard = settings.source.folder.after == "keep"
         self._decision = decision
         self._model = model
         self._source = source
@@ -263,7 +262,7 @@ class Loop:
 
     def _file(self, claim: Claim, verdict: Verdict, reason: str) -> None:
         try:
-            if self._discard:
+            if claim.copy:
                 self._spool.discard(claim)
             elif verdict is Verdict.ERROR:
                 self._spool.quarantine(claim, reason)

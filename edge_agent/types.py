@@ -41,6 +41,8 @@ class Claim:
     """When this station claimed it, wall clock."""
     claimed: float
     """When this station claimed it, monotonic clock: what ``wait`` is measured from."""
+    copy: bool = False
+    """The original stays in its folder: this copy is dropped when it is judged."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from edge_agent.text import printable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edge_agent.settings import FolderSettings
@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LISTED = 50_000  # names held in memory at once; the rest waits on disk for a later scan
-_SCAN_COST = 20  # a scan of a huge folder may take at most 1/20 of the time
+_NAMED = 100  # of what is not taken, by name
+_SCAN_COST = 20  # a scan of a huge folder may take at most 1/20 of the time,
+_EVENT_COST = 4  # or 1/4 where events call for it
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.EROFS)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
-Signature = tuple[int, int, int]
+Signature = tuple[int, int, int, int]
 
 
 class FolderSource:
@@ -67,11 +70,15 @@ class FolderSource:
         self._ready: deque[str] = deque()
         self._queued: set[str] = set()
         self._observed: dict[str, tuple[Signature, float]] = {}
-        self._done: dict[str, Signature] = {}
-        """Files that stay where they are and have been taken, by what they looked like."""
+        self._done: dict[str, tuple[Signature, str]] = {}
+        """Files that stay where they are: what they looked like, and why they were not taken."""
         self.ignored: dict[str, str] = {}
         """Why something in the folder is not taken, by its printable name."""
+        self.trouble = ""
+        """Why nothing can be taken; empty when all is well."""
         self._rescan = True
+        self._rest_until = 0.0
+        """No event calls for a scan before: in a folder of many files that would be all we do."""
         self._next_scan = 0.0
         self._next_settled = float("inf")
         _check(self._path, writable=settings.after == "move")
@@ -94,16 +101,30 @@ class FolderSource:
         """Seconds until this source wants to be asked again, without an event before."""
         if self._ready:
             return 0.0
-        return max(0.0, min(self._next_scan, self._next_settled) - self._clock())
+        return max(0.0, self._next_look() - self._clock())
+
+    def _next_look(self) -> float:
+        soonest = min(self._next_scan, self._next_settled)
+        return min(soonest, self._rest_until) if self._rescan else soonest
 
     def claim(self, limit: int) -> list[Claim]:
-        """Claim up to ``limit`` images."""
+        """Claim up to ``limit`` images.
+
+        Raises:
+            OSError: none can be claimed now, for want of space, say.
+        """
         claims: list[Claim] = []
         self._look()
         while self._ready and len(claims) < limit:
             name = self._ready.popleft()
             self._queued.discard(name)
-            claim = self._take(name)
+            try:
+                claim = self._take(name)
+            except OSError:
+                self._rescan = True
+                if claims:
+                    break  # these are safe; what is wrong will show at the next
+                raise
             if claim is not None:
                 claims.append(claim)
         return claims
@@ -115,8 +136,7 @@ class FolderSource:
             self._observed.pop(name, None)
             self._offer(name)
         now = self._clock()
-        due = self._rescan or now >= min(self._next_scan, self._next_settled)
-        if due and len(self._ready) < 256:
+        if now >= self._next_look() and len(self._ready) < 256:
             self._scan(now)
 
     def _scan(self, now: float) -> None:
@@ -127,49 +147,50 @@ class FolderSource:
         ignored: dict[str, str] = {}
         earliest = float("inf")
         try:
-            entries = self._list()
+            for name, status, reason in self._entries():
+                present.add(name)
+                if reason:
+                    ignored[name] = reason
+                    continue
+                signature = _signature(status)
+                if self._is_done(name, signature) or name in self._queued:
+                    continue
+                before = self._observed.get(name)
+                since = before[1] if before and before[0] == signature else now
+                if now - since >= self._settings.settle:
+                    whole.append((status.st_mtime_ns, name))
+                else:
+                    earliest = min(earliest, since + self._settings.settle)
+                observed[name] = (signature, since)
+                if len(observed) >= _LISTED:
+                    break
+            else:
+                self._done = {name: what for name, what in self._done.items() if name in present}
         except OSError as error:
             self._next_scan = now + self._settings.scan_every
-            self._tell({printable(str(self._path)): f"can't be listed: {error.strerror}"})
+            self._next_settled = float("inf")
+            self._say(f"{self._path} can't be listed: {error.strerror}")
             return
-        for name, status in entries:
-            present.add(name)
-            reason = self._why_not(name, status)
-            if reason:
-                ignored[printable(name)] = reason
-                continue
-            signature = _signature(status)
-            if self._done.get(name) == signature or name in self._queued:
-                continue
-            before = self._observed.get(name)
-            since = before[1] if before and before[0] == signature else now
-            if now - since >= self._settings.settle:
-                whole.append((status.st_mtime_ns, name))
-            else:
-                earliest = min(earliest, since + self._settings.settle)
-            observed[name] = (signature, since)
+        self._say("")
         self._observed = observed
-        self._done = {name: what for name, what in self._done.items() if name in present}
-        self._tell(ignored)
+        self._tell(ignored | {name: what[1] for name, what in self._done.items() if what[1]})
         for _, name in sorted(whole):
             self._offer(name)
         finished = self._clock()
-        pause = max(self._settings.scan_every, _SCAN_COST * (finished - now))
-        self._next_scan = finished + pause
-        self._next_settled = earliest
+        self._next_scan = finished + max(self._settings.scan_every, _SCAN_COST * (finished - now))
+        self._rest_until = finished + _EVENT_COST * (finished - now)
+        self._next_settled = max(earliest, self._rest_until)
 
-    def _list(self) -> list[tuple[str, os.stat_result]]:
-        listed: list[tuple[str, os.stat_result]] = []
+    def _entries(self) -> Iterator[tuple[str, os.stat_result, str]]:
+        """Names, what lies behind them, and why it is not to be taken."""
         for path in self._path.iterdir():
             if path.name.startswith(".") or _unfinished(path.name):
                 continue
             try:
-                listed.append((path.name, path.lstat()))
+                status = path.lstat()
             except FileNotFoundError:
                 continue
-            if len(listed) >= _LISTED + len(self._done):
-                break
-        return listed
+            yield path.name, status, self._why_not(path.name, status)
 
     def _why_not(self, name: str, status: os.stat_result) -> str:
         if stat.S_ISLNK(status.st_mode):
@@ -199,46 +220,57 @@ class FolderSource:
         if before and before[0] != _signature(status):
             self._rescan = True  # it changed between the scan and now: let it settle again
             return None
+        moves = self._settings.after == "move"
         try:
-            if self._settings.after == "keep":
-                return self._take_copy(path, status)
-            return self._spool.claim(path)
+            if moves:
+                return self._spool.claim(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             if error.errno != errno.EXDEV and error.errno not in _REFUSALS:
                 raise
+        return self._take_copy(path, status, stays=not moves)
+
+    def _take_copy(self, path: Path, status: os.stat_result, *, stays: bool) -> Claim | None:
+        identity = stable_id(path, status, stays=stays)
+        claim, failure = None, ""
         try:
-            claim = self._take_copy(path, status)
+            if not self._known(identity):
+                claim = self._spool.claim_copy(path, identity)
+            if not stays and _signature(path.lstat()) == _signature(status):
+                failure = "was judged, but it can't be removed"
+                path.unlink()
+                return claim
+        except FileNotFoundError:
+            return claim
         except OSError as error:
-            self._done[name] = _signature(status)
-            self._tell({**self.ignored, printable(name): f"can't be taken: {error.strerror}"})
-            return None
-        self._remove(path, status)
+            if error.errno in _NO_ROOM or str(error.filename or path) != str(path):
+                raise  # not for this file's sake
+            failure = f"{failure or 'can not be read'}: {error.strerror}"
+        self._done[path.name] = _signature(status), failure
+        self._tell({**self.ignored, path.name: failure} if failure else self.ignored)
         return claim
 
-    def _take_copy(self, path: Path, status: os.stat_result) -> Claim | None:
-        identity = stable_id(path, status)
-        self._done[path.name] = _signature(status)
-        return None if self._known(identity) else self._spool.claim_copy(path, identity)
-
-    def _remove(self, path: Path, status: os.stat_result) -> None:
-        try:
-            if _signature(path.lstat()) == _signature(status):
-                path.unlink()
-                self._done.pop(path.name, None)
-        except OSError as error:
-            log.warning("%s stays in the folder: %s", printable(path.name), error.strerror)
+    def _is_done(self, name: str, signature: Signature) -> bool:
+        return name in self._done and self._done[name][0] == signature
 
     def _tell(self, ignored: dict[str, str]) -> None:
-        for name, reason in ignored.items():
+        shown = {printable(name): ignored[name] for name in sorted(ignored)[:_NAMED]}
+        for name, reason in shown.items():
             if self.ignored.get(name) != reason:
                 log.warning("not taken: %s %s", name, reason)
-        self.ignored = ignored
+        if len(ignored) > len(shown):
+            shown[f"and {len(ignored) - len(shown)} more"] = "are not taken either"
+        self.ignored = shown
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            log.log(logging.ERROR if trouble else logging.INFO, trouble or "the folder is back")
 
 
 def _signature(status: os.stat_result) -> Signature:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _unfinished(name: str) -> bool:

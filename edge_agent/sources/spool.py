@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _PARTIAL = ".partial"  # no source offers a hidden name, so it can't be an image's
 _REASON = ".reason.json"
 _NAME_LIMIT = 255  # bytes, on every filesystem that matters
+_IDENTITY = re.compile(r"[0-9a-f]{24}|k[0-9a-f]{23}")
+_COPY = "k"  # what the identity of a copy begins with, so that a restart knows it for one
 
 
 class SpoolError(Exception):
@@ -38,10 +42,17 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
 
 
-def stable_id(path: Path, status: os.stat_result) -> str:
-    """The identity of a file that stays where it is: the same at every look, 24 hex digits."""
+def stable_id(path: Path, status: os.stat_result, *, stays: bool) -> str:
+    """The identity of a file that is copied: the same at every look, 24 characters.
+
+    Args:
+        path: of the file.
+        status: its size and mtime are part of the identity.
+        stays: the file stays where it is; otherwise it is removed when its copy is safe.
+    """
     key = f"{os.fsencode(path)!r}\0{status.st_size}\0{status.st_mtime_ns}"
-    return hashlib.sha256(key.encode()).hexdigest()[:24]
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return _COPY + digest[:23] if stays else digest[:24]
 
 
 class Spool:
@@ -51,6 +62,7 @@ class Spool:
         self._work = work
         self._processed = processed
         self._quarantine = quarantine
+        self._recovered: set[str] = set()
         for directory in (work, processed, quarantine):
             _make_writable(directory)
 
@@ -81,6 +93,7 @@ class Spool:
             _copy(source, partial)
             partial.rename(home / source.name)
             _sync(home)
+            _sync(self._work)  # the original may be removed next
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
@@ -94,16 +107,17 @@ class Spool:
 
     def recover(self) -> Iterator[Claim]:
         """What an earlier run claimed and did not finish, oldest first."""
-        for home in sorted(self._work.iterdir()):
-            if not home.is_dir():
-                continue
+        for home in sorted(self._homes()):
             with contextlib.suppress(FileNotFoundError):
                 (home / _PARTIAL).unlink()
-            entries = list(home.iterdir())
+            # Nothing that is hidden was claimed: it's what file browsers and NFS leave behind.
+            entries = [entry for entry in home.iterdir() if not entry.name.startswith(".")]
             if entries:
+                self._recovered.add(home.name)
                 yield self._claimed(entries[0])
             else:
-                home.rmdir()
+                with contextlib.suppress(OSError):
+                    home.rmdir()
 
     def keep(self, claim: Claim) -> None:
         """Move a judged image to ``processed/``, under its own name or a numbered one."""
@@ -124,7 +138,11 @@ class Spool:
 
     def depth(self) -> int:
         """Frames in ``work/``."""
-        return sum(1 for _ in self._work.iterdir())
+        return sum(1 for _ in self._homes())
+
+    def _homes(self) -> Iterator[Path]:
+        """The frames' directories, and nothing else that may lie there (``lost+found``)."""
+        return (path for path in self._work.iterdir() if _IDENTITY.fullmatch(path.name))
 
     def _claimed(self, path: Path) -> Claim:
         status, home = path.lstat(), path.parent.stat()
@@ -135,6 +153,7 @@ class Spool:
             captured=status.st_mtime,
             received=home.st_mtime,
             claimed=time.monotonic(),
+            copy=path.parent.name.startswith(_COPY),
         )
 
     def _free(self, directory: Path, claim: Claim) -> str:
@@ -142,11 +161,21 @@ class Spool:
         name = claim.path.name
         limit = _NAME_LIMIT - len(_REASON)
         fits = len(os.fsencode(name)) <= limit
-        if fits and not os.path.lexists(directory / name):
+        if fits and (not os.path.lexists(directory / name) or self._there(directory / name, claim)):
             return name
         tail = os.fsencode("." + claim.id + claim.path.suffix[:16])
         stem = os.fsencode(claim.path.stem)[: limit - len(tail)]
         return os.fsdecode(stem + tail)
+
+    def _there(self, target: Path, claim: Claim) -> bool:
+        """Whether a run that was killed has copied the image there and not yet removed it here."""
+        if claim.id not in self._recovered:
+            return False
+        with contextlib.suppress(OSError):
+            there, here = target.lstat(), claim.path.lstat()
+            if stat.S_ISREG(there.st_mode) and there.st_mtime_ns == here.st_mtime_ns:
+                return filecmp.cmp(target, claim.path, shallow=False)
+        return False
 
     def _file(self, claim: Claim, target: Path) -> None:
         try:

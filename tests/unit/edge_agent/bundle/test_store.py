@@ -252,8 +252,8 @@ def test_a_bundle_behind_a_link_is_opened(path, tmp_path):
     assert open_bundle(tmp_path / "current").manifest.name == "dark"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(path):
+def test_a_file_that_may_not_be_read(unprivileged):
+    path = make_bundle(unprivileged / "bundle").path
     (path / "model.fp32.onnx").chmod(0)
 
     assert "model.fp32.onnx can't be read: Permission denied" in refusal(path)

@@ -1,0 +1,412 @@
+"""Files are taken, kept and put aside whole, once, under any name, over any crash."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from edge_agent.sources.spool import Spool, SpoolError, new_id, stable_id
+
+IMAGE = b"pixels"
+NAMES = [
+    "part 1.png",
+    "x" * 251 + ".png",
+    "ü" * 125 + ".png",
+    "two\nlines.png",
+    "-rf.png",
+    "#+$.png",
+    "no suffix",
+    "bad \udcff\udcfe bytes.png",
+    "\udcff" * 251 + ".png",
+    "a." + "s" * 253,
+]
+
+
+class Place:
+    """A spool with its directories, as a station has them."""
+
+    def __init__(self, root: Path, processed: Path | None = None) -> None:
+        self.inbox = root / "inbox"
+        self.inbox.mkdir(exist_ok=True)
+        self.work = root / "work"
+        self.processed = processed or root / "processed"
+        self.quarantine = root / "quarantine"
+        self.spool = self.restart()
+
+    def restart(self) -> Spool:
+        self.spool = Spool(self.work, self.processed, self.quarantine)
+        return self.spool
+
+    def drop(self, name: str = "a.png", content: bytes = IMAGE) -> Path:
+        path = self.inbox / name
+        path.write_bytes(content)
+        return path
+
+    def recovered(self) -> list[tuple[str, str]]:
+        return [(claim.id, claim.name) for claim in self.spool.recover()]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def only(directory: Path) -> Path:
+    (path,) = directory.iterdir()
+    return path
+
+
+# -- claiming ----------------------------------------------------------------------------------
+
+
+def test_a_claim_takes_the_file_and_says_what_it_is(place):
+    path = place.drop()
+    os.utime(path, (1_000_000_000.5, 1_000_000_000.5))
+
+    claim = place.spool.claim(path)
+
+    assert not path.exists()
+    assert claim.path.read_bytes() == IMAGE
+    assert claim.path == place.work / claim.id / "a.png"
+    assert (claim.name, claim.captured, claim.copy) == ("a.png", 1_000_000_000.5, False)
+    assert place.spool.depth() == 1
+
+
+def test_identities_are_unique_and_sort_by_time(place):
+    ids = [new_id() for _ in range(1000)]
+
+    assert len(set(ids)) == 1000
+    assert [i[:12] for i in ids] == sorted(i[:12] for i in ids)
+    assert {len(i) for i in ids} == {24}
+
+
+def test_a_file_that_vanished_leaves_nothing(place):
+    with pytest.raises(FileNotFoundError):
+        place.spool.claim(place.inbox / "gone.png")
+
+    assert list(place.work.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_comes_through_unchanged_whatever_it_is(place, name):
+    claim = place.spool.claim(place.drop(name))
+
+    assert claim.path.name == name
+    assert claim.name.isprintable()
+    claim.name.encode()
+
+    place.spool.keep(claim)
+
+    kept = only(place.processed)
+    assert kept.read_bytes() == IMAGE
+    assert len(os.fsencode(kept.name)) <= 255
+    if len(os.fsencode(name)) <= 255 - len(".reason.json"):
+        assert kept.name == name
+    assert list(place.work.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_comes_to_quarantine_with_its_reason(place, name):
+    claim = place.spool.claim(place.drop(name))
+
+    place.spool.quarantine(claim, "the file is empty")
+
+    image, note = sorted(place.quarantine.iterdir(), key=lambda path: len(os.fsencode(path.name)))
+    assert image.read_bytes() == IMAGE
+    assert note.name == image.name + ".reason.json"
+    said = json.loads(note.read_text())
+    assert said["reason"] == "the file is empty"
+    assert (said["id"], said["name"]) == (claim.id, claim.name)
+
+
+@pytest.mark.parametrize("file_away", ["keep", "quarantine"])
+def test_files_of_one_name_are_all_kept(place, file_away):
+    for number in range(4):
+        claim = place.spool.claim(place.drop("cam.png", b"%d" % number))
+        if file_away == "keep":
+            place.spool.keep(claim)
+        else:
+            place.spool.quarantine(claim, "bad")
+
+    target = place.processed if file_away == "keep" else place.quarantine
+    images = {n: c for n, c in contents(target).items() if not n.endswith(".reason.json")}
+    assert sorted(images.values()) == [b"0", b"1", b"2", b"3"]
+    assert all(name.startswith("cam.") and name.endswith(".png") for name in images)
+
+
+def test_files_of_one_long_name_are_all_kept(place):
+    for number in range(3):
+        place.spool.keep(place.spool.claim(place.drop("ü" * 125 + ".png", b"%d" % number)))
+
+    assert sorted(contents(place.processed).values()) == [b"0", b"1", b"2"]
+
+
+# -- copies ------------------------------------------------------------------------------------
+
+
+def test_a_copy_leaves_the_original_and_is_dropped_when_judged(place):
+    path = place.drop()
+    identity = stable_id(path, path.lstat(), stays=True)
+
+    claim = place.spool.claim_copy(path, identity)
+
+    assert claim.copy
+    assert claim.path.read_bytes() == IMAGE
+    assert claim.captured == path.stat().st_mtime
+    place.spool.discard(claim)
+    place.spool.discard(claim)
+    assert list(place.work.iterdir()) == []
+    assert path.read_bytes() == IMAGE
+
+
+def test_the_identity_of_a_copy_is_the_file_as_it_is(place):
+    path = place.drop()
+    first = stable_id(path, path.lstat(), stays=True)
+
+    assert first == stable_id(path, path.lstat(), stays=True)
+    assert first != stable_id(path, path.lstat(), stays=False)
+    os.utime(path, ns=(1, 1))
+    assert first != stable_id(path, path.lstat(), stays=True)
+
+
+def test_a_copy_that_is_in_work_is_not_taken_twice(place):
+    path = place.drop()
+    identity = stable_id(path, path.lstat(), stays=True)
+
+    assert place.spool.claim_copy(path, identity) is not None
+    assert place.spool.claim_copy(path, identity) is None
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_only_a_regular_file_is_copied_and_nothing_blocks(place, kind):
+    path = place.inbox / "a.png"
+    if kind == "link":
+        path.symlink_to(place.drop("target.png"))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+    with pytest.raises(OSError) as caught:
+        place.spool.claim_copy(path, new_id())
+
+    assert caught.value.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR)
+    assert list(place.work.iterdir()) == []
+
+
+# -- recovery ----------------------------------------------------------------------------------
+
+
+def test_killed_between_the_directory_and_the_rename(place):
+    path = place.drop()
+    (place.work / new_id()).mkdir()
+
+    place.restart()
+
+    assert place.recovered() == []
+    assert list(place.work.iterdir()) == []
+    assert path.exists()
+
+
+def test_killed_after_the_claim_it_is_found_again_oldest_first(place):
+    claims = [place.spool.claim(place.drop(f"{number}.png")) for number in (3, 1, 2)]
+
+    place.restart()
+
+    assert place.recovered() == sorted((claim.id, claim.name) for claim in claims)
+    assert place.recovered() == place.recovered()
+
+
+def test_killed_in_the_middle_of_a_copy(place):
+    path = place.drop()
+    identity = stable_id(path, path.lstat(), stays=True)
+    (place.work / identity).mkdir()
+    (place.work / identity / ".partial").write_bytes(b"pix")
+
+    assert place.spool.claim_copy(path, identity).path.read_bytes() == IMAGE
+    place.restart()
+    assert place.recovered() == [(identity, "a.png")]
+
+
+def test_killed_in_the_middle_of_a_copy_then_recovered(place):
+    identity = new_id()
+    (place.work / identity).mkdir()
+    (place.work / identity / ".partial").write_bytes(b"pix")
+
+    assert place.recovered() == []
+    assert list(place.work.iterdir()) == []
+
+
+def test_a_recovered_copy_is_known_for_one(place):
+    path = place.drop()
+    place.spool.claim_copy(path, stable_id(path, path.lstat(), stays=True))
+    place.spool.claim(place.drop("b.png"))
+
+    place.restart()
+
+    assert {claim.name: claim.copy for claim in place.spool.recover()} == {
+        "a.png": True,
+        "b.png": False,
+    }
+
+
+def test_killed_after_the_reason_was_written(place):
+    claim = place.spool.claim(place.drop())
+    (place.quarantine / "a.png.reason.json").write_text("{")
+
+    place.restart()
+    (claim,) = place.spool.recover()
+    place.spool.quarantine(claim, "bad")
+
+    assert sorted(contents(place.quarantine)) == ["a.png", "a.png.reason.json"]
+    assert json.loads((place.quarantine / "a.png.reason.json").read_text())["reason"] == "bad"
+
+
+def test_killed_after_filing_before_tidying_up(place):
+    claim = place.spool.claim(place.drop())
+    claim.path.rename(place.processed / "a.png")
+
+    place.restart()
+
+    assert place.recovered() == []
+    assert list(place.work.iterdir()) == []
+    assert contents(place.processed) == {"a.png": IMAGE}
+
+
+def test_filing_twice_is_harmless(place):
+    claim = place.spool.claim(place.drop())
+
+    place.spool.keep(claim)
+    place.spool.keep(claim)
+
+    assert contents(place.processed) == {"a.png": IMAGE}
+
+
+def test_what_is_not_ours_in_work_is_left_alone(place):
+    (place.work / "lost+found").mkdir()
+    (place.work / "notes").mkdir()
+    (place.work / "notes/todo.png").write_bytes(b"mine")
+    claim = place.spool.claim(place.drop())
+    (claim.path.parent / ".DS_Store").write_bytes(b"a file browser was here")
+
+    place.restart()
+
+    assert place.recovered() == [(claim.id, "a.png")]
+    assert place.spool.depth() == 1
+    assert (place.work / "lost+found").is_dir()
+    assert (place.work / "notes/todo.png").read_bytes() == b"mine"
+
+
+def test_a_hidden_left_over_does_not_stop_the_start(place):
+    home = place.work / new_id()
+    home.mkdir()
+    (home / ".nfs0001").write_bytes(b"")
+
+    assert place.recovered() == []
+
+
+# -- another filesystem ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def across(tmp_path: Path):
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is not another filesystem here")
+    with tempfile.TemporaryDirectory(dir=shm) as other:
+        yield Place(tmp_path, processed=Path(other) / "processed")
+
+
+def test_a_folder_on_another_filesystem_is_refused_to_be_renamed(across):
+    path = across.processed / "a.png"
+    path.write_bytes(IMAGE)
+
+    with pytest.raises(OSError) as caught:
+        across.spool.claim(path)
+
+    assert caught.value.errno == errno.EXDEV
+    assert path.exists()
+    assert list(across.work.iterdir()) == []
+
+
+def test_filing_to_another_filesystem_copies_whole(across):
+    claim = across.spool.claim(across.drop())
+    mtime = claim.path.stat().st_mtime_ns
+
+    across.spool.keep(claim)
+
+    assert contents(across.processed) == {"a.png": IMAGE}
+    assert (across.processed / "a.png").stat().st_mtime_ns == mtime
+    assert list(across.work.iterdir()) == []
+
+
+def test_killed_after_the_copy_there_is_no_second_one(across):
+    claim = across.spool.claim(across.drop())
+    left = claim.path.read_bytes()
+    mtime = claim.path.stat().st_mtime_ns
+    across.spool.keep(claim)
+    claim.path.parent.mkdir()
+    claim.path.write_bytes(left)
+    os.utime(claim.path, ns=(mtime, mtime))
+
+    across.restart()
+    (claim,) = across.spool.recover()
+    across.spool.keep(claim)
+
+    assert contents(across.processed) == {"a.png": IMAGE}
+    assert list(across.work.iterdir()) == []
+
+
+def test_killed_in_the_middle_of_the_copy(across):
+    claim = across.spool.claim(across.drop())
+    (across.processed / f".{claim.id}.partial").write_bytes(b"pix")
+
+    across.restart()
+    (claim,) = across.spool.recover()
+    across.spool.keep(claim)
+
+    assert contents(across.processed) == {"a.png": IMAGE}
+
+
+def test_two_like_images_of_one_name_are_still_two(across):
+    for _ in range(2):
+        path = across.drop()
+        os.utime(path, ns=(5, 5))
+        across.spool.keep(across.spool.claim(path))
+
+    assert len(contents(across.processed)) == 2
+
+
+# -- directories -------------------------------------------------------------------------------
+
+
+def test_directories_are_made(tmp_path):
+    Spool(tmp_path / "a/b/work", tmp_path / "c/processed", tmp_path / "quarantine")
+
+    assert (tmp_path / "a/b/work").is_dir()
+    assert (tmp_path / "c/processed").is_dir()
+
+
+def test_a_file_in_the_place_of_a_directory(tmp_path):
+    (tmp_path / "work").write_text("")
+
+    with pytest.raises(SpoolError, match="work is not writable"):
+        Spool(tmp_path / "work", tmp_path / "processed", tmp_path / "quarantine")
+
+
+def test_a_directory_that_may_not_be_written(unprivileged):
+    (unprivileged / "work").mkdir(mode=0o555)
+
+    with pytest.raises(
+        SpoolError, match=r"not writable \(Permission denied\): create it or change"
+    ):
+        Spool(unprivileged / "work", unprivileged / "processed", unprivileged / "quarantine")
