@@ -26,7 +26,7 @@ from trainer.checkpoint import FILE, save_model
 from trainer.crossval import OutOfFold, fold_accuracies, held_out, write_oof
 from trainer.data import fingerprint, make_folds
 from trainer.evaluate import evaluate_bundle, localised
-from trainer.export import export_onnx
+from trainer.export import export_onnx, with_head
 from trainer.features import compute_features
 from trainer.fit import Learnable, evaluate, fit_head, loss_on
 from trainer.frames import choose_size, fitted, survey, target_map
@@ -84,9 +84,10 @@ def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
 
     with TemporaryDirectory(dir=run, prefix=".export-") as exports:
         with watch.step("export"):
+            model = export_onnx(Inspector(backbone, final, config.top_k), spec)
             files = [Path(exports) / f"{n}.onnx" for n in range(config.folds + 1)]
             for head, file in zip([*heads, final], files, strict=True):
-                export_onnx(Inspector(backbone, head, config.top_k), spec, file)
+                file.write_bytes(with_head(model, head).SerializeToString(deterministic=True))
         with watch.step("prove"):
             expected = torch_scores(backbone, [*heads, final], config.top_k, spec, samples)
             judged = judge_held_out(files[:-1], samples, folds, spec)

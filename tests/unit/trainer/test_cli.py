@@ -1,0 +1,138 @@
+"""The command line: one message for a user's mistake, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.bundles import make_bundle, make_image
+from trainer import cli, progress
+from trainer.cli import run
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Twelve images, a third of them defective."""
+    for number in range(12):
+        kind = "defect" if number % 3 == 0 else "ok"
+        (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+        content = make_image(defect=kind == "defect", seed=number)
+        (tmp_path / "data" / kind / f"{number}.png").write_bytes(content)
+    return tmp_path / "data"
+
+
+def test_help_is_quick_and_needs_no_torch():
+    code = (
+        "import sys; from trainer.cli import run\n"
+        "try: run(['train', '--help'])\n"
+        "finally: sys.exit(3 if {'torch', 'numpy', 'onnxruntime'} & set(sys.modules) else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert b"--strides" in found.stdout
+
+
+def test_the_module_runs():
+    found = subprocess.run(
+        [sys.executable, "-m", "trainer", "evaluate", "nowhere", "nowhere"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith("trainer evaluate: nowhere does not exist")
+    assert "Traceback" not in found.stderr
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "nowhere", "--out", "run"], "nowhere does not exist"),
+        (["train", "data", "--out", "run", "--strides", "8,4"], "--strides: must be some of"),
+        (["train", "data", "--out", "run", "--size", "100x64"], "multiples of 32"),
+        (["train", "data", "--out", "run", "--folds", "9"], "Use fewer folds"),
+        (["train", "data", "--out", "data", "--folds", "2"], "is not empty"),
+        (["evaluate", "bundle", "data", "--variant", "int8"], "it has: fp32"),
+        (["synth", "data", "--good", "1", "--defect", "1"], "not an empty folder"),
+        (["synth", "new", "--good", "-1", "--defect", "1"], "0 or more"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(
+    images, tmp_path, monkeypatch, capsys, arguments, said
+):
+    monkeypatch.chdir(tmp_path)
+    make_bundle(tmp_path / "bundle")
+    assert run(arguments) == 2
+    output = capsys.readouterr()
+    assert said in output.err
+    assert output.err.startswith(f"trainer {arguments[0]}: ")
+    assert output.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("size", ["256", "ax3", "1x2x3", ""])
+def test_a_wrong_size_is_explained(capsys, size):
+    with pytest.raises(SystemExit) as caught:
+        run(["synth", "out", "--good", "1", "--defect", "1", "--size", size])
+    assert caught.value.code == 2
+    assert "WxH" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_in_one_line(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "synth", interrupted)
+    assert run(["synth", "out", "--good", "1", "--defect", "1"]) == 1
+    assert capsys.readouterr().err == "trainer synth: interrupted\n"
+
+
+def test_evaluate_judges_with_the_bundle(images, tmp_path, capsys):
+    make_bundle(tmp_path / "bundle")
+    arguments = ["evaluate", str(tmp_path / "bundle"), str(images)]
+    scores = tmp_path / "scores.csv"
+    assert run([*arguments, "--json", "--scores", str(scores)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["ap"], figures["escapes"], figures["overkills"]) == (1.0, 0, 0)
+    assert (figures["images"], figures["defects"], figures["threshold"]) == (12, 4, 0.5)
+    with scores.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert all((float(row["score"]) >= 0.5) == (row["label"] == "1") for row in rows)
+    assert run(arguments) == 0
+    assert "escapes 0 of 4" in capsys.readouterr().out
+
+
+def test_synth_draws_what_train_reads(tmp_path, capsys):
+    arguments = ["synth", str(tmp_path / "s"), "--good", "4", "--defect", "3", "--size", "64x96"]
+    assert run(arguments) == 0
+    output = capsys.readouterr()
+    assert "4 good and 3 flawed" in output.out
+    assert len(list((tmp_path / "s" / "defect").iterdir())) == 3
+    assert "drawing: 7/7" in output.err
+
+
+def test_plain_progress_says_what_is_left(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    with progress.progress("looking", 3) as advance:
+        for _ in range(3):
+            advance("at it")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines[:2]] == ["looking: 1/3", "looking: 2/3"]
+    assert all("s left at it" in line for line in lines[:2])
+    assert lines[2].startswith("looking: 3/3 in ")
+
+
+def test_a_bar_with_an_eta_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.progress("looking", 2) as advance:
+        advance("")
+        advance("at it")
+    found = capsys.readouterr()
+    assert "looking" in found.err
+    assert "2/2" in found.err
+    assert found.out == ""

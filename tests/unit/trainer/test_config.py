@@ -1,0 +1,49 @@
+"""Settings of a run: wrong ones are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainer.config import DenseConfig, dense_config, read_config
+from trainer.errors import UsageError
+from trainer.run import make_run
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"strides": (8, 4)}, "--strides: must be some of 8, 16 and 32"),
+        ({"strides": ()}, "--strides"),
+        ({"size": (100, 64)}, "--size: 100x64 won't do.*96x64"),
+        ({"batch": 3}, "--batch: must be even"),
+        ({"folds": 1}, "--folds"),
+        ({"learning_rate": 0}, "--learning-rate"),
+        ({"name": "a/b"}, "--name"),
+        ({"colour": "blue"}, "--colour"),
+    ],
+)
+def test_wrong_settings_are_named(settings, said):
+    with pytest.raises(UsageError, match=said):
+        dense_config(settings)
+
+
+def test_every_wrong_setting_is_named_at_once():
+    with pytest.raises(UsageError, match=r"(?s)--epochs.*--top-k|--top-k.*--epochs"):
+        dense_config({"epochs": 0, "top_k": 0})
+
+
+def test_reads_back_what_was_written(tmp_path):
+    config = dense_config({"size": (256, 704), "strides": (16, 8), "seed": 3})
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    assert read_config(tmp_path / "config.json") == config
+    assert config.strides == (8, 16)
+    assert DenseConfig() != config
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path):
+    make_run(tmp_path / "new" / "run")
+    (tmp_path / "new" / "run" / "x").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        make_run(tmp_path / "new" / "run")
+    with pytest.raises(UsageError, match="can't be made"):
+        make_run(tmp_path / "new" / "run" / "x")
