@@ -75,12 +75,12 @@ class Agent:
                 start_timeout=settings.worker.start_timeout,
             )
             stack.callback(pool.close)
-            self._obey_signals(stack, pool)
             source = FolderSource(settings.source.folder, spool, known=journal.has, wake=pool.wake)
             stack.callback(source.close)
             publisher: Publisher | None = None
             page = _page(settings, stack)
             ready = pool.start()
+            self._obey_signals(stack, pool)  # up to here there is nothing to finish: they kill
             model = Model(
                 bundle.manifest.name,
                 bundle.manifest.version,
@@ -172,6 +172,8 @@ def _password(file: Path | None) -> str | None:
         return file.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise SettingsError(f"mqtt.password_file {file} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"mqtt.password_file {file} does not hold text in UTF-8") from None
 
 
 def _health(
@@ -185,6 +187,7 @@ def _health(
     age = None if loop.last_inspection is None else now - loop.last_inspection
     failing = [f"no worker: {pool.trouble}"] if not pool.working() else []
     failing += loop.trouble.values()
+    failing += [source.trouble] if source.trouble else []
     degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
     state = publisher.state() if publisher else None
     if state and state.reason:

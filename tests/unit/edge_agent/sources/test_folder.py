@@ -1,0 +1,599 @@
+"""Every whole image is taken, no half one, nothing else; whatever the folder is like."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edge_agent.settings import FolderSettings
+from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.spool import Spool, SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edge_agent.types import Claim
+
+
+class Camera:
+    """A folder, its source with a clock that only the test moves, and a spool."""
+
+    def __init__(self, root: Path, inbox: Path | None = None, **options: Any) -> None:
+        self.inbox = inbox or root / "inbox"
+        self.inbox.mkdir(exist_ok=True, parents=True)
+        self.known: set[str] = set()
+        self.now = 1000.0
+        self.woken = threading.Event()
+        self.spool = Spool(root / "work", root / "processed", root / "quarantine")
+        settings = {"settle": 0.5, "scan_every": 1.0, **options}
+        self.source = FolderSource(
+            FolderSettings(path=self.inbox, **settings),
+            self.spool,
+            known=self.known.__contains__,
+            wake=self.woken.set,
+            clock=lambda: self.now,
+        )
+
+    def write(self, name: str = "a.png", content: bytes = b"pixels") -> Path:
+        path = self.inbox / name
+        path.write_bytes(content)
+        return path
+
+    def look(self, after: float = 0.0, limit: int = 100) -> list[str]:
+        """The names that are claimed after some more seconds."""
+        return [claim.path.name for claim in self.claims(after, limit)]
+
+    def claims(self, after: float = 0.0, limit: int = 100) -> list[Claim]:
+        self.now += after
+        return self.source.claim(limit)
+
+    def until(self, satisfied: Callable[[], object]) -> None:
+        """Wait for what an event of the filesystem brings."""
+        deadline = time.monotonic() + 20
+        while not satisfied():
+            assert time.monotonic() < deadline
+            self.woken.wait(0.01)
+            self.woken.clear()
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> Iterator[Callable[..., Camera]]:
+    made: list[Camera] = []
+
+    def make(**options: Any) -> Camera:
+        made.append(Camera(options.pop("root", tmp_path), **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.source.close()
+
+
+# -- when a file is whole ----------------------------------------------------------------------
+
+
+def test_a_file_is_taken_when_it_has_been_quiet_for_settle_seconds(camera):
+    line = camera()
+    line.write()
+
+    assert line.look() == []
+    assert line.look(after=0.49) == []
+    assert line.source.due() == pytest.approx(0.01)
+    assert line.look(after=0.01) == ["a.png"]
+    assert line.look(after=5) == []
+
+
+def test_a_file_that_grows_is_not_taken(camera):
+    line = camera()
+    path = line.write()
+    taken = []
+    for _ in range(10):
+        taken += line.look(after=0.3)
+        with path.open("ab") as stream:
+            stream.write(b"more")
+
+    assert taken == []
+    line.look(after=0.3)
+    assert line.look(after=0.5) == ["a.png"]
+
+
+def test_a_file_rewritten_at_the_same_size_is_not_taken(camera):
+    line = camera()
+    line.write(content=b"one")
+    line.look()
+    line.write(content=b"two")
+
+    assert line.look(after=0.5) == []
+    assert line.look(after=0.5) == ["a.png"]
+
+
+def test_without_settle_a_file_is_taken_at_once(camera):
+    line = camera(settle=0.0)
+    line.write()
+
+    assert line.look() == ["a.png"]
+
+
+def test_what_was_there_before_the_start_settles_too(camera, tmp_path):
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/old.png").write_bytes(b"pixels")
+    os.utime(tmp_path / "inbox/old.png", (1, 1))
+    line = camera()
+
+    assert line.look() == []
+    assert line.look(after=0.5) == ["old.png"]
+
+
+def test_the_oldest_is_taken_first(camera):
+    line = camera()
+    for mtime, name in ((30, "a.png"), (10, "b.png"), (20, "c.png")):
+        os.utime(line.write(name), (mtime, mtime))
+    line.look()
+
+    assert line.look(after=1, limit=2) == ["b.png", "c.png"]
+    assert line.source.waiting() == 1
+    assert line.source.due() == 0.0
+    assert line.look() == ["a.png"]
+
+
+def test_a_file_renamed_into_the_folder_is_taken_at_once(camera, tmp_path):
+    line = camera(settle=3600)
+    line.look()
+    (tmp_path / "made.png").write_bytes(b"pixels")
+    taken: list[str] = []
+
+    (tmp_path / "made.png").rename(line.inbox / "a.png")
+
+    line.until(lambda: taken.extend(line.look()) or taken)
+    assert taken == ["a.png"]
+
+
+def test_a_file_renamed_within_the_folder_is_taken_at_once(camera):
+    line = camera(settle=3600)
+    path = line.write("a.png.part")
+    line.look()
+    taken: list[str] = []
+
+    path.rename(line.inbox / "a.png")
+
+    line.until(lambda: taken.extend(line.look()) or taken)
+    assert taken == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", ".a.png", "a.png.tmp"])
+def test_what_is_renamed_in_under_a_name_that_is_none_is_left(camera, tmp_path, name):
+    line = camera()
+    line.look()
+    (tmp_path / "made").write_bytes(b"pixels")
+
+    (tmp_path / "made").rename(line.inbox / name)
+
+    assert line.woken.wait(20)
+    assert line.look() == line.look(after=1) == line.look(after=1) == []
+    assert (line.inbox / name).exists()
+
+
+def test_a_link_renamed_in_is_not_followed(camera, tmp_path):
+    line = camera()
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / "link").symlink_to("secret.png")
+    line.look()
+
+    (tmp_path / "link").rename(line.inbox / "a.png")
+
+    line.until(lambda: line.look(after=1) or line.source.ignored)
+    assert line.source.ignored == {"a.png": "is a symbolic link: links are not followed"}
+
+
+def test_a_file_written_in_place_wakes_the_source(camera):
+    line = camera()
+    line.look()
+    assert line.source.events
+
+    line.write()
+
+    assert line.woken.wait(20)
+
+
+def test_a_hard_link_into_the_folder_is_found(camera, tmp_path):
+    line = camera()
+    (tmp_path / "made.png").write_bytes(b"pixels")
+    os.link(tmp_path / "made.png", line.inbox / "a.png")
+
+    line.look()
+    assert line.look(after=0.5) == ["a.png"]
+
+
+def test_one_name_again_and_again(camera):
+    line = camera()
+    for number in range(3):
+        line.write(content=b"%d" % number)
+        line.look(after=1)
+        (claim,) = line.claims(after=1)
+        assert claim.path.read_bytes() == b"%d" % number
+
+
+# -- what is not taken -------------------------------------------------------------------------
+
+
+def test_everything_else_stays_and_is_named(camera):
+    line = camera()
+    line.write("words.txt")
+    (line.inbox / "folder.png").mkdir()
+    (line.inbox / "link.png").symlink_to(line.write("good.png"))
+    (line.inbox / "broken.png").symlink_to("nowhere")
+    os.mkfifo(line.inbox / "pipe.png")
+    line.look()
+
+    assert line.look(after=1) == ["good.png"]
+    assert line.source.ignored == {
+        "words.txt": "its name matches none of the patterns in [source.folder]",
+        "folder.png": "is a directory: only files directly in the folder are taken",
+        "link.png": "is a symbolic link: links are not followed",
+        "broken.png": "is a symbolic link: links are not followed",
+        "pipe.png": "is not a regular file",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", [".a.png", "a.png.tmp", "a.TMP", "a.png.part", "a.partial", "a.png.filepart", "a.png~"]
+)
+def test_names_of_what_is_not_finished_are_passed_over_in_silence(camera, name):
+    line = camera(patterns=["*"])
+    line.write(name)
+    line.look()
+
+    assert line.look(after=10) == []
+    assert line.source.ignored == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["A.PNG", "a.JpEg", "two\nlines.png", "\udcff.png", "x" * 251 + ".png", "#+.tif", "-.png"],
+)
+def test_names_that_are_taken(camera, name):
+    line = camera()
+    line.write(name)
+    line.look()
+
+    assert line.look(after=1) == [name]
+
+
+def test_the_reasons_are_bounded_however_many_there_are(camera):
+    line = camera()
+    for number in range(250):
+        line.write(f"{number:03}.xml")
+    line.look()
+
+    assert len(line.source.ignored) == 101
+    assert line.source.ignored["and 150 more"] == "are not taken either"
+
+
+def test_files_that_are_never_taken_do_not_hide_the_others(camera, monkeypatch):
+    monkeypatch.setattr("edge_agent.sources.folder._LISTED", 50)
+    line = camera()
+    for number in range(60):
+        line.write(f"{number}.xml")
+    taken: list[str] = []
+    for number in range(120):
+        line.write(f"{number}.png")
+
+    for _ in range(20):
+        taken += line.look(after=1)
+
+    assert len(taken) == len(set(taken)) == 120
+
+
+def test_a_reason_goes_with_its_file(camera):
+    line = camera()
+    path = line.write("words.txt")
+    line.look()
+    path.unlink()
+    line.look(after=1)
+
+    assert line.source.ignored == {}
+
+
+# -- keep --------------------------------------------------------------------------------------
+
+
+def test_what_stays_is_taken_once(camera):
+    line = camera(after="keep")
+    path = line.write()
+    line.look()
+
+    (claim,) = line.claims(after=1)
+
+    assert claim.copy
+    assert path.read_bytes() == claim.path.read_bytes() == b"pixels"
+    for _ in range(5):
+        assert line.look(after=1) == []
+
+
+def test_what_stays_and_changes_is_taken_again(camera):
+    line = camera(after="keep")
+    line.write(content=b"one")
+    line.look()
+    (first,) = line.claims(after=1)
+    line.write(content=b"two")
+    line.look(after=1)
+    (second,) = line.claims(after=1)
+
+    assert first.id != second.id
+    assert second.path.read_bytes() == b"two"
+
+
+def test_what_stays_is_known_after_a_restart(camera):
+    line = camera(after="keep")
+    line.write()
+    line.look()
+    (claim,) = line.claims(after=1)
+    line.spool.discard(claim)
+    line.source.close()
+
+    again = camera(after="keep")
+    again.known.add(claim.id)
+    again.look()
+
+    assert again.look(after=1) == []
+
+
+def test_what_stays_and_is_in_work_after_a_restart_is_not_taken_twice(camera):
+    line = camera(after="keep")
+    line.write()
+    line.look()
+    line.claims(after=1)
+    line.source.close()
+
+    again = camera(after="keep")
+    again.look()
+
+    assert again.look(after=1) == []
+    assert again.spool.depth() == 1
+
+
+def test_a_folder_that_may_only_be_read_is_enough_to_keep(camera, unprivileged):
+    (unprivileged / "inbox").mkdir()
+    (unprivileged / "inbox/a.png").write_bytes(b"pixels")
+    (unprivileged / "inbox").chmod(0o555)
+    line = camera(root=unprivileged, after="keep")
+    line.look()
+
+    assert line.look(after=1) == ["a.png"]
+
+
+# -- another filesystem ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is not another filesystem here")
+    with tempfile.TemporaryDirectory(dir=shm) as other:
+        yield Path(other)
+
+
+def test_a_folder_on_another_filesystem_is_emptied_by_copy_and_removal(camera, elsewhere):
+    line = camera(inbox=elsewhere)
+    path = line.write()
+    line.look()
+
+    (claim,) = line.claims(after=1)
+
+    assert claim.path.read_bytes() == b"pixels"
+    assert not claim.copy
+    assert not path.exists()
+
+
+def test_killed_between_copy_and_removal_it_is_removed_and_not_judged_again(camera, elsewhere):
+    line = camera(inbox=elsewhere)
+    path = line.write()
+    status = path.stat()
+    line.look()
+    (claim,) = line.claims(after=1)
+    line.spool.keep(claim)
+    line.known.add(claim.id)
+    line.write()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # as if it had never been removed
+
+    line.look(after=1)
+    assert line.look(after=1) == []
+    assert not path.exists()
+
+
+def test_a_full_disk_delays_a_copy_and_loses_nothing(camera, elsewhere, monkeypatch):
+    line = camera(inbox=elsewhere)
+    path = line.write()
+    line.look()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.sources.spool.shutil.copyfileobj", raising(full))
+        with pytest.raises(OSError, match="No space left"):
+            line.look(after=1)
+        assert list(line.spool._work.iterdir()) == []
+
+    line.look(after=1)
+    assert line.look(after=1) == ["a.png"]
+    assert not path.exists()
+
+
+# -- what may not be done ----------------------------------------------------------------------
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_full_disk_in_the_middle_of_a_batch_loses_no_claim(camera, monkeypatch):
+    line = camera()
+    for name in ("a.png", "b.png", "c.png"):
+        line.write(name)
+    line.look()
+    real, calls = line.spool.claim, []
+
+    def claim(path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path)
+
+    monkeypatch.setattr(line.spool, "claim", claim)
+    taken = line.look(after=1)
+    for _ in range(3):
+        taken += line.look(after=1)
+
+    assert sorted(taken) == ["a.png", "b.png", "c.png"]
+
+
+def test_what_can_not_be_claimed_at_all_is_told_to_the_caller(camera, monkeypatch):
+    line = camera()
+    line.write()
+    line.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(line.spool, "claim", raising(OSError(errno.ENOSPC, "No space left")))
+        with pytest.raises(OSError, match="No space left"):
+            line.look(after=1)
+
+    line.look(after=1)
+    assert line.look(after=1) == ["a.png"]
+
+
+def test_a_file_that_may_not_be_read_is_named_until_it_may(camera, unprivileged):
+    line = camera(root=unprivileged, after="keep")
+    path = line.write()
+    path.chmod(0)
+    line.write("good.png")
+    line.look()
+
+    assert line.look(after=1) == ["good.png"]
+    assert line.source.ignored == {"a.png": "can not be read: Permission denied"}
+    assert line.look(after=1) == []
+    assert line.source.ignored == {"a.png": "can not be read: Permission denied"}
+
+    path.chmod(0o644)
+    line.look(after=1)
+    assert line.look(after=1) == ["a.png"]
+    line.look(after=1)
+    assert line.source.ignored == {}
+
+
+def test_a_file_that_may_be_read_and_not_removed_is_taken_once_and_named(camera, unprivileged):
+    line = camera(root=unprivileged)
+    line.write()
+    line.look()
+    line.inbox.chmod(0o555)  # after the start
+
+    (claim,) = line.claims(after=1)
+
+    assert claim.path.read_bytes() == b"pixels"
+    for _ in range(3):
+        assert line.look(after=1) == []
+        assert line.source.ignored == {
+            "a.png": "was judged, but it can't be removed: Permission denied"
+        }
+    line.inbox.chmod(0o755)
+
+
+def test_work_that_may_not_be_written_is_no_fault_of_the_file(camera, unprivileged):
+    line = camera(root=unprivileged)
+    line.write()
+    line.look()
+    (unprivileged / "work").chmod(0o555)
+
+    with pytest.raises(PermissionError) as caught:
+        line.look(after=1)
+    assert "/work/" in str(caught.value.filename)
+
+    (unprivileged / "work").chmod(0o755)
+    line.look(after=1)
+    assert line.look(after=1) == ["a.png"]
+
+
+def test_the_folder_must_be_there(tmp_path):
+    with pytest.raises(
+        SpoolError, match=r"inbox is not a directory: create it, and let the camera"
+    ):
+        FolderSource(
+            FolderSettings(path=tmp_path / "inbox"),
+            Spool(tmp_path / "work", tmp_path / "processed", tmp_path / "quarantine"),
+            known=lambda _: False,
+            wake=lambda: None,
+        )
+
+
+def test_the_folder_must_be_writable_to_move(camera, unprivileged):
+    (unprivileged / "inbox").mkdir(mode=0o555)
+
+    with pytest.raises(SpoolError, match=r'not writable \(Permission denied\).*set after = "keep"'):
+        camera(root=unprivileged)
+
+
+def test_the_check_leaves_nothing_in_the_folder(camera):
+    assert list(camera().inbox.iterdir()) == []
+
+
+def test_a_folder_that_goes_and_comes_back(camera):
+    line = camera()
+    line.look()
+    line.inbox.rmdir()
+
+    assert line.look(after=2) == []
+    assert line.source.trouble == f"{line.inbox} can't be listed: No such file or directory"
+    assert line.source.due() <= 1.0
+
+    line.inbox.mkdir()
+    line.write()
+    line.look(after=2)
+    assert line.look(after=2) == ["a.png"]
+    assert line.source.trouble == ""
+
+
+# -- many --------------------------------------------------------------------------------------
+
+
+def test_a_thousand_files_by_scan_and_by_event_are_each_taken_once(camera, tmp_path):
+    line = camera()
+    (tmp_path / "stage").mkdir()
+    taken: list[str] = []
+    for number in range(500):
+        line.write(f"written {number}.png")
+        staged = tmp_path / "stage" / f"renamed {number}.png"
+        staged.write_bytes(b"pixels")
+        staged.rename(line.inbox / staged.name)
+        if number % 50 == 0:
+            taken += line.look(after=0.3, limit=16)
+
+    line.until(lambda: taken.extend(line.look(after=1)) or len(taken) >= 1000)
+
+    assert len(taken) == len(set(taken)) == 1000
+    assert list(line.inbox.iterdir()) == []
+
+
+def test_events_in_a_large_folder_do_not_scan_it_all_the_time(camera, monkeypatch):
+    line = camera(scan_every=100.0)
+    scans = []
+    real = line.source._entries
+
+    def slow():
+        scans.append(line.now)
+        yield from real()
+        line.now += 0.5  # such a folder takes half a second to list
+
+    monkeypatch.setattr(line.source, "_entries", slow)
+    while line.now < 1100:
+        line.source._rescan = True  # an event
+        line.look(after=0.01)
+
+    assert len(scans) * 0.5 <= 0.21 * 100
+    assert len(scans) >= 30

@@ -1,0 +1,171 @@
+"""Events say that something may have changed, and what was renamed in."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent.sources import watch as module
+from edge_agent.sources.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Seen:
+    """A watch on a folder, and everything that it has told so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.changed = False
+        self.renamed: list[str] = []
+        self.woken = threading.Event()
+        self.watch = Watch(folder, self.woken.set)
+
+    def drain(self) -> None:
+        changed, renamed = self.watch.drain()
+        self.changed |= changed
+        self.renamed += renamed
+
+    def until(self, satisfied: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 20
+        while not satisfied():
+            assert time.monotonic() < deadline, (self.changed, self.renamed)
+            self.woken.wait(0.05)
+            self.woken.clear()
+            self.drain()
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Iterator[Seen]:
+    (tmp_path / "inbox").mkdir()
+    made = Seen(tmp_path / "inbox")
+    yield made
+    made.watch.close()
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    path = tmp_path / "made.png"
+    path.write_bytes(b"pixels")
+    return path
+
+
+def test_nothing_happened(seen):
+    assert seen.watch.alive
+    assert seen.watch.drain() == (False, [])
+
+
+def test_renamed_in(seen, outside):
+    outside.rename(seen.folder / "a.png")
+
+    seen.until(lambda: seen.renamed == ["a.png"])
+
+
+def test_renamed_within(seen):
+    (seen.folder / "a.tmp").write_bytes(b"pixels")
+
+    (seen.folder / "a.tmp").rename(seen.folder / "a.png")
+
+    seen.until(lambda: "a.png" in seen.renamed)
+    assert set(seen.renamed) == {"a.png"}
+
+
+def test_created_and_written_is_a_change_and_no_rename(seen):
+    (seen.folder / "a.png").write_bytes(b"pixels")
+
+    seen.until(lambda: seen.changed)
+    assert seen.renamed == []
+
+
+def test_linked_in_is_a_change(seen, outside):
+    os.link(outside, seen.folder / "a.png")
+
+    seen.until(lambda: seen.changed)
+
+
+def test_renamed_out_is_nothing(seen, outside):
+    (seen.folder / "a.png").write_bytes(b"pixels")
+    seen.until(lambda: seen.changed)
+
+    (seen.folder / "a.png").rename(outside.with_name("b.png"))
+    outside.rename(seen.folder / "last.png")  # events come in order
+
+    seen.until(lambda: "last.png" in seen.renamed)
+    assert seen.renamed == ["last.png"]
+
+
+def test_a_rename_out_does_not_hold_back_what_follows(seen, outside):
+    # To pair it with a rename in, watchdog would hold it, and all behind it, for half a second.
+    (seen.folder / "a.png").write_bytes(b"pixels")
+    seen.until(lambda: seen.changed)
+    fastest = 60.0
+    for number in range(5):
+        ready = outside.with_name("next.png")
+        ready.write_bytes(b"pixels")
+        start = time.monotonic()
+        (seen.folder / "a.png").rename(outside.with_name(f"{number}.png"))
+        ready.rename(seen.folder / "a.png")
+        seen.until(lambda number=number: len(seen.renamed) > number)
+        fastest = min(fastest, time.monotonic() - start)
+
+    assert fastest < 0.25
+
+
+@pytest.mark.parametrize(
+    "name", ["two\nlines.png", "\udcff\udcfe.png", "ü" * 125 + ".png", "#+ $.png"]
+)
+def test_any_name(seen, outside, name):
+    outside.rename(seen.folder / name)
+
+    seen.until(lambda: seen.renamed == [name])
+
+
+def test_directories_are_not_of_interest(seen, outside):
+    (seen.folder / "sub").mkdir()
+    (seen.folder / "sub" / "a.png").write_bytes(b"pixels")
+    outside.rename(seen.folder / "last.png")
+
+    seen.until(lambda: seen.renamed)
+    assert seen.renamed == ["last.png"]
+
+
+@pytest.mark.parametrize("way", ["{}/", "{}/../inbox", "{}/."])
+def test_the_folder_may_be_named_in_any_way(seen, outside, way):
+    seen.watch.close()
+    again = Seen(type(seen.folder)(way.format(seen.folder)))
+    try:
+        outside.rename(seen.folder / "a.png")
+        again.until(lambda: again.renamed == ["a.png"])
+    finally:
+        again.watch.close()
+
+
+def test_many_hints_become_one_scan(seen, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_HINTS", 10)
+    for number in range(30):
+        (tmp_path / "made").write_bytes(b"pixels")
+        (tmp_path / "made").rename(seen.folder / f"{number}.png")
+
+    deadline = time.monotonic() + 20
+    while len(seen.watch._renamed) < 10 or not seen.watch._changed:
+        assert time.monotonic() < deadline
+        seen.woken.wait(0.05)
+    seen.drain()
+
+    assert seen.changed
+    assert len(seen.renamed) == 10
+
+
+def test_a_folder_that_can_not_be_watched_is_only_scanned(tmp_path):
+    watch = Watch(tmp_path / "none", lambda: None)
+
+    assert not watch.alive
+    assert watch.drain() == (False, [])
+    watch.close()
+    watch.close()
