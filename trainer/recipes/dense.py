@@ -18,23 +18,19 @@ import torch
 
 from edge_agent.bundle import Preprocess
 from edge_agent.bundle.appearance import appearance
-from edge_agent.worker.predictor import Predictor
-from trainer.assemble import Trained, assemble
 from trainer.backbones import build_backbone
-from trainer.calibrate import max_f1
 from trainer.checkpoint import FILE, save_model
-from trainer.crossval import OutOfFold, fold_accuracies, held_out, write_oof
-from trainer.data import fingerprint, make_folds
-from trainer.evaluate import evaluate_bundle, localised
+from trainer.crossval import held_out
+from trainer.data import make_folds
 from trainer.export import export_onnx, with_head
 from trainer.features import compute_features
+from trainer.finish import Fruits, finish
 from trainer.fit import Learnable, evaluate, fit_head, loss_on
 from trainer.frames import choose_size, fitted, survey, target_map
-from trainer.metrics import accuracy_at, average_precision
+from trainer.metrics import average_precision
 from trainer.model import Inspector
 from trainer.progress import progress
-from trainer.prove import hold, judge_held_out, torch_scores
-from trainer.reference import make_reference
+from trainer.prove import torch_scores
 from trainer.run import Stopwatch, write_json
 
 if TYPE_CHECKING:
@@ -62,7 +58,6 @@ def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
         ParityError: an exported graph's score differs from PyTorch's.
     """
     watch = Stopwatch()
-    test = dataset.subset("test")
     samples = tuple(sample for sample in dataset.samples if sample.split != "test")
     labels = np.array([sample.defect for sample in samples], bool)
     folds = np.array(make_folds(samples, config.folds, config.seed))
@@ -88,47 +83,20 @@ def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
             files = [Path(exports) / f"{n}.onnx" for n in range(config.folds + 1)]
             for head, file in zip([*heads, final], files, strict=True):
                 file.write_bytes(with_head(model, head).SerializeToString(deterministic=True))
-        with watch.step("prove"):
             expected = torch_scores(backbone, [*heads, final], config.top_k, spec, samples)
-            judged = judge_held_out(files[:-1], samples, folds, spec)
-            hold("out of fold", expected[folds, np.arange(len(samples))], judged.scores)
-        with watch.step("calibrate"):
-            result = OutOfFold(folds, labels, judged.scores)
-            calibration = max_f1(labels, judged.scores)
-            pooled = accuracy_at(labels, judged.scores, calibration.threshold)
-            write_oof(run / "oof.csv", samples, result)
-        with watch.step("bundle"):
-            trained = Trained(
-                model=files[-1],
-                spec=spec,
-                calibration=calibration,
-                pooled=pooled,
-                localised=localised(judged.heatmaps, data.targets),
-                reference=make_reference(looks, judged.scores),
-                scores=expected[-1],
-                fingerprint=fingerprint(dataset),
-            )
-            bundle = assemble(run / "bundle", config, samples, trained)
-
-    predictor = Predictor(bundle, "fp32")
-    with watch.step("verify"):
-        predictor.prove()
-        with progress("verifying the bundle", len(samples)) as advance:
-            shipped, _ = evaluate_bundle(predictor, samples, advance)
-        parity = hold("the bundle", expected[-1], shipped.scores)
-    metrics: dict[str, Any] = {
-        "pooled": pooled.model_dump(),
-        "folds": [one.model_dump() for one in fold_accuracies(result, calibration.threshold)],
-        "variants": {"fp32": pooled.model_dump()},
-        "localised": trained.localised,
-        "parity": parity,
-    }
-    if test:
-        with watch.step("test"), progress("judging the test split", len(test)) as advance:
-            metrics["test"] = evaluate_bundle(predictor, test, advance)[1].model_dump()
-    metrics["seconds"] = watch.finish()
-    write_json(run / "metrics.json", metrics)
-    return metrics
+        fruits = Fruits(
+            config=config,
+            dataset=dataset,
+            samples=samples,
+            folds=folds,
+            spec=spec,
+            fold_models=tuple(files[:-1]),
+            model=files[-1],
+            expected=expected,
+            targets=data.targets,
+            looks=tuple(looks),
+        )
+        return finish(run, fruits, watch)
 
 
 def settle(

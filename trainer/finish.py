@@ -1,0 +1,104 @@
+"""The end of every recipe: prove the graphs, choose the threshold, write and judge the bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_agent.worker.predictor import Predictor
+from trainer.assemble import Trained, assemble
+from trainer.calibrate import max_f1
+from trainer.crossval import OutOfFold, fold_accuracies, write_oof
+from trainer.data import fingerprint
+from trainer.evaluate import evaluate_bundle, localised
+from trainer.metrics import accuracy_at
+from trainer.progress import progress
+from trainer.prove import hold, judge_held_out
+from trainer.reference import make_reference
+from trainer.run import write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle import Preprocess
+    from edge_agent.bundle.appearance import Appearance
+    from trainer.config import DenseConfig
+    from trainer.data import Dataset, Sample
+    from trainer.run import Stopwatch
+
+
+@dataclass(frozen=True)
+class Fruits:
+    """What a recipe brings: a graph a fold, the one to ship, and what PyTorch says with each."""
+
+    config: DenseConfig
+    dataset: Dataset
+    samples: tuple[Sample, ...]
+    """Without the test split, in the order of everything below."""
+    folds: NDArray[np.int64]
+    """(images,): the fold in which each is held out."""
+    spec: Preprocess
+    fold_models: tuple[Path, ...]
+    model: Path
+    expected: NDArray[np.float32]
+    """(folds + 1, images): PyTorch's scores, of the graph to ship last."""
+    targets: NDArray[np.bool_]
+    """(images, h, w): the masks in the heatmap's cells."""
+    looks: tuple[Appearance, ...]
+
+
+def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
+    """Write oof.csv, the bundle and metrics.json; return what is in metrics.json.
+
+    The test split is judged here and nowhere else, once, by the bundle as it ships.
+
+    Raises:
+        ParityError: an exported graph's score differs from PyTorch's.
+        BundleError: what was written does not verify.
+    """
+    config, samples, folds = fruits.config, fruits.samples, fruits.folds
+    labels = np.array([sample.defect for sample in samples], bool)
+    with watch.step("prove"):
+        judged = judge_held_out(fruits.fold_models, samples, folds, fruits.spec)
+        hold("out of fold", fruits.expected[folds, np.arange(len(samples))], judged.scores)
+    with watch.step("calibrate"):
+        result = OutOfFold(folds, labels, judged.scores)
+        calibration = max_f1(labels, judged.scores)
+        pooled = accuracy_at(labels, judged.scores, calibration.threshold)
+        write_oof(run / "oof.csv", samples, result)
+    with watch.step("bundle"):
+        trained = Trained(
+            model=fruits.model,
+            spec=fruits.spec,
+            calibration=calibration,
+            pooled=pooled,
+            localised=localised(judged.heatmaps, fruits.targets),
+            reference=make_reference(list(fruits.looks), judged.scores),
+            scores=fruits.expected[-1],
+            fingerprint=fingerprint(fruits.dataset),
+        )
+        bundle = assemble(run / "bundle", config, samples, trained)
+
+    predictor = Predictor(bundle, "fp32")
+    with watch.step("verify"):
+        predictor.prove()
+        with progress("verifying the bundle", len(samples)) as advance:
+            shipped, _ = evaluate_bundle(predictor, samples, advance)
+        parity = hold("the bundle", fruits.expected[-1], shipped.scores)
+    metrics: dict[str, Any] = {
+        "pooled": pooled.model_dump(),
+        "folds": [one.model_dump() for one in fold_accuracies(result, calibration.threshold)],
+        "variants": {"fp32": pooled.model_dump()},
+        "localised": trained.localised,
+        "parity": parity,
+    }
+    if test := fruits.dataset.subset("test"):
+        with watch.step("test"), progress("judging the test split", len(test)) as advance:
+            metrics["test"] = evaluate_bundle(predictor, test, advance)[1].model_dump()
+    metrics["seconds"] = watch.finish()
+    write_json(run / "metrics.json", metrics)
+    return metrics
