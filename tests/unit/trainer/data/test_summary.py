@@ -1,0 +1,196 @@
+"""What is said of a data set before it is trained on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from trainer.data import DatasetError, open_dataset
+from trainer.data.duplicates import near_pairs
+from trainer.data.summary import summarise
+
+LIGHT = np.linspace(0, 40, 96)[:, None]  # what all images of a line share
+
+
+def picture(seed, *, size=(128, 192), grain=18.0, brightness=120.0):
+    """A part: a surface of its own under the light of the line."""
+    rng = np.random.default_rng(seed)
+    height, width = size[1], size[0]
+    coarse = rng.normal(0, 255, (24, 16)).clip(-255, 255)
+    surface = Image.fromarray(coarse.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    noise = rng.normal(0, grain / 3, (height, width))
+    light = np.asarray(Image.fromarray(LIGHT.astype(np.float32)).resize(size))
+    grey = brightness + light + np.asarray(surface) * grain / 255 + noise
+    return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+
+
+def png(image):
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def photographed_again(image):
+    """Moved by a pixel, brighter, noisier, and through a JPEG."""
+    grey = np.roll(np.asarray(image, np.float32), 1, axis=1) * 1.05 + 6
+    grey += np.random.default_rng(99).normal(0, 2, grey.shape)
+    stream = io.BytesIO()
+    Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=80)
+    return Image.open(io.BytesIO(stream.getvalue()))
+
+
+class Folder:
+    """A data set with a manifest.csv, image by image."""
+
+    def __init__(self, root):
+        self.root, self.rows = root, []
+
+    def add(self, name, content, *, defect=False, group="", split="", mask=None):
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content if isinstance(content, bytes) else png(content))
+        drawn = "" if mask is None else f"mask-{file.name}"
+        if mask is not None:
+            Image.fromarray(mask.astype(np.uint8) * 255).save(self.root / drawn)
+        self.rows.append([name, drawn, int(defect), group, split])
+
+    def open(self):
+        with (self.root / "manifest.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows(
+                [["image", "mask", "defect", "group", "split"], *self.rows]
+            )
+        return open_dataset(self.root)
+
+    def findings(self):
+        return {finding.kind: finding for finding in summarise(self.open()).findings}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seventy ordinary images: thirty-five parts, each once ok and once defective."""
+    made = Folder(tmp_path / "data")
+    for number in range(70):
+        group = f"part{number // 2}"
+        made.add(f"{number}.png", picture(number), defect=number % 2 == 0, group=group)
+    return made
+
+
+def test_an_ordinary_set_gives_no_warning(folder):
+    summary = summarise(folder.open())
+    assert summary.findings == ()
+    assert (summary.images, summary.defects, summary.groups, summary.masks) == (70, 35, 35, 0)
+    assert summary.sizes == {"128 x 192": 70}
+    assert summary.splits == {"": (70, 35)}
+    assert summary.grey
+    assert summary.looks["brightness"].low < summary.looks["brightness"].high
+    again = json.loads(json.dumps(summary.as_json()))
+    assert again["looks"]["sharpness"]["median"] == summary.looks["sharpness"].median
+
+
+@pytest.mark.parametrize(
+    ("group", "warning"), [("part0", False), ("another", True)], ids=["same", "other"]
+)
+def test_a_part_that_was_photographed_again(folder, group, warning):
+    folder.add("again.png", photographed_again(picture(1)), group=group)
+    finding = next(iter(folder.findings().values()))
+    assert finding.kind == f"near-duplicates: {'group' if warning else 'inside'}"
+    assert finding.images == (("1.png", "again.png"),)
+    assert finding.warning is warning
+    assert "1.png and again.png" in finding.text
+
+
+def test_copies_on_both_sides_of_the_test_split(folder):
+    for number in range(80, 84):
+        defect = number % 2 == 0
+        folder.add(f"{number}.png", picture(number), defect=defect, split="test")
+    folder.add("copy.png", picture(3), split="test")
+    folder.add("again.png", photographed_again(picture(5)), split="test")
+    findings = folder.findings()
+    assert findings["copies: split"].images == (("3.png", "copy.png"),)
+    assert findings["near-duplicates: split"].images == (("5.png", "again.png"),)
+    assert findings["copies: split"].warning
+    assert findings["near-duplicates: split"].warning
+
+
+def test_the_same_part_labelled_both_ways(folder):
+    folder.add("again.png", photographed_again(picture(1)), defect=True)
+    assert folder.findings()["near-duplicates: label"].images == (("1.png", "again.png"),)
+
+
+def test_byte_copies_in_one_group_do_no_harm(folder):
+    folder.add("copy.png", picture(2), defect=True)
+    finding = folder.findings()["copies: inside"]
+    assert not finding.warning
+    assert finding.images == (("2.png", "copy.png"),)
+
+
+def test_what_all_images_share_makes_none_alike():
+    """Under one light, with one pattern, parts differ in their grain alone."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(120, 40, (32, 32))
+    slope = np.linspace(-1, 1, 32)[None, :] * rng.uniform(-60, 60, (200, 1, 1))
+    thumbs = (shared + slope + rng.normal(0, 4, (200, 32, 32))).astype(np.float32)
+    assert near_pairs(thumbs) == []
+    assert near_pairs(np.full((20, 32, 32), 7, np.float32)) == []  # blank, without a warning
+    thumbs[150] = thumbs[20] + rng.normal(0, 1, (32, 32))
+    ((first, second, likeness),) = near_pairs(thumbs)
+    assert (first, second) == (20, 150)
+    assert likeness > 0.9
+
+
+@pytest.mark.parametrize(
+    ("kind", "image"),
+    [
+        ("blurred", picture(500).filter(ImageFilter.GaussianBlur(4))),
+        ("flat", Image.new("L", (128, 192), 140)),
+        ("dark", picture(502, brightness=40.0)),
+        ("over-exposed", picture(503, brightness=190.0)),
+        ("clipped", picture(504, brightness=235.0)),
+        ("odd sizes", picture(505, size=(192, 128))),
+    ],
+)
+def test_an_image_unlike_the_others_is_named(folder, kind, image):
+    folder.add("strange.png", image, group="part3")
+    finding = folder.findings()[kind]
+    assert finding.warning
+    assert finding.images[0] == ("strange.png",)
+    assert "strange.png" in finding.text
+
+
+def test_missing_and_inverted_masks_are_named(folder):
+    mask = np.zeros((192, 128), bool)
+    mask[20:40, 20:40] = True
+    folder.add("drawn.png", picture(700), defect=True, mask=mask)
+    folder.add("inverted.png", picture(701), defect=True, mask=~mask)
+    findings = folder.findings()
+    assert findings["masks missing"].count == 35
+    assert findings["masks large"].images == (("inverted.png",),)
+
+
+@pytest.mark.parametrize(
+    ("defects", "oks", "kinds"),
+    [
+        (4, 12, {"few defects"}),
+        (40, 20, {"class balance"}),
+        (1, 120, {"few defects", "class balance"}),
+    ],
+)
+def test_class_balance(tmp_path, defects, oks, kinds):
+    folder = Folder(tmp_path)
+    for number in range(defects + oks):
+        folder.add(f"{number}.png", picture(number), defect=number < defects)
+    findings = folder.findings()
+    assert {kind for kind, finding in findings.items() if finding.warning} == kinds
+    assert not findings["groups"].warning
+
+
+def test_an_image_that_has_gone_is_named(folder):
+    dataset = folder.open()
+    (folder.root / "4.png").unlink()
+    with pytest.raises(DatasetError, match=r"4\.png can't be read"):
+        summarise(dataset)

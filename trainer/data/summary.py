@@ -1,0 +1,271 @@
+"""What a data set is made of, and what about it would make figures better than they are."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer.data.duplicates import find_pairs
+from trainer.data.glance import glance_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trainer.data.dataset import Dataset, Sample
+    from trainer.data.duplicates import Pair
+    from trainer.data.glance import Glance
+
+FEW_DEFECTS = 30
+_SHOWN = 100
+"""So many images or pairs of each finding are kept by name."""
+_ODD = 1.25
+_FENCE = 3.0
+_TWICE = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a data set."""
+
+    kind: str
+    warning: bool
+    """Else a note: nothing needs to be done."""
+    text: str
+    """A sentence or two: what is so, what follows, what to do."""
+    count: int
+    images: tuple[tuple[str, ...], ...] = ()
+    """Names of the first hundred; two names where it is about pairs."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a property is distributed over the images."""
+
+    low: float
+    """5 % of the images are below."""
+    median: float
+    high: float
+    """5 % are above."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A data set at a glance: RUN/dataset.json."""
+
+    layout: str
+    images: int
+    defects: int
+    masks: int
+    groups: int
+    splits: dict[str, tuple[int, int]]
+    """Images and defects by the authors' split; "" where there is none."""
+    sizes: dict[str, int]
+    """Images by "width x height", the most frequent first, twenty at most."""
+    grey: bool
+    looks: dict[str, Spread]
+    """brightness and contrast (grey values), sharpness (variance of the Laplacian)."""
+    findings: tuple[Finding, ...]
+    """Warnings first."""
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What should be looked into before a figure is believed."""
+        return tuple(finding for finding in self.findings if finding.warning)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, as in RUN/dataset.json."""
+        return asdict(self)
+
+
+def summarise(dataset: Dataset, advance: Callable[[str], None] = lambda _: None) -> Summary:
+    """Look at every image once and say what was found.
+
+    Args:
+        dataset: read and checked by ``open_dataset``.
+        advance: called after each image.
+
+    Raises:
+        DatasetError: an image can't be read any more.
+    """
+    glances = glance_at(dataset.samples, advance)
+    samples = dataset.samples
+    findings = [
+        *_copies(samples, find_pairs(glances)),
+        *_classes(samples),
+        *_masks(glances),
+        *_sizes(glances),
+        *_outliers(glances),
+        *(Finding("reading", False, note, 0) for note in dataset.notes),
+    ]
+    sizes = Counter(f"{one.width} x {one.height}" for one in glances)
+    return Summary(
+        layout=dataset.layout,
+        images=len(samples),
+        defects=sum(sample.defect for sample in samples),
+        masks=sum(sample.mask is not None for sample in samples),
+        groups=len({sample.group for sample in samples}),
+        splits={
+            split: (
+                sum(sample.split == split for sample in samples),
+                sum(sample.split == split and sample.defect for sample in samples),
+            )
+            for split in sorted({sample.split for sample in samples})
+        },
+        sizes=dict(sizes.most_common(20)),
+        grey=all(one.grey for one in glances),
+        looks={
+            name: Spread(
+                *np.quantile(
+                    [getattr(one.looks, name) for one in glances], (0.05, 0.5, 0.95)
+                ).tolist()
+            )
+            for name in ("brightness", "contrast", "sharpness")
+        },
+        findings=tuple(sorted(findings, key=lambda finding: not finding.warning)),
+    )
+
+
+def _copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> list[Finding]:
+    """Pairs, by where the two stand: that decides whether they do harm."""
+    found: dict[tuple[str, bool], list[tuple[str, str]]] = defaultdict(list)
+    for pair in pairs:
+        one, other = samples[pair.first], samples[pair.second]
+        if "test" in {one.split, other.split} and one.split != other.split:
+            place = "split"
+        elif one.defect != other.defect:
+            place = "label"
+        else:
+            place = "inside" if one.group == other.group else "group"
+        found[place, pair.exact].append((one.name, other.name))
+    findings = []
+    for (place, exact), names in found.items():
+        first, second = names[0]
+        pictures = "byte copies" if exact else "near-duplicates"
+        text = _COPIES[place].format(
+            n=len(names),
+            s="" if len(names) == 1 else "s",
+            what=pictures,
+            first=first,
+            second=second,
+        )
+        kind = ("copies" if exact else "near-duplicates") + f": {place}"
+        findings.append(Finding(kind, place != "inside", text, len(names), tuple(names[:_SHOWN])))
+    return findings
+
+
+_COPIES = {
+    "split": "{n} pair{s} of {what} stand on both sides of the test split (such as {first} and "
+    "{second}): the model has seen what it is tested on, so figures on the test split are too good",
+    "label": "{n} pair{s} of {what} are labelled ok once and defective once (such as {first} and "
+    "{second}): decide which is right, or the model is taught both",
+    "group": "{n} pair{s} of {what} are in different groups (such as {first} and {second}): "
+    "one may be learned from while the other is held out, so figures are too good. Give them one "
+    "group in a manifest.csv",
+    "inside": "{n} pair{s} of {what} (such as {first} and {second}), each pair within one group: "
+    "never on both sides of a fold",
+}
+
+
+def _classes(samples: Sequence[Sample]) -> list[Finding]:
+    findings = []
+    defects, images = sum(sample.defect for sample in samples), len(samples)
+    if defects < FEW_DEFECTS:
+        text = (
+            f"only {defects} defective images: every figure about escapes is uncertain, look at "
+            f"the intervals; {FEW_DEFECTS} or more would narrow them"
+        )
+        findings.append(Finding("few defects", True, text, defects))
+    if defects > images / 2:
+        text = (
+            f"{defects} of {images} images are defective: on a line defects are rarer, so "
+            "precision, F1 and AP will be lower there; escape and overkill rates carry over"
+        )
+        findings.append(Finding("class balance", True, text, defects))
+    elif defects < images / 100:
+        text = (
+            f"only {defects} of {images} images are defective: judge by escapes and overkills, "
+            "accuracy says nothing here"
+        )
+        findings.append(Finding("class balance", True, text, defects))
+    if images == len({sample.group for sample in samples}):
+        text = (
+            "every image is a group of its own: if several show one part or one batch, name "
+            "their groups in a manifest.csv, or figures are too good"
+        )
+        findings.append(Finding("groups", False, text, images))
+    return findings
+
+
+def _masks(glances: Sequence[Glance]) -> list[Finding]:
+    defects = [one for one in glances if one.sample.defect]
+    bare = [one for one in defects if one.sample.mask is None]
+    large = [one for one in glances if one.marked is not None and one.marked > 0.5]
+    findings = []
+    if 0 < len(bare) < len(defects):
+        text = (
+            f"{len(bare)} of {len(defects)} defective images have no mask (such as "
+            f"{bare[0].sample.name}): they are learned from their label alone, and don't count "
+            "in recall by size"
+        )
+        findings.append(Finding("masks missing", True, text, len(bare), _names(bare)))
+    if large:
+        text = (
+            f"{len(large)} masks mark more than half of the image (such as that of "
+            f"{large[0].sample.name}): is the mask inverted?"
+        )
+        findings.append(Finding("masks large", True, text, len(large), _names(large)))
+    return findings
+
+
+def _sizes(glances: Sequence[Glance]) -> list[Finding]:
+    width = float(np.median([one.width for one in glances]))
+    height = float(np.median([one.height for one in glances]))
+
+    def odd(one: Glance) -> bool:
+        sides = one.width / width, one.height / height
+        shape = sides[0] / sides[1]
+        return max(shape, 1 / shape) > _ODD or not 1 / _TWICE <= min(sides) <= max(sides) <= _TWICE
+
+    strange = [one for one in glances if odd(one)]
+    if not strange:
+        return []
+    first = strange[0]
+    text = (
+        f"{len(strange)} images have an odd size (such as {first.sample.name}, {first.width} x "
+        f"{first.height}; the median is {width:.0f} x {height:.0f}): from another camera or "
+        "cropped otherwise?"
+    )
+    return [Finding("odd sizes", True, text, len(strange), _names(strange))]
+
+
+def _outliers(glances: Sequence[Glance]) -> list[Finding]:
+    """Images that look unlike the others: beyond the outer fences (Tukey 1977) by much."""
+    sharp = np.log2([max(one.looks.sharpness, 1e-3) for one in glances])
+    bright = np.array([one.looks.brightness for one in glances])
+    contrast = np.log2([max(one.looks.contrast, 1e-3) for one in glances])
+    clipped = np.array([one.clipped for one in glances])
+    # The second number: what is far for the eye, whatever the fences of a very even set say.
+    checks = (
+        ("blurred", -sharp, 1.0, "less sharp than the others", "out of focus, or moved?"),
+        ("flat", -contrast, 1.0, "of less contrast than the others", "is there a part in it?"),
+        ("dark", -bright, 25.0, "darker than the others", "was the light on?"),
+        ("over-exposed", bright, 25.0, "brighter than the others", "over-exposed?"),
+        ("clipped", clipped, 0.1, "white in more places than the others", "over-exposed?"),
+    )
+    findings = []
+    for kind, values, least, what, question in checks:
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+        limit = max(high + _FENCE * (high - low), middle + least)
+        far = [glances[i] for i in np.argsort(-values, kind="stable") if values[i] > limit]
+        if far:
+            verb = "image is" if len(far) == 1 else "images are"
+            text = f"{len(far)} {verb} {what} (such as {far[0].sample.name}): {question}"
+            findings.append(Finding(kind, True, text, len(far), _names(far)))
+    return findings
+
+
+def _names(glances: Sequence[Glance]) -> tuple[tuple[str, ...], ...]:
+    return tuple((one.sample.name,) for one in glances[:_SHOWN])
