@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from edge_agent.text import printable
 from edge_agent.worker.protocol import (
     PACKET,
     Failed,
@@ -167,6 +168,8 @@ class WorkerPool:
             worker: _Worker | None = key.data
             if worker is None:
                 os.read(self._alarm_out, 4096)
+            elif worker not in self._workers:
+                continue  # buried on account of the event before
             elif key.fileobj is worker.link:
                 self._listen(worker, outcomes)
             else:
@@ -198,11 +201,14 @@ class WorkerPool:
         due = [(at, number) for at, number in self._vacant if at <= now]
         for vacancy in due:
             self._vacant.remove(vacancy)
-            self._workers.append(self._spawn(vacancy[1]))
+            try:
+                self._workers.append(self._spawn(vacancy[1]))
+            except OSError as error:  # no process, descriptor or memory to be had
+                self._put_off(vacancy[1], f"no process could be started: {error.strerror}")
 
     def _spawn(self, number: int) -> _Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "edge_agent.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -210,8 +216,14 @@ class WorkerPool:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         ours.setblocking(False)
-        ours.send(options.dump_json(self._options))
+        with contextlib.suppress(OSError):  # dead already: its end of the link will say so
+            ours.send(options.dump_json(self._options))
         worker = _Worker(number, process, ours, time.monotonic())
         assert process.stderr is not None
         os.set_blocking(process.stderr.fileno(), False)
@@ -278,8 +290,8 @@ class WorkerPool:
             return
         for line in said.decode("utf-8", "replace").splitlines():
             if line.strip():
-                worker.last_words.append(line.strip())
-                log.info("worker %d: %s", worker.number, line.strip())
+                worker.last_words.append(printable(line.strip()))
+                log.info("worker %d: %s", worker.number, worker.last_words[-1])
 
     def _bury(self, worker: _Worker, outcomes: list[Outcome]) -> None:
         self._selector.unregister(worker.link)
@@ -304,15 +316,20 @@ class WorkerPool:
             claims = claims[1:]
         self._requeued.extendleft(reversed(claims))
         self.restarts += 1
-        self.trouble = reason
         if worker.judged:
-            delay = 0.0
+            self.trouble = reason
+            self._vacant.append((time.monotonic(), worker.number))
         else:
-            self._failures[worker.number] += 1
-            first, most = _BACKOFF
-            delay = min(first * 2 ** (self._failures[worker.number] - 1), most)
-        self._vacant.append((time.monotonic() + delay, worker.number))
+            self._put_off(worker.number, reason)
         log.warning("worker %d is replaced: %s", worker.number, reason)
+
+    def _put_off(self, number: int, reason: str) -> None:
+        """Try later, and later each time: it can't be started, or did nothing before it died."""
+        self.trouble = reason
+        self._failures[number] += 1
+        first, most = _BACKOFF
+        delay = min(first * 2 ** min(self._failures[number] - 1, 16), most)
+        self._vacant.append((time.monotonic() + delay, number))
 
 
 def _ending(code: int, last_words: deque[str]) -> str:
