@@ -13,6 +13,8 @@ from trainer.calibrate import max_f1
 from trainer.crossval import OutOfFold, fold_accuracies, write_oof
 from trainer.data import fingerprint
 from trainer.evaluate import evaluate_bundle, localised
+from trainer.heatmaps import FILE as HEATMAPS
+from trainer.heatmaps import write_heatmaps
 from trainer.metrics import accuracy_at
 from trainer.progress import progress
 from trainer.prove import hold, judge_held_out
@@ -70,6 +72,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         calibration = max_f1(labels, judged.scores)
         pooled = accuracy_at(labels, judged.scores, calibration.threshold)
         write_oof(run / "oof.csv", samples, result)
+        write_heatmaps(run / HEATMAPS, judged.heatmaps)
     with watch.step("bundle"):
         trained = Trained(
             model=fruits.model,
