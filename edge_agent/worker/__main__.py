@@ -53,7 +53,8 @@ def work(link: socket.socket, wanted: WorkerOptions) -> None:
         return
     judge = Judge(predictor, wanted)
     rss = psutil.Process().memory_info().rss
-    link.send(replies.dump_json(Ready(predictor.provider, predictor.device, error, rss)))
+    target = predictor.target
+    link.send(replies.dump_json(Ready(target.provider, target.device, error, rss)))
     while packet := link.recv(PACKET):
         link.send(replies.dump_json(judge.judge(*unpack_task(packet))))
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edge_agent.bundle import BundleError
 from edge_agent.bundle.preprocess import decode
 from edge_agent.bundle.preprocess import fit as fit_frame
-from edge_agent.runtime.session import CPU, open_session
+from edge_agent.runtime.placement import check_placement
+from edge_agent.runtime.session import CPU, Execution, open_session
+from edge_agent.runtime.target import parse_target
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Bundle
@@ -26,26 +32,68 @@ class Scored:
     heatmap: NDArray[np.float32]
     """(N, h, w), 0-1."""
 
+    def fault(self) -> str:
+        """What is wrong with the model, going by its answer; empty if nothing is."""
+        for name, values in (("score", self.score), ("heatmap", self.heatmap)):
+            low, high = float(values.min()), float(values.max())
+            if not (low >= 0.0 and high <= 1.0):  # also catches NaN
+                worst = low if not low >= 0.0 else high
+                return f"the model's {name} is {worst}, not a probability"
+        return ""
+
 
 class Predictor:
     """One variant of a bundle on one execution provider."""
 
     def __init__(
-        self, bundle: Bundle, variant: str, *, provider: str = CPU, threads: int = 0
+        self,
+        bundle: Bundle,
+        variant: str,
+        execution: Execution | None = None,
+        *,
+        provider: str = CPU,
+        threads: int = 0,
     ) -> None:
+        """Load the variant.
+
+        Args:
+            bundle: an opened bundle.
+            variant: by name.
+            execution: where and how; None: ``provider`` and ``threads`` say it.
+            provider: as in the settings.
+            threads: as in `Execution`.
+
+        Raises:
+            BundleError: no such variant.
+            ProviderError: the provider can't be had, or would not be what runs.
+        """
         self.bundle = bundle
         self.variant = bundle.variant(variant)
-        self.provider = provider
-        self.device = "CPU"
+        self.execution = execution or Execution(parse_target(provider), threads)
+        self.target = self.execution.target
         self.preprocess = bundle.manifest.preprocess
-        self._session = open_session(
-            bundle.file(self.variant.file), provider=provider, threads=threads
-        )
+        self._scratch = tempfile.mkdtemp(prefix="edge-agent-", dir=self.execution.cache)
+        profiled = self.target.provider != CPU
+        try:
+            self._session = open_session(
+                bundle.file(self.variant.file),
+                self.execution,
+                profile=Path(self._scratch) / "profile" if profiled else None,
+            )
+            if profiled:
+                self._prove_placement()
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def predict(self, images: NDArray[np.uint8]) -> Scored:
-        """Score a batch of fitted frames: (N, height, width, 3) uint8 RGB."""
-        score, heatmap = self._session.run(["score", "heatmap"], {"image": images})
-        return Scored(score, heatmap)
+        """Score fitted frames, (N, height, width, 3) uint8 RGB, one after the other."""
+        parts = [
+            self._session.run(["score", "heatmap"], {"image": images[i : i + 1]})
+            for i in range(len(images))
+        ]
+        if len(parts) == 1:
+            return Scored(*parts[0])
+        return Scored(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
 
     def prove(self) -> float:
         """Judge the golden images; return the largest difference to the expected scores.
@@ -58,13 +106,18 @@ class Predictor:
             frame = decode(self.bundle.file(golden.file).read_bytes())
             batch = fit_frame(frame, self.preprocess).tensor[None]
             score = float(self.predict(batch).score[0])
-            difference = abs(score - golden.scores[self.variant.name])
+            expected = golden.scores[self.variant.name]
+            difference = abs(score - expected)
             if not difference <= golden.tolerance:  # also catches NaN
                 raise BundleError(
                     f"{self.bundle.path}: golden image {golden.file} scores {score:.4f} with "
-                    f"variant {self.variant.name} on {self.provider}, "
-                    f"it must be {golden.scores[self.variant.name]:.4f} "
-                    f"within {golden.tolerance}"
+                    f"variant {self.variant.name} on {self.target.name}, "
+                    f"it must be {expected:.4f} within {golden.tolerance}"
                 )
             worst = max(worst, difference)
         return worst
+
+    def _prove_placement(self) -> None:
+        size = (1, self.preprocess.height, self.preprocess.width, 3)
+        self.predict(np.zeros(size, np.uint8))
+        check_placement(Path(self._session.end_profiling()), self.target)
