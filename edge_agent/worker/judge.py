@@ -48,15 +48,15 @@ class Judge:
         fitted = fit(frame, self._predictor.preprocess)
         prepared = time.perf_counter()
         scored = self._predictor.predict(fitted.tensor[None])
-        score = float(scored.score[0])
+        score = min(max(float(scored.score[0]), 0.0), 1.0)
         image = Image(image.sha256, image.bytes, frame.width, frame.height)
         latency = Latency(
             decode=(decoded - started) * 1e3,
             preprocess=(prepared - decoded) * 1e3,
             infer=_ms(prepared),
         )
-        if not 0.0 <= score <= 1.0:
-            reason = f"the model's score is {score}, not a probability"
+        reason = scored.fault()
+        if reason:
             return Failed(identity, Failure(reason, image, latency, self._rss()), signature)
         regions = find_regions(scored.heatmap[0], fitted, frame.width, frame.height)
         prediction = Prediction(score, regions, image, latency, self._rss())

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from edge_agent.bundle import Bundle
 
 
+SLACK = 1e-3
+"""How far rounding, in FP16 or in a resize, may lead out of 0-1."""
+
+
 @dataclass(frozen=True)
 class Scored:
     """What the graph says of a batch."""
@@ -36,8 +40,8 @@ class Scored:
         """What is wrong with the model, going by its answer; empty if nothing is."""
         for name, values in (("score", self.score), ("heatmap", self.heatmap)):
             low, high = float(values.min()), float(values.max())
-            if not (low >= 0.0 and high <= 1.0):  # also catches NaN
-                worst = low if not low >= 0.0 else high
+            if not (low >= -SLACK and high <= 1.0 + SLACK):  # also catches NaN
+                worst = high if low >= -SLACK else low
                 return f"the model's {name} is {worst}, not a probability"
         return ""
 
@@ -105,10 +109,13 @@ class Predictor:
         for golden in self.bundle.manifest.golden:
             frame = decode(self.bundle.file(golden.file).read_bytes())
             batch = fit_frame(frame, self.preprocess).tensor[None]
-            score = float(self.predict(batch).score[0])
+            scored = self.predict(batch)
+            if fault := scored.fault():
+                raise BundleError(f"{self.bundle.path}: golden image {golden.file}: {fault}")
+            score = float(scored.score[0])
             expected = golden.scores[self.variant.name]
             difference = abs(score - expected)
-            if not difference <= golden.tolerance:  # also catches NaN
+            if difference > golden.tolerance:
                 raise BundleError(
                     f"{self.bundle.path}: golden image {golden.file} scores {score:.4f} with "
                     f"variant {self.variant.name} on {self.target.name}, "

@@ -47,7 +47,7 @@ def find_regions(
         y1 = _inside((bottom * cell_y - fitted.offset_y) * fitted.scale_y, height)
         if x1 > x0 and y1 > y0:  # not wholly in a letterbox's margin
             peak = max(float(heatmap[cell]) for cell in part)
-            found.append(Region(x0, y0, x1 - x0, y1 - y0, round(peak, 4)))
+            found.append(Region(x0, y0, x1 - x0, y1 - y0, min(round(peak, 4), 1.0)))
     found.sort(key=lambda region: (-region.peak, region.y, region.x))
     return tuple(found[:MOST])
 
