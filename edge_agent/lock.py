@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 
 class LockedError(Exception):
-    """Another agent has this state directory; the message says which."""
+    """The state directory is another agent's, or can't be used; the message says which and why."""
 
 
 @contextmanager
@@ -22,9 +22,16 @@ def hold(path: Path) -> Iterator[None]:
     """Hold the lock file for as long as the block runs. The kernel frees it at any death.
 
     Raises:
-        LockedError: somebody else holds it.
+        LockedError: somebody else holds it, or its directory can't be written.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise LockedError(
+            f"[storage] root {path.parent} can't be used ({path.name}: {error.strerror}): create "
+            "it or change its owner, so that the user of this service may write there"
+        ) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
