@@ -1,0 +1,73 @@
+"""From a score to a verdict: the borders are where they are said to be."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.bundle import Decision
+from edge_agent.decide import decide
+from edge_agent.types import Verdict
+
+SCORES = st.floats(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [(0.0, "ok"), (math.nextafter(0.5, 0), "ok"), (0.5, "defect"), (1.0, "defect")],
+)
+def test_without_a_band(score, verdict):
+    assert decide(score, Decision(threshold=0.5, rule="by hand")).value == verdict
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [
+        (0.0, "ok"),
+        (math.nextafter(0.4, 0), "ok"),
+        (0.4, "review"),
+        (0.5, "review"),
+        (math.nextafter(0.7, 0), "review"),
+        (0.7, "defect"),
+        (1.0, "defect"),
+    ],
+)
+def test_with_a_band(score, verdict):
+    decision = Decision(threshold=0.5, review=(0.4, 0.7), rule="by hand")
+
+    assert decide(score, decision).value == verdict
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_extreme_thresholds(threshold):
+    decision = Decision(threshold=threshold, rule="by hand")
+
+    assert decide(1.0, decision) is Verdict.DEFECT
+    assert decide(0.0, decision) is (Verdict.OK if threshold else Verdict.DEFECT)
+
+
+def test_an_empty_band_reviews_nothing():
+    decision = Decision(threshold=0.5, review=(0.5, 0.5), rule="by hand")
+
+    assert decide(0.5, decision) is Verdict.DEFECT
+    assert decide(math.nextafter(0.5, 0), decision) is Verdict.OK
+
+
+def test_no_number_is_never_ok():
+    decision = Decision(threshold=0.5, review=(0.0, 1.0), rule="by hand")
+
+    assert decide(math.nan, decision) is Verdict.ERROR
+
+
+@given(scores=st.tuples(SCORES, SCORES), limits=st.tuples(SCORES, SCORES, SCORES))
+def test_a_higher_score_is_never_a_better_verdict(scores, limits):
+    low, threshold, high = sorted(limits)
+    decision = Decision(threshold=threshold, review=(low, high), rule="by hand")
+    order = [Verdict.OK, Verdict.REVIEW, Verdict.DEFECT]
+
+    first, second = (order.index(decide(score, decision)) for score in sorted(scores))
+
+    assert first <= second
