@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from edge_agent.bundle import Bundle
     from trainer.calibrate import Calibration
-    from trainer.config import DenseConfig
+    from trainer.config import RunConfig
     from trainer.data import Sample
 
 TOLERANCE = 0.02
@@ -59,9 +59,7 @@ class Trained:
     fingerprint: str
 
 
-def assemble(
-    path: Path, config: DenseConfig, samples: Sequence[Sample], trained: Trained
-) -> Bundle:
+def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: Trained) -> Bundle:
     """Write the bundle ``path``; its golden images are taken from ``samples``.
 
     Raises:

@@ -45,19 +45,21 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     """Cross-validate, fit, calibrate, export, prove."""
-    from trainer.config import dense_config
-    from trainer.data import open_dataset
+    from trainer.config import DenseConfig, run_config
+    from trainer.data import hold_back, open_dataset
     from trainer.run import make_run
 
     given = {name: getattr(arguments, name) for name in _SETTINGS}
-    config = dense_config({name: value for name, value in given.items() if value is not None})
+    config = run_config({name: value for name, value in given.items() if value is not None})
     dataset = open_dataset(arguments.data, folds=config.folds)
     for note in dataset.notes:
         print(note, file=sys.stderr)
     make_run(arguments.out)
+    learned, test = hold_back(dataset)
     from trainer.recipes import dense  # torch takes seconds: first see that all else is right
 
-    metrics = dense.train(config, dataset, arguments.out)
+    assert isinstance(config, DenseConfig)  # noqa: S101  for mypy
+    metrics = dense.train(config, learned, test, arguments.out)
     print(f"out of fold   {_line(metrics['pooled'])}")
     if metrics["localised"] is not None:
         print(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -9,35 +10,45 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 BackboneName = Literal["efficientnet_lite0", "efficientnet_b0"]
 Fit = Literal["stretch", "letterbox", "crop"]
+Interpolation = Literal["box", "bilinear", "bicubic"]
 STRIDES = (8, 16, 32)
 
 
-class DenseConfig(BaseModel):
-    """The ``dense`` recipe. None is decided by looking at the images, and then written down."""
+class RunConfig(BaseModel):
+    """What every recipe has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Literal["dense"] = "dense"
-    name: str = Field("dense", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    recipe: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     version: str = Field("1.0.0", pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
     notice: str = ""
     """Goes into the bundle; shown wherever the bundle is."""
     seed: int = Field(0, ge=0, lt=2**31)
     folds: int = Field(5, ge=2, le=20)
 
-    backbone: BackboneName = "efficientnet_lite0"
+    backbone: BackboneName
     weights: str | None = None
     """A file with the backbone's weights; None: those that come with it."""
+    interpolation: Interpolation = "bilinear"
+
+
+class DenseConfig(RunConfig):
+    """The ``dense`` recipe. None is decided by looking at the images, and then written down."""
+
+    recipe: Literal["dense"] = "dense"
+    name: str = Field("dense", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    backbone: BackboneName = "efficientnet_lite0"
     strides: tuple[int, ...] = STRIDES
     """The maps that the head sees. The backbone is cut after the coarsest."""
     size: tuple[int, int] | None = None
     """Input (width, height), multiples of 32."""
     fit: Fit | None = None
-    interpolation: Literal["box", "bilinear", "bicubic"] = "bilinear"
 
     views: int = Field(4, ge=1, le=4)
     """1: images as they are; 2: mirrored too; 4: also upside down."""
@@ -62,12 +73,7 @@ class DenseConfig(BaseModel):
     @field_validator("size")
     @classmethod
     def _divisible(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        if size is not None and (min(size) < 32 or size[0] % 32 or size[1] % 32):
-            raise ValueError(
-                f"{size[0]}x{size[1]} won't do: both must be multiples of 32, "
-                f"such as {max(32, size[0] // 32 * 32)}x{max(32, size[1] // 32 * 32)}"
-            )
-        return size
+        return size and _multiples_of_32(size)
 
     @field_validator("batch")
     @classmethod
@@ -77,22 +83,89 @@ class DenseConfig(BaseModel):
         return batch
 
 
-def dense_config(settings: dict[str, object]) -> DenseConfig:
-    """Check settings as they come from the command line.
+class SeedConfig(RunConfig):
+    """The ``seed`` recipe, with the defaults of what this project began as."""
+
+    recipe: Literal["seed"] = "seed"
+    name: str = Field("seed", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    backbone: BackboneName = "efficientnet_b0"
+    size: tuple[int, int] = (224, 224)
+    """Input (width, height), multiples of 32."""
+    fit: Fit = "stretch"
+
+    epochs: int = Field(50, ge=1, le=1000)
+    batch: int = Field(32, ge=1, le=1024)
+    """Drawn at random, both classes equally likely; over all processes together."""
+    learning_rate: float = Field(1e-4, gt=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Before the last layer, as in EfficientNet-B0."""
+    focal_weight: float = Field(0.5, ge=0, le=1)
+    """Lambda: 1 is the focal loss alone, 0 the focal Tversky loss alone."""
+    focal_delta: float = Field(0.6, ge=0, le=1)
+    """Above one half, an escape weighs more than an overkill."""
+    focal_gamma: float = Field(0.5, ge=0, lt=1)
+    """The larger, the less an easy ok image counts, and the more an almost perfect batch."""
+
+    unfreeze: Literal["stage7", "all"] | None = None
+    """What is trained beside the last layer; of the backbone nothing, unless given."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after so many epochs without a better F1; None: never when only the last layer is
+    trained, else after 5."""
+    precision: Literal["fp32", "mixed"] | None = None
+    """None: mixed on a GPU, fp32 on a CPU."""
+
+    @field_validator("size")
+    @classmethod
+    def _divisible(cls, size: tuple[int, int]) -> tuple[int, int]:
+        return _multiples_of_32(size)
+
+
+RECIPES: dict[str, type[RunConfig]] = {"dense": DenseConfig, "seed": SeedConfig}
+
+
+def run_config(settings: Mapping[str, object]) -> RunConfig:
+    """Check settings as they come from the command line; ``recipe`` says of which recipe.
 
     Raises:
-        UsageError: naming each that is wrong.
+        UsageError: naming each that is wrong, or that is another recipe's.
     """
+    recipe = str(settings.get("recipe", "dense"))
     try:
-        return DenseConfig.model_validate(settings)
+        return RECIPES[recipe].model_validate(settings)
     except ValidationError as error:
         parts = []
         for detail in error.errors(include_url=False, include_context=False):
-            option = "--" + str(detail["loc"][0] if detail["loc"] else "").replace("_", "-")
-            parts.append(f"{option}: {detail['msg'].removeprefix('Value error, ')}")
+            name = str(detail["loc"][0] if detail["loc"] else "")
+            others = [other for other, model in RECIPES.items() if name in model.model_fields]
+            if detail["type"] == "extra_forbidden" and others:
+                said = f"is for --recipe {' or '.join(others)}: {recipe} has no such option"
+            else:
+                said = detail["msg"].removeprefix("Value error, ")
+            parts.append(f"--{name.replace('_', '-')}: {said}")
         raise UsageError("\n".join(parts)) from None
 
 
-def read_config(file: Path) -> DenseConfig:
-    """Read RUN/config.json again."""
-    return DenseConfig.model_validate_json(file.read_bytes())
+def read_config(file: Path) -> RunConfig:
+    """Read RUN/config.json again.
+
+    Raises:
+        UsageError: it is missing, or not what `trainer train` wrote.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+        return RECIPES[content["recipe"]].model_validate(content)
+    except OSError as error:
+        raise UsageError(
+            f"{file} can't be read ({error.strerror}): give the folder of a run"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{file} is not what `trainer train` wrote") from None
+
+
+def _multiples_of_32(size: tuple[int, int]) -> tuple[int, int]:
+    if min(size) < 32 or size[0] % 32 or size[1] % 32:
+        raise ValueError(
+            f"{size[0]}x{size[1]} won't do: both must be multiples of 32, "
+            f"such as {max(32, size[0] // 32 * 32)}x{max(32, size[1] // 32 * 32)}"
+        )
+    return size

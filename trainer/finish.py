@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from edge_agent.bundle import Preprocess
     from edge_agent.bundle.appearance import Appearance
-    from trainer.config import DenseConfig
-    from trainer.data import Dataset, Sample
+    from trainer.config import RunConfig
+    from trainer.data import HeldBack, LearningSet
     from trainer.run import Stopwatch
 
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 class Fruits:
     """What a recipe brings: a graph a fold, the one to ship, and what PyTorch says with each."""
 
-    config: DenseConfig
-    dataset: Dataset
-    samples: tuple[Sample, ...]
-    """Without the test split, in the order of everything below."""
+    config: RunConfig
+    dataset: LearningSet
+    """Its samples are in the order of everything below."""
+    test: HeldBack
     folds: NDArray[np.int64]
     """(images,): the fold in which each is held out."""
     spec: Preprocess
@@ -62,7 +62,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         ParityError: an exported graph's score differs from PyTorch's.
         BundleError: what was written does not verify.
     """
-    config, samples, folds = fruits.config, fruits.samples, fruits.folds
+    config, samples, folds = fruits.config, fruits.dataset.samples, fruits.folds
     labels = np.array([sample.defect for sample in samples], bool)
     with watch.step("prove"):
         judged = judge_held_out(fruits.fold_models, samples, folds, fruits.spec)
@@ -99,7 +99,8 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         "localised": trained.localised,
         "parity": parity,
     }
-    if test := fruits.dataset.subset("test"):
+    if fruits.test.images:
+        test = fruits.test.open(bundle)
         with watch.step("test"), progress("judging the test split", len(test)) as advance:
             metrics["test"] = evaluate_bundle(predictor, test, advance)[1].model_dump()
     metrics["seconds"] = watch.finish()

@@ -41,7 +41,7 @@ class Dataset:
     """Name of the layout that was recognised."""
     samples: tuple[Sample, ...]
     width: int
-    """Median width of the images, pixels."""
+    """Median width of the images outside of the test split, pixels."""
     height: int
     notes: tuple[str, ...] = ()
     """What was skipped or decided while reading, worth showing to the one who trains."""

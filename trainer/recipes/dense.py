@@ -40,16 +40,17 @@ if TYPE_CHECKING:
 
     from edge_agent.bundle.appearance import Appearance
     from trainer.config import DenseConfig
-    from trainer.data import Dataset, Sample
+    from trainer.data import HeldBack, LearningSet, Sample
     from trainer.model import Backbone, Head
 
 
-def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
+def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) -> dict[str, Any]:
     """Train, prove, calibrate and write everything of a run; return what is in metrics.json.
 
     Args:
         config: what the one who trains asked for.
-        dataset: where it has a test split, that is judged once, by the finished bundle.
+        dataset: all that is learned from.
+        test: the test split, judged once, by the finished bundle.
         run: an empty folder.
 
     Raises:
@@ -58,7 +59,7 @@ def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
         ParityError: an exported graph's score differs from PyTorch's.
     """
     watch = Stopwatch()
-    samples = tuple(sample for sample in dataset.samples if sample.split != "test")
+    samples = dataset.samples
     labels = np.array([sample.defect for sample in samples], bool)
     folds = np.array(make_folds(samples, config.folds, config.seed))
     backbone = build_backbone(
@@ -66,7 +67,7 @@ def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
     )
     backbone.to(memory_format=torch.channels_last)
     with watch.step("survey"):
-        config, spec = settle(config, dataset, samples)
+        config, spec = settle(config, dataset)
     write_json(run / "config.json", config.model_dump(mode="json"))
 
     with TemporaryDirectory(dir=run, prefix=".features-") as cache:
@@ -87,7 +88,7 @@ def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
         fruits = Fruits(
             config=config,
             dataset=dataset,
-            samples=samples,
+            test=test,
             folds=folds,
             spec=spec,
             fold_models=tuple(files[:-1]),
@@ -99,11 +100,9 @@ def train(config: DenseConfig, dataset: Dataset, run: Path) -> dict[str, Any]:
         return finish(run, fruits, watch)
 
 
-def settle(
-    config: DenseConfig, dataset: Dataset, samples: Sequence[Sample]
-) -> tuple[DenseConfig, Preprocess]:
+def settle(config: DenseConfig, dataset: LearningSet) -> tuple[DenseConfig, Preprocess]:
     """Decide from the images what was left open."""
-    seen = survey(samples)
+    seen = survey(dataset.samples)
     size = config.size or choose_size(dataset.width, dataset.height)
     fit = config.fit or ("stretch" if seen.uniform else "letterbox")
     spec = Preprocess(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.config import DenseConfig, dense_config, read_config
+from trainer.config import DenseConfig, read_config, run_config
 from trainer.errors import UsageError
 from trainer.run import make_run
 
@@ -24,16 +24,16 @@ from trainer.run import make_run
 )
 def test_wrong_settings_are_named(settings, said):
     with pytest.raises(UsageError, match=said):
-        dense_config(settings)
+        run_config(settings)
 
 
 def test_every_wrong_setting_is_named_at_once():
     with pytest.raises(UsageError, match=r"(?s)--epochs.*--top-k|--top-k.*--epochs"):
-        dense_config({"epochs": 0, "top_k": 0})
+        run_config({"epochs": 0, "top_k": 0})
 
 
 def test_reads_back_what_was_written(tmp_path):
-    config = dense_config({"size": (256, 704), "strides": (16, 8), "seed": 3})
+    config = run_config({"size": (256, 704), "strides": (16, 8), "seed": 3})
     (tmp_path / "config.json").write_text(config.model_dump_json())
     assert read_config(tmp_path / "config.json") == config
     assert config.strides == (8, 16)
