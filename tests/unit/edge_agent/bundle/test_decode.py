@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from edge_agent.bundle.preprocess import FORMATS, DecodeError, decode
+from tests.hostile import png_of
 
 NOISE = np.random.default_rng(7).integers(0, 256, (60, 40), np.uint8)
 COLOURS = np.random.default_rng(8).integers(0, 256, (60, 40, 3), np.uint8)
@@ -23,18 +23,6 @@ def encode(pixels: np.ndarray | Image.Image, form: str = "PNG", **options: objec
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     image.save(stream, form, **options)
     return stream.getvalue()
-
-
-def png_of(width: int, height: int, *, bits: int = 8, pixels: bytes = b"") -> bytes:
-    """A PNG by hand: its header may promise anything."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + check
-
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])
@@ -231,6 +219,13 @@ def test_a_bomb_is_refused_before_a_pixel_of_it_is_decoded(bomb, monkeypatch):
 
     with pytest.raises(DecodeError):
         decode(bomb)
+
+
+def test_a_limit_above_that_of_the_library_is_the_limit():
+    with pytest.raises(DecodeError, match="truncated"):
+        decode(png_of(20_000, 10_000, pixels=bytes(1000)), max_pixels=200_000_000)
+    with pytest.raises(DecodeError, match="20000 x 10000 pixels is more than the limit"):
+        decode(png_of(20_000, 10_000, pixels=bytes(1000)), max_pixels=199_999_999)
 
 
 def test_the_pixel_limit_is_exact_and_named():
