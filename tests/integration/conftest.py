@@ -1,0 +1,54 @@
+"""Stations in directories of their own, whose daemons are real processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.bundles import make_bundle
+from tests.line import Station
+from tests.slow import make_slow_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+QUICK = "[worker]\nthreads = 1\nretry_truncated = 0.5\n"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle").path
+
+
+@pytest.fixture(scope="session")
+def slow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_slow_bundle(tmp_path_factory.mktemp("slow") / "bundle").path
+
+
+@pytest.fixture
+def make_station(tmp_path: Path, bundle: Path) -> Iterator[Callable[..., Station]]:
+    """``make_station(settings, bundle=..., after=...)``; whatever runs at the end is killed."""
+    made: list[Station] = []
+
+    def make(settings: str = QUICK, *, bundle: Path = bundle, after: str = "move") -> Station:
+        made.append(Station(tmp_path / f"station{len(made)}", bundle, settings, after))
+        return made[-1]
+
+    yield make
+    for station in made:
+        if station.daemon is not None:
+            children = children_of(station)
+            station.kill()
+            psutil.wait_procs(children, timeout=10)
+
+
+def children_of(station: Station) -> list[psutil.Process]:
+    """The daemon's own processes."""
+    assert station.daemon is not None
+    try:
+        return psutil.Process(station.daemon.pid).children()
+    except psutil.NoSuchProcess:
+        return []
