@@ -20,7 +20,9 @@ NOTICE = (
 )
 TRAINING_SEED, IMAGES_SEED = 1, 2
 GOOD, DEFECT = 480, 320
-GOOD_SHOWN, DEFECT_SHOWN = 8, 4
+GOOD_SHOWN = 8
+FLAWED_SHOWN = (0, 4, 8, 7)
+"""By number: every material and every kind of flaw, chosen before anything was judged."""
 SETTINGS = {
     "--strides": "8,16",  # a bundle of 3 MB instead of 12, and half the time a frame
     "--size": "160x256",
@@ -40,7 +42,7 @@ def make_demo(out: Path) -> int:
         if code:
             return code
         shown = Path(scratch) / "shown"
-        make_surfaces(shown, GOOD_SHOWN, DEFECT_SHOWN, IMAGES_SEED)
+        make_surfaces(shown, GOOD_SHOWN, max(FLAWED_SHOWN) + 1, IMAGES_SEED)
         for name in ("bundle", "images"):
             shutil.rmtree(out / name, ignore_errors=True)
         shutil.copytree(finished / "bundle", out / "bundle")
@@ -51,11 +53,17 @@ def make_demo(out: Path) -> int:
 def _mix(shown: Path, images: Path) -> None:
     """Number the images so that a flawed one comes after every two good ones."""
     images.mkdir(parents=True)
-    good, flawed = (iter(sorted((shown / kind).iterdir())) for kind in ("ok", "defect"))
-    for number in range(1, GOOD_SHOWN + DEFECT_SHOWN + 1):
-        file = next(flawed if number % 3 == 0 else good)
+    good = iter(sorted((shown / "ok").iterdir(), key=_number))
+    every = sorted((shown / "defect").iterdir(), key=_number)
+    flawed = iter([every[number] for number in FLAWED_SHOWN])
+    for place in range(1, GOOD_SHOWN + len(FLAWED_SHOWN) + 1):
+        file = next(flawed if place % 3 == 0 else good)
         kind = file.stem.rpartition("_")[0].replace("_", "-")
-        shutil.copyfile(file, images / f"{number:02d}-{kind}.png")
+        shutil.copyfile(file, images / f"{place:02d}-{kind}.png")
+
+
+def _number(file: Path) -> int:
+    return int(file.stem.rpartition("_")[2])
 
 
 if __name__ == "__main__":
