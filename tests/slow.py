@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 1000  # of a loop, per white sample: about 7 ms per white pixel of a grey image
 FOREVER = WIDTH * HEIGHT
-"""White pixels that take most of a minute."""
+"""White pixels that take far longer than any test needs."""
 
 
 def make_slow_bundle(path: Path) -> Bundle:
