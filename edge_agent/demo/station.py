@@ -132,7 +132,8 @@ def _drop_and_show(home: Path, agent: subprocess.Popen[bytes], count: int, pause
             dropped += 1
             partial = home / "inbox" / f".{dropped}.partial"
             shutil.copyfile(sample, partial)
-            partial.rename(home / "inbox" / f"{dropped:04}-{sample.name}")
+            kind = sample.name.partition("-")[2]
+            partial.rename(home / "inbox" / f"{dropped:04}-{kind}")
             due, patience = due + pause, now + 10.0
         fresh = _since(home / "state" / "journal.db", shown)
         for record in fresh:
