@@ -7,7 +7,6 @@
 PYTHON ?= python3
 PIP_FLAGS = --quiet --constraint deploy/constraints.txt
 DEV = .venv-dev/bin
-EDGE_TESTS = tests/unit tests/integration tests/e2e
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -38,11 +37,11 @@ check: .venv-dev/.installed
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 	$(DEV)/lint-imports
-	$(DEV)/pytest -q -m 'not slow and not train and not broker' $(EDGE_TESTS)
+	$(DEV)/pytest -q -m 'not slow and not train and not broker'
 
 .PHONY: test
 test: .venv-dev/.trainer broker
-	$(DEV)/pytest $(EDGE_TESTS)
+	$(DEV)/pytest
 
 # The tests talk to a real mosquitto.
 .PHONY: broker
