@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from edge_agent import __version__
 from edge_agent.bundle import BundleError, read_manifest
 from edge_agent.settings import SettingsError, load_settings
+from edge_agent.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ def _classify(parsed: argparse.Namespace) -> int:
         else:
             score = "     -" if one.score is None else f"{one.score:6.4f}"
             what = one.error or f"{one.latency.total:.1f} ms"
-            print(f"{one.verdict.value:6}  {score}  {one.path}  {what}", flush=True)
+            print(f"{one.verdict.value:6}  {score}  {printable(one.path)}  {what}", flush=True)
     if Verdict.ERROR in verdicts:
         return MISTAKE
     return FOUND_DEFECT if verdicts & {Verdict.DEFECT, Verdict.REVIEW} else OK
@@ -199,6 +200,19 @@ def _moment(text: str) -> float:
     return moment.timestamp()  # without a zone it is this machine's time
 
 
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 upwards")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    number = _whole(text)
+    if number > 256:
+        raise argparse.ArgumentTypeError(f"{number} threads are more than 256")
+    return number
+
+
 def _demo(parsed: argparse.Namespace) -> int:
     from edge_agent.demo.station import run_demo
 
@@ -235,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("classify", help="judge files once, without a station")
     command.add_argument("--bundle", type=Path, required=True, help="the folder of a bundle")
     command.add_argument("--variant", default="fp32", help="which model (default: fp32)")
-    command.add_argument("--threads", type=int, default=0, help="per inference; 0: one a core")
+    command.add_argument("--threads", type=_threads, default=0, help="per inference; 0: one a core")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
     command.set_defaults(command=_classify)
@@ -254,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = journal.add_subparsers(required=True, metavar="VERB")
     command = verbs.add_parser("tail", help="the last inspections")
     _needs_config(command)
-    command.add_argument("-n", dest="count", type=int, default=20, help="how many (default: 20)")
+    command.add_argument("-n", dest="count", type=_whole, default=20, help="how many (default: 20)")
     command.set_defaults(command=_journal_tail)
     command = verbs.add_parser("export", help="every inspection, as CSV or JSON lines, on stdout")
     _needs_config(command)

@@ -1,0 +1,146 @@
+"""What a person or a script gets from the commands: lines, JSON, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent.cli import run
+from tests.bundles import make_bundle, make_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("cli") / "bundle").path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(make_image(defect=False))
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "sub").mkdir()
+    return folder
+
+
+def classify(bundle: Path, *arguments: object) -> int:
+    return run(["classify", "--bundle", str(bundle), "--threads", "1", *map(str, arguments)])
+
+
+def test_all_well(bundle, images, capsys):
+    assert classify(bundle, images) == 0
+
+    said = capsys.readouterr()
+    (line,) = said.out.splitlines()
+    assert line.split()[:3] == ["ok", "0.0000", str(images / "a.png")]
+    assert said.err == ""
+
+
+def test_a_defect(bundle, images, capsys):
+    (images / "b.png").write_bytes(make_image(defect=True))
+
+    assert classify(bundle, "--json", images) == 1
+
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert list(first) == ["path", "verdict", "score", "threshold", "latency_ms", "error"]
+    assert list(first["latency_ms"]) == ["wait", "decode", "preprocess", "infer", "total"]
+    assert (first["verdict"], second["verdict"], second["score"]) == ("ok", "defect", 1.0)
+    assert second["path"] == str(images / "b.png")
+
+
+def test_an_error_outweighs_a_defect(bundle, images, capsys):
+    (images / "b.png").write_bytes(make_image(defect=True))
+    (images / "c.png").write_bytes(b"words")
+
+    assert classify(bundle, "--json", images, images / "none.png") == 2
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["verdict"] for line in lines] == ["ok", "defect", "error", "error"]
+    assert lines[2]["score"] is None
+    assert lines[2]["error"].startswith("not an image of an allowed format")
+    assert lines[3]["error"] == "No such file or directory"
+
+
+def test_an_image_to_review_is_not_all_well(images, tmp_path, capsys):
+    decision = {"threshold": 0.5, "review": (0.0, 1.0), "rule": "by hand"}
+    bundle = make_bundle(tmp_path / "bundle", decision=decision).path
+
+    assert classify(bundle, images) == 1
+    assert capsys.readouterr().out.startswith("review")
+
+
+def test_an_empty_folder(bundle, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+
+    assert classify(bundle, tmp_path / "empty") == 2
+    assert capsys.readouterr().err == f"edge-agent: no image in {tmp_path}/empty\n"
+
+
+def test_no_bundle(images, tmp_path, capsys):
+    assert classify(tmp_path / "none", images) == 2
+    assert "none does not exist: give the folder that `trainer train`" in capsys.readouterr().err
+
+
+def test_names_that_no_terminal_can_show(bundle, images):
+    (images / "bad \udcff.png").write_bytes(make_image(defect=False))
+    (images / "two\nlines.png").write_bytes(make_image(defect=False))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_agent", "classify", "--bundle", bundle, images],
+        capture_output=True,
+        check=False,
+        env={"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": ":".join(sys.path)},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("threads", ["-1", "many", "1.5", "1000"])
+def test_threads_that_can_not_be(bundle, images, capsys, threads):
+    with pytest.raises(SystemExit) as caught:
+        run(["classify", "--bundle", str(bundle), "--threads", threads, str(images)])
+
+    assert caught.value.code == 2
+    assert "argument --threads: " in capsys.readouterr().err
+
+
+def test_a_bundle_is_shown_and_verified(bundle, capsys):
+    assert run(["bundle", "show", str(bundle)]) == 0
+    assert "dark 1.0.0" in capsys.readouterr().out
+    assert run(["bundle", "show", "--json", str(bundle)]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "dark"
+    assert run(["bundle", "verify", str(bundle)]) == 0
+    assert "2 golden images within 0.00000" in capsys.readouterr().out
+
+
+def test_a_damaged_bundle_is_not_verified(tmp_path, capsys):
+    bundle = make_bundle(tmp_path / "bundle").path
+    (bundle / "golden/ok.png").write_bytes(b"other")
+
+    assert run(["bundle", "verify", str(bundle)]) == 2
+    assert "golden/ok.png was changed or damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["run"], ["journal", "tail"], ["journal", "stats"]])
+def test_no_settings(tmp_path, capsys, command):
+    assert run([*command, "--config", str(tmp_path / "none.toml")]) == 2
+    assert "none.toml does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["classify"], ["bundle"]])
+def test_a_command_that_there_is_not(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        run(arguments)
+
+    assert caught.value.code == 2
+    assert "usage: edge-agent" in capsys.readouterr().err
