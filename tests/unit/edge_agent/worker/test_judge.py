@@ -15,28 +15,19 @@ from edge_agent.worker.predictor import Predictor, Scored
 from edge_agent.worker.protocol import (
     Failed,
     Judged,
-    WorkerOptions,
     pack_task,
     replies,
     unpack_task,
 )
 from tests.bundles import HEIGHT, WIDTH, make_bundle, make_image
+from tests.workers import plain_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.bundle import Bundle
 
-OPTIONS = WorkerOptions(
-    bundle="",
-    variant="fp32",
-    provider="cpu",
-    threads=1,
-    memory_mb=2048,
-    formats=("PNG",),
-    max_pixels=100_000,
-    max_bytes=200_000,
-)
+OPTIONS = plain_options(max_pixels=100_000, max_bytes=200_000)
 
 
 @pytest.fixture(scope="module")

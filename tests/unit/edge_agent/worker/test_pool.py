@@ -18,23 +18,14 @@ from PIL import Image
 from edge_agent.types import Claim
 from edge_agent.worker import pool as module
 from edge_agent.worker.pool import Lost, Outcome, WorkerPool, WorkerStartError
-from edge_agent.worker.protocol import Failed, Judged, WorkerOptions
+from edge_agent.worker.protocol import Failed, Judged
 from tests.bundles import make_bundle, make_image
 from tests.slow import FOREVER, make_slow_bundle, make_slow_image
+from tests.workers import plain_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-OPTIONS: dict[str, Any] = {
-    "variant": "fp32",
-    "provider": "cpu",
-    "threads": 1,
-    "memory_mb": 2048,
-    "formats": ("PNG",),
-    "max_pixels": 64_000_000,
-    "max_bytes": 128 << 20,
-}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +39,8 @@ def make_pool(slow_bundle: Path) -> Iterator[Callable[..., WorkerPool]]:
 
     def make(*, workers: int = 1, bundle: Path = slow_bundle, **changes: Any) -> WorkerPool:
         limits = {k: changes.pop(k) for k in ("frame_timeout", "start_timeout") if k in changes}
-        options = WorkerOptions(bundle=str(bundle), **{**OPTIONS, **changes})
-        made.append(WorkerPool(options, workers=workers, **limits))
+        told = plain_options(bundle=str(bundle), **changes)
+        made.append(WorkerPool(told, workers=workers, **limits))
         return made[-1]
 
     yield make
@@ -148,7 +139,7 @@ def test_wake_ends_a_poll(make_pool):
 
 def test_closing_leaves_no_process_and_no_descriptor(make_pool, claim, slow_bundle):
     before = psutil.Process().num_fds()
-    pool = WorkerPool(WorkerOptions(bundle=str(slow_bundle), **OPTIONS))
+    pool = WorkerPool(plain_options(bundle=str(slow_bundle)))
     pool.start()
     pool.submit(claim("slow", make_slow_image(FOREVER)))
     pid = pid_of(pool)
@@ -272,8 +263,8 @@ def test_a_worker_dies_with_the_daemon(slow_bundle):
     program = f"""if True:
         import os, signal
         from edge_agent.worker.pool import WorkerPool
-        from edge_agent.worker.protocol import WorkerOptions
-        pool = WorkerPool(WorkerOptions(bundle={str(slow_bundle)!r}, **{OPTIONS!r}))
+        from tests.workers import plain_options
+        pool = WorkerPool(plain_options(bundle={str(slow_bundle)!r}))
         pool.start()
         print(pool._workers[0].process.pid, flush=True)
         signal.pause()
@@ -421,7 +412,7 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
             "import os, socket, sys, time\n"
             "link = socket.socket(fileno=int(sys.argv[-1]))\n"
             "link.recv(1 << 18)\n"
-            'READY = b\'{"provider":"cpu","device":"CPU","golden_error":0,"rss":1,\''
+            'READY = b\'{"variant":"fp32","provider":"cpu","device":"CPU","golden_error":0,"rss":1,\''
             'b\'"kind":"ready"}\'\n' + code
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
