@@ -412,8 +412,8 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
             "import os, socket, sys, time\n"
             "link = socket.socket(fileno=int(sys.argv[-1]))\n"
             "link.recv(1 << 18)\n"
-            'READY = b\'{"variant":"fp32","provider":"cpu","device":"CPU","golden_error":0,"rss":1,\''
-            'b\'"kind":"ready"}\'\n' + code
+            'READY = b\'{"variant":"fp32","provider":"cpu","device":"CPU","golden_error":0,\''
+            'b\'"rss":1,"kind":"ready"}\'\n' + code
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setattr(sys, "executable", str(script))
@@ -442,17 +442,17 @@ def test_nonsense_is_the_end_of_a_worker(make_pool, impostor, said, told):
     assert told in str(caught.value)
 
 
-FALSE = """
+ANSWER = """
+def answer(identity):
+    link.send(b'{"id":"%b","failure":{"reason":"x","image":{"sha256":"","bytes":0}},'
+              b'"signature":[0,0],"kind":"failed"}' % identity)
 link.send(READY)
-identity = link.recv(1 << 18).split(b'\\0')[0]
-link.send(b'{"id":"ANOTHER","failure":{"reason":"x","image":{"sha256":"","bytes":0}},'
-          b'"signature":[0,0],"kind":"failed"}')
-time.sleep(60)
+mine = link.recv(1 << 18).split(b'\\0')[0]
 """
 
 
 def test_an_answer_for_another_frame_is_the_end_of_a_worker(make_pool, claim, impostor):
-    impostor(FALSE)
+    impostor(ANSWER + "answer(b'ANOTHER')\ntime.sleep(60)\n")
     pool = make_pool()
     pool.start()
     pool.submit(claim("mine"))
@@ -462,13 +462,18 @@ def test_an_answer_for_another_frame_is_the_end_of_a_worker(make_pool, claim, im
     assert outcome.reply == Lost("it answered for a frame that it did not have")
 
 
-def test_an_answer_nobody_asked_for_is_the_end_of_a_worker(make_pool, impostor):
-    impostor(FALSE.replace("identity = link.recv(1 << 18).split(b'\\0')[0]\n", ""))
+def test_a_second_answer_is_the_end_of_a_worker_and_the_first_one_counts(
+    make_pool, claim, impostor
+):
+    impostor(ANSWER + "answer(mine)\nanswer(mine)\ntime.sleep(60)\n")
     pool = make_pool()
     pool.start()
+    pool.submit(claim("mine"))
 
+    (outcome,) = collect(pool, 1)
+
+    assert isinstance(outcome.reply, Failed)
     until(lambda: pool.poll(0.05) == [] and pool.restarts)
-
     assert pool.trouble == "it answered for a frame that it did not have"
 
 
@@ -497,8 +502,8 @@ def test_what_a_worker_prints_is_logged_and_explains_its_death(make_pool, impost
 
 
 def test_a_flood_on_stderr_does_not_stop_the_work(make_pool, claim, impostor):
-    impostor(FALSE.replace("identity", "os.write(2, b'x' * 70 + b'\\n')\nfor _ in range(3000): "
-                           "os.write(2, b'y' * 99 + b'\\n')\nidentity"))  # fmt: skip
+    flood = "for _ in range(3000):\n    os.write(2, b'y' * 99 + b'\\n')\n"
+    impostor(ANSWER + flood + "answer(b'ANOTHER')\ntime.sleep(60)\n")
     pool = make_pool()
     pool.start()
     pool.submit(claim("mine"))
