@@ -151,11 +151,17 @@ def _copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> list[Finding]:
             first=first,
             second=second,
         )
-        kind = ("copies" if exact else "near-duplicates") + f": {place}"
+        kind = f"{pictures} {_PLACES[place]}"
         findings.append(Finding(kind, place != "inside", text, len(names), tuple(names[:_SHOWN])))
     return findings
 
 
+_PLACES = {
+    "split": "across the test split",
+    "label": "labelled both ways",
+    "group": "in different groups",
+    "inside": "within a group",
+}
 _COPIES = {
     "split": "{n} pair{s} of {what} stand on both sides of the test split (such as {first} and "
     "{second}): the model has seen what it is tested on, so figures on the test split are too good",
@@ -210,13 +216,13 @@ def _masks(glances: Sequence[Glance]) -> list[Finding]:
             f"{bare[0].sample.name}): they are learned from their label alone, and don't count "
             "in recall by size"
         )
-        findings.append(Finding("masks missing", True, text, len(bare), _names(bare)))
+        findings.append(Finding("missing masks", True, text, len(bare), _names(bare)))
     if large:
         text = (
             f"{len(large)} masks mark more than half of the image (such as that of "
             f"{large[0].sample.name}): is the mask inverted?"
         )
-        findings.append(Finding("masks large", True, text, len(large), _names(large)))
+        findings.append(Finding("large masks", True, text, len(large), _names(large)))
     return findings
 
 
@@ -249,11 +255,23 @@ def _outliers(glances: Sequence[Glance]) -> list[Finding]:
     clipped = np.array([one.clipped for one in glances])
     # The second number: what is far for the eye, whatever the fences of a very even set say.
     checks = (
-        ("blurred", -sharp, 1.0, "less sharp than the others", "out of focus, or moved?"),
-        ("flat", -contrast, 1.0, "of less contrast than the others", "is there a part in it?"),
-        ("dark", -bright, 25.0, "darker than the others", "was the light on?"),
-        ("over-exposed", bright, 25.0, "brighter than the others", "over-exposed?"),
-        ("clipped", clipped, 0.1, "white in more places than the others", "over-exposed?"),
+        ("blurred images", -sharp, 1.0, "less sharp than the others", "out of focus, or moved?"),
+        (
+            "flat images",
+            -contrast,
+            1.0,
+            "of less contrast than the others",
+            "is there a part in it?",
+        ),
+        ("dark images", -bright, 25.0, "darker than the others", "was the light on?"),
+        ("bright images", bright, 25.0, "brighter than the others", "over-exposed?"),
+        (
+            "over-exposed images",
+            clipped,
+            0.1,
+            "white in more places than the others",
+            "over-exposed?",
+        ),
     )
     findings = []
     for kind, values, least, what, question in checks:

@@ -93,12 +93,13 @@ def test_an_ordinary_set_gives_no_warning(folder):
 
 
 @pytest.mark.parametrize(
-    ("group", "warning"), [("part0", False), ("another", True)], ids=["same", "other"]
+    ("group", "place", "warning"),
+    [("part0", "within a group", False), ("another", "in different groups", True)],
 )
-def test_a_part_that_was_photographed_again(folder, group, warning):
+def test_a_part_that_was_photographed_again(folder, group, place, warning):
     folder.add("again.png", photographed_again(picture(1)), group=group)
     finding = next(iter(folder.findings().values()))
-    assert finding.kind == f"near-duplicates: {'group' if warning else 'inside'}"
+    assert finding.kind == f"near-duplicates {place}"
     assert finding.images == (("1.png", "again.png"),)
     assert finding.warning is warning
     assert "1.png and again.png" in finding.text
@@ -111,20 +112,22 @@ def test_copies_on_both_sides_of_the_test_split(folder):
     folder.add("copy.png", picture(3), split="test")
     folder.add("again.png", photographed_again(picture(5)), split="test")
     findings = folder.findings()
-    assert findings["copies: split"].images == (("3.png", "copy.png"),)
-    assert findings["near-duplicates: split"].images == (("5.png", "again.png"),)
-    assert findings["copies: split"].warning
-    assert findings["near-duplicates: split"].warning
+    assert findings["byte copies across the test split"].images == (("3.png", "copy.png"),)
+    assert findings["near-duplicates across the test split"].images == (("5.png", "again.png"),)
+    assert findings["byte copies across the test split"].warning
+    assert findings["near-duplicates across the test split"].warning
 
 
 def test_the_same_part_labelled_both_ways(folder):
     folder.add("again.png", photographed_again(picture(1)), defect=True)
-    assert folder.findings()["near-duplicates: label"].images == (("1.png", "again.png"),)
+    assert folder.findings()["near-duplicates labelled both ways"].images == (
+        ("1.png", "again.png"),
+    )
 
 
 def test_byte_copies_in_one_group_do_no_harm(folder):
     folder.add("copy.png", picture(2), defect=True)
-    finding = folder.findings()["copies: inside"]
+    finding = folder.findings()["byte copies within a group"]
     assert not finding.warning
     assert finding.images == (("2.png", "copy.png"),)
 
@@ -146,11 +149,11 @@ def test_what_all_images_share_makes_none_alike():
 @pytest.mark.parametrize(
     ("kind", "image"),
     [
-        ("blurred", picture(500).filter(ImageFilter.GaussianBlur(4))),
-        ("flat", Image.new("L", (128, 192), 140)),
-        ("dark", picture(502, brightness=40.0)),
-        ("over-exposed", picture(503, brightness=190.0)),
-        ("clipped", picture(504, brightness=235.0)),
+        ("blurred images", picture(500).filter(ImageFilter.GaussianBlur(4))),
+        ("flat images", Image.new("L", (128, 192), 140)),
+        ("dark images", picture(502, brightness=40.0)),
+        ("bright images", picture(503, brightness=190.0)),
+        ("over-exposed images", picture(504, brightness=235.0)),
         ("odd sizes", picture(505, size=(192, 128))),
     ],
 )
@@ -168,8 +171,8 @@ def test_missing_and_inverted_masks_are_named(folder):
     folder.add("drawn.png", picture(700), defect=True, mask=mask)
     folder.add("inverted.png", picture(701), defect=True, mask=~mask)
     findings = folder.findings()
-    assert findings["masks missing"].count == 35
-    assert findings["masks large"].images == (("inverted.png",),)
+    assert findings["missing masks"].count == 35
+    assert findings["large masks"].images == (("inverted.png",),)
 
 
 @pytest.mark.parametrize(
