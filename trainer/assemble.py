@@ -92,6 +92,7 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
         preprocess=trained.spec,
         decision=Decision(
             threshold=trained.calibration.threshold,
+            review=trained.calibration.review,
             rule=trained.calibration.rule,
             figures=trained.calibration.figures,
         ),

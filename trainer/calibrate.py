@@ -7,40 +7,193 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainer.bootstrap import cost_at, figure_intervals, interval
+from trainer.errors import UsageError
+from trainer.metrics import accuracy_at
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from trainer.config import Aim
+
+
+class RuleError(UsageError):
+    """No threshold keeps the rule on these scores; the message says what can be had."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold and what spoke for it."""
+    """A threshold and what speaks for it."""
 
     threshold: float
     rule: str
     figures: dict[str, float]
-    """``f1`` at the threshold; ``gap_low`` and ``gap_high``: between these neighbouring scores
-    every threshold does equally well."""
+    """``f1``, ``recall`` and ``precision`` at the threshold, each with ``_low`` and ``_high``, its
+    95 % confidence interval (and so ``cost``, for each image judged, where that is the rule);
+    ``gap_low`` and ``gap_high``: between these neighbouring scores every threshold does equally
+    well. With a review band: ``review_images``, the share of images in it, and ``review_errors``,
+    the share of the errors that a person who looks at them will meet."""
+    intervals: dict[str, tuple[float, float]]
+    """See `figure_intervals`."""
+    review: tuple[float, float] | None = None
+    """Scores from the first up to (not including) the second are for a person to look at."""
 
 
-def max_f1(labels: NDArray[np.bool_], scores: NDArray[np.floating]) -> Calibration:
-    """The threshold with the best F1, in the middle of the gap between two scores.
+@dataclass(frozen=True)
+class Cuts:
+    """Every way to part the images by score: the n-th calls the first few of them defects.
 
-    Of equals the one with the fewest escapes: a missed defect is what hurts.
+    From the highest score downwards, equal scores together; the first calls none a defect, the
+    last all.
+    """
+
+    hits: NDArray[np.int64]
+    """Defects that are found."""
+    alarms: NDArray[np.int64]
+    """Images that are called defects."""
+    high: NDArray[np.float64]
+    """The lowest score that is called a defect; 1 where none is."""
+    low: NDArray[np.float64]
+    """The highest that isn't; 0 where all are called defects."""
+
+
+def calibrate(
+    labels: NDArray[np.bool_], scores: NDArray[np.floating], groups: Sequence[str], aim: Aim
+) -> Calibration:
+    """Choose the threshold by the rule of ``aim``, in the middle of the gap between two scores.
+
+    Of thresholds that do equally well, it is the one with the fewest escapes: a missed defect is
+    what hurts.
+
+    Args:
+        labels: (N,), out-of-fold images.
+        scores: (N,), by a model that did not see the image's group.
+        groups: (N,): confidence intervals are by group.
+        aim: rule, prices and review band.
+
+    Raises:
+        RuleError: the rule can't be kept.
+        ValueError: there is no defect.
     """
     if not labels.any():
         raise ValueError("a threshold can't be chosen without a single defect")
+    precise = np.asarray(scores, np.float64)
+    cuts = make_cuts(labels, precise)
+    place = _choose(cuts, labels, aim)
+    low, high = float(cuts.low[place]), float(cuts.high[place])
+    threshold = _between(low, high)
+    reached = accuracy_at(labels, precise, threshold)
+    intervals = figure_intervals(labels, precise, groups, threshold)
+    figures = {"gap_low": low, "gap_high": high}
+    for name in ("f1", "recall", "precision"):
+        figures[name] = getattr(reached, name)
+        figures[f"{name}_low"], figures[f"{name}_high"] = intervals[name]
+    if aim.rule == "cost":
+        prices = aim.prices
+        figures |= {"escape_cost": prices[0], "overkill_cost": prices[1]}
+        spent = reached.escapes * prices[0] + reached.overkills * prices[1]
+        figures["cost"] = spent / len(labels)
+        statistic = cost_at(threshold, *prices)
+        figures["cost_low"], figures["cost_high"] = interval(labels, precise, groups, statistic)
+    review = None
+    if aim.review is not None:
+        review = review_band(labels, precise, threshold, (low, high), aim.review)
+        inside = (precise >= review[0]) & (precise < review[1])
+        wrong = (precise >= threshold) != labels
+        figures["review_images"] = float(inside.mean())
+        figures["review_errors"] = float(inside[wrong].mean()) if wrong.any() else 1.0
+    return Calibration(threshold, aim.rule, figures, intervals, review)
+
+
+def make_cuts(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> Cuts:
+    """All cuts of scores in 0-1. One that calls no image a defect is there if no score is 1."""
     order = np.argsort(-scores, kind="stable")
-    ordered = scores[order].astype(np.float64)
-    hits = np.cumsum(labels[order])
-    alarms = np.arange(1, len(ordered) + 1)
-    f1 = 2 * hits / (alarms + labels.sum())
+    ordered = scores[order]
     # A threshold can't separate equal scores.
-    possible = np.append(ordered[:-1] > ordered[1:], True)
-    best = float(f1[possible].max())
-    place = int(np.flatnonzero(possible & (f1 == best))[-1])
-    high = float(ordered[place])
-    low = float(ordered[place + 1]) if place + 1 < len(ordered) else 0.0
-    # Halfway between two adjacent floats rounds to one of them: the upper one still fits.
+    last = np.append(np.flatnonzero(ordered[:-1] > ordered[1:]), len(ordered) - 1)
+    hits = np.append(0, np.cumsum(labels[order])[last])
+    alarms = np.append(0, last + 1)
+    high = np.append(1.0, ordered[last])
+    low = np.append(ordered[np.append(0, last[:-1] + 1)], 0.0)
+    first = 1 if ordered[0] >= 1.0 else 0
+    return Cuts(hits[first:], alarms[first:], high[first:], low[first:])
+
+
+def review_band(
+    labels: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    threshold: float,
+    gap: tuple[float, float],
+    share: float,
+) -> tuple[float, float]:
+    """The band that holds at least ``share`` of the errors and, of such, the fewest images.
+
+    It always holds the gap around the threshold: no image with such a score was ever seen.
+    Where there is no error, that is all of it.
+    """
+    distinct = np.unique(scores)
+    # Nearest to the threshold first.
+    escapes = np.sort(scores[labels & (scores < threshold)])[::-1]
+    overkills = np.sort(scores[~labels & (scores >= threshold)])
+    # A band ends below its upper end, and that can't be above 1.
+    overkills = overkills[overkills < 1.0]
+    errors = int(np.sum((scores >= threshold) != labels))
+    needed = min(int(np.ceil(share * errors - 1e-9)), len(escapes) + len(overkills))
+    best: tuple[int, float] | None = None
+    # With no error at all the loop runs once, for the gap.
+    band = gap
+    for below in range(max(0, needed - len(overkills)), min(needed, len(escapes)) + 1):
+        above = needed - below
+        low, high = float(np.nextafter(gap[0], 1.0)), gap[1]
+        if below:
+            place = int(np.searchsorted(distinct, escapes[below - 1]))
+            low = _between(float(distinct[place - 1]) if place else 0.0, float(distinct[place]))
+        if above:
+            place = int(np.searchsorted(distinct, overkills[above - 1]))
+            over = float(distinct[place + 1]) if place + 1 < len(distinct) else 1.0
+            high = _between(float(distinct[place]), over)
+        images = int(np.sum((scores >= low) & (scores < high)))
+        if best is None or (images, high - low) < best:
+            best, band = (images, high - low), (min(low, threshold), max(high, threshold))
+    return band
+
+
+def _choose(cuts: Cuts, labels: NDArray[np.bool_], aim: Aim) -> int:
+    """The place of the cut that the rule asks for."""
+    defects = int(labels.sum())
+    if aim.rule == "max-f1":
+        f1 = 2 * cuts.hits / (cuts.alarms + defects)
+        return int(np.flatnonzero(f1 == f1.max())[-1])
+    if aim.rule == "cost":
+        escape, overkill = aim.prices
+        cost = escape * (defects - cuts.hits) + overkill * (cuts.alarms - cuts.hits)
+        return int(np.flatnonzero(cost == cost.min())[-1])
+    kind, least = aim.bound
+    if kind == "recall":
+        # Fewer alarms come first; there is always one, since the last cut finds every defect.
+        return int(np.flatnonzero(cuts.hits >= least * defects - 1e-9)[0])
+    found = cuts.alarms > 0
+    precision = np.where(found, cuts.hits / np.maximum(cuts.alarms, 1), 0.0)
+    kept = found & (precision >= least - 1e-12) & (cuts.hits > 0)
+    if not kept.any():
+        best = int(np.flatnonzero(precision == precision.max())[-1])
+        raise RuleError(
+            f"{aim.rule} can't be kept on these images: the best precision is "
+            f"{precision[best]:.4f}, at a threshold of {_between(*_ends(cuts, best)):.4f}, which "
+            f"finds {cuts.hits[best]} of {defects} defects with "
+            f"{cuts.alarms[best] - cuts.hits[best]} overkills"
+        )
+    most = cuts.hits == cuts.hits[kept].max()
+    return int(np.flatnonzero(kept & most)[0])
+
+
+def _ends(cuts: Cuts, place: int) -> tuple[float, float]:
+    return float(cuts.low[place]), float(cuts.high[place])
+
+
+def _between(low: float, high: float) -> float:
+    """Halfway; of two adjacent floats the upper one, so that ``low`` stays below."""
     middle = (low + high) / 2
-    threshold = middle if low < middle <= high else high
-    return Calibration(threshold, "max-f1", {"f1": best, "gap_low": low, "gap_high": high})
+    return middle if low < middle <= high else high

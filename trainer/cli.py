@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__
 
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_AIM = ("rule", "escape_cost", "overkill_cost", "review")
 _SETTINGS = (
-    *("recipe", "name", "version", "notice", "seed", "folds", "backbone", "weights", "strides"),
-    *("size", "fit", "views", "width", "epochs", "batch", "learning_rate", "top_k"),
+    *("recipe", "name", "version", "notice", "seed", "folds", *_AIM),
+    *("backbone", "weights", "size", "fit", "epochs", "batch", "learning_rate"),
+    *("strides", "views", "width", "top_k"),
+    *("unfreeze", "patience", "precision", "dropout"),
+    *("focal_weight", "focal_delta", "focal_gamma"),
 )
 
 
@@ -49,8 +53,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from trainer.data import hold_back, open_dataset
     from trainer.run import make_run
 
-    given = {name: getattr(arguments, name) for name in _SETTINGS}
-    config = run_config({name: value for name, value in given.items() if value is not None})
+    config = run_config(_given(arguments, _SETTINGS))
     dataset = open_dataset(arguments.data, folds=config.folds)
     for note in dataset.notes:
         print(note, file=sys.stderr)
@@ -65,9 +68,48 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
     if "test" in metrics:
         print(f"test split    {_line(metrics['test'])}")
+    if metrics["calibration"]["review"] is not None:
+        print(f"review        {_review(metrics['calibration'])}")
     print(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
     print(f"seconds       {metrics['seconds']['total']:.0f}")
     print(f"bundle        {arguments.out / 'bundle'}")
+    if unmet := metrics["calibration"]["unmet"]:
+        print(
+            f"trainer train: {unmet}. The bundle has the threshold with the best F1 instead; "
+            f"`trainer calibrate {arguments.out}` chooses another",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    """Choose the threshold of a finished run again, and write a new bundle with it."""
+    from trainer.config import aim_of
+    from trainer.recalibrate import recalibrate
+
+    aim = aim_of(_given(arguments, _AIM))
+    bundle = recalibrate(arguments.run, aim, arguments.out, arguments.version)
+    decision = bundle.manifest.decision
+    found = {
+        "rule": decision.rule,
+        "threshold": decision.threshold,
+        "review": decision.review,
+        "figures": decision.figures,
+        "version": bundle.manifest.version,
+    }
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"rule          {decision.rule}")
+    print(f"threshold     {decision.threshold:.4f}")
+    for name in ("recall", "precision", "f1", "cost"):
+        if name in decision.figures:
+            figure, low, high = (decision.figures[name + end] for end in ("", "_low", "_high"))
+            print(f"{name:<13} {figure:.4f}   95 % interval {low:.4f} to {high:.4f}")
+    if decision.review is not None:
+        print(f"review        {_review(found)}")
+    print(f"bundle        {bundle.path}, version {bundle.manifest.version}")
     return 0
 
 
@@ -110,6 +152,19 @@ def _synth(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _given(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, object]:
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _review(calibration: dict[str, Any]) -> str:
+    (low, high), figures = calibration["review"], calibration["figures"]
+    return (
+        f"{low:.4f} to {high:.4f}: {figures['review_images']:.1%} of the images, "
+        f"{figures['review_errors']:.1%} of the errors"
+    )
+
+
 def _line(figures: dict[str, float]) -> str:
     return (
         f"AP {figures['ap']:.4f}  F1 {figures['f1']:.4f}  threshold {figures['threshold']:.3f}  "
@@ -118,7 +173,7 @@ def _line(figures: dict[str, float]) -> str:
     )
 
 
-COMMANDS = {"train": _train, "evaluate": _evaluate, "synth": _synth}
+COMMANDS = {"train": _train, "calibrate": _calibrate, "evaluate": _evaluate, "synth": _synth}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train, cross-validate and write a bundle"))
+    _add_calibrate(commands.add_parser("calibrate", help="choose the threshold of a run again"))
     _add_evaluate(commands.add_parser("evaluate", help="judge labelled images with a bundle"))
     _add_synth(commands.add_parser("synth", help="draw surfaces with and without flaws"))
     return parser
@@ -136,25 +192,90 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder")
-    parser.add_argument("--recipe", choices=["dense"], default="dense")
+    parser.add_argument(
+        "--recipe",
+        choices=["dense"],
+        default="dense",
+        help="dense: a heatmap from the backbone's maps, the better one; "
+        "seed: the last layer of a classifier, to compare with",
+    )
     parser.add_argument("--folds", type=int, help="for cross-validation (5)")
     parser.add_argument("--seed", type=int, help="same seed, same result (0)")
-    parser.add_argument("--name", help="of the bundle (dense)")
+    parser.add_argument("--name", help="of the bundle (the recipe's)")
     parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (1.0.0)")
     parser.add_argument("--notice", help="shown wherever the bundle is")
-    network = parser.add_argument_group("network")
-    network.add_argument("--backbone", choices=["efficientnet_lite0", "efficientnet_b0"])
-    network.add_argument("--weights", metavar="FILE", help="of the backbone (its ImageNet ones)")
-    network.add_argument("--strides", type=_whole_numbers, help="maps that are used (8,16,32)")
-    network.add_argument("--size", type=_size, metavar="WxH", help="input (from the images)")
-    network.add_argument("--fit", choices=["stretch", "letterbox", "crop"])
-    network.add_argument("--width", type=int, help="channels of the head (32)")
-    network.add_argument("--top-k", type=int, help="places that make an image's score (16)")
-    fitting = parser.add_argument_group("fitting")
-    fitting.add_argument("--epochs", type=int)
-    fitting.add_argument("--batch", type=int)
-    fitting.add_argument("--learning-rate", type=float)
-    fitting.add_argument("--views", type=int, help="1: as they are, 2: mirrored, 4: all flips")
+    _add_aim(parser)
+    both = parser.add_argument_group("network and fitting, of both recipes")
+    both.add_argument(
+        "--backbone",
+        choices=["efficientnet_lite0", "efficientnet_b0"],
+        help="(dense: efficientnet_lite0, seed: efficientnet_b0)",
+    )
+    both.add_argument("--weights", metavar="FILE", help="of the backbone (its ImageNet ones)")
+    both.add_argument(
+        "--size", type=_size, metavar="WxH", help="input (dense: from the images, seed: 224x224)"
+    )
+    both.add_argument(
+        "--fit",
+        choices=["stretch", "letterbox", "crop"],
+        help="(dense: from the images, seed: stretch)",
+    )
+    both.add_argument("--epochs", type=int, help="(dense: 20, seed: 50)")
+    both.add_argument("--batch", type=int, help="(dense: 16, seed: 32)")
+    both.add_argument("--learning-rate", type=float, help="(dense: 0.001, seed: 0.0001)")
+    dense = parser.add_argument_group("of the dense recipe alone")
+    dense.add_argument("--strides", type=_whole_numbers, help="maps that are used (8,16,32)")
+    dense.add_argument("--width", type=int, help="channels of the head (32)")
+    dense.add_argument("--top-k", type=int, help="places that make an image's score (16)")
+    dense.add_argument("--views", type=int, help="1: as they are, 2: mirrored, 4: all flips (4)")
+    seed = parser.add_argument_group("of the seed recipe alone")
+    seed.add_argument("--focal-weight", type=float, help="lambda of the unified focal loss (0.5)")
+    seed.add_argument("--focal-delta", type=float, help="its delta (0.6)")
+    seed.add_argument("--focal-gamma", type=float, help="its gamma (0.5)")
+    seed.add_argument("--dropout", type=float, help="before the last layer (0.2)")
+    seed.add_argument(
+        "--unfreeze",
+        choices=["stage7", "all"],
+        help="also train the backbone, its end or all of it: for those who have a GPU; "
+        "torchrun shares the work between several",
+    )
+    seed.add_argument(
+        "--patience",
+        type=int,
+        help="stop after so many epochs without a better F1 on images set aside for it "
+        "(never; with --unfreeze 5)",
+    )
+    seed.add_argument(
+        "--precision",
+        choices=["fp32", "mixed"],
+        help="(on a GPU mixed, on a CPU fp32)",
+    )
+    seed.add_argument("--resume", action="store_true", help="go on with RUN where it was killed")
+
+
+def _add_aim(parser: argparse.ArgumentParser) -> None:
+    aim = parser.add_argument_group(
+        "threshold, chosen on images that the model had not seen, never on a test split"
+    )
+    aim.add_argument(
+        "--rule", help='max-f1, "recall>=0.99", "precision>=0.95" or cost (max-f1); mind the quotes'
+    )
+    aim.add_argument("--escape-cost", type=float, metavar="C", help="of a missed defect")
+    aim.add_argument("--overkill-cost", type=float, metavar="C", help="of a good part thrown away")
+    aim.add_argument(
+        "--review",
+        type=float,
+        metavar="SHARE",
+        help="make the review band hold this share of the errors, such as 0.9 (no band)",
+    )
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a new bundle")
+    parser.add_argument("--version", metavar="X.Y.Z", help="of it (the next, such as 1.0.1)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    _add_aim(parser)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from trainer.errors import UsageError
 
@@ -19,10 +26,62 @@ Interpolation = Literal["box", "bilinear", "bicubic"]
 STRIDES = (8, 16, 32)
 
 
-class RunConfig(BaseModel):
-    """What every recipe has."""
+class Aim(BaseModel):
+    """What the threshold is to bring."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str = "max-f1"
+    """``max-f1``, ``recall>=R``, ``precision>=P`` (0 < R, P <= 1) or ``cost``."""
+    escape_cost: float | None = Field(None, gt=0)
+    """Price of a missed defect, for the rule ``cost``, in any currency."""
+    overkill_cost: float | None = Field(None, gt=0)
+    """Price of a good part thrown away."""
+    review: float | None = Field(None, gt=0, le=1)
+    """The share of the errors that is to lie in the review band; None: no band."""
+
+    @field_validator("rule")
+    @classmethod
+    def _understood(cls, rule: str) -> str:
+        plain = rule.replace(" ", "")
+        if plain in ("max-f1", "cost"):
+            return plain
+        kind, sign, number = plain.partition(">=")
+        try:
+            if kind in ("recall", "precision") and sign and 0 < float(number) <= 1:
+                return plain
+        except ValueError:
+            pass
+        raise ValueError(
+            f"{rule!r} is none: give max-f1, recall>=0.99, precision>=0.95 or cost "
+            "(quoted, or the shell takes > for itself)"
+        )
+
+    @model_validator(mode="after")
+    def _priced(self) -> Aim:
+        given = [self.escape_cost is not None, self.overkill_cost is not None]
+        if self.rule == "cost" and not all(given):
+            raise ValueError("--rule cost needs both --escape-cost and --overkill-cost")
+        if self.rule != "cost" and any(given):
+            raise ValueError(
+                f"--escape-cost and --overkill-cost go with --rule cost, not {self.rule}"
+            )
+        return self
+
+    @property
+    def bound(self) -> tuple[str, float]:
+        """Of ``recall>=R`` or ``precision>=P``: which, and how much."""
+        kind, _, least = self.rule.partition(">=")
+        return kind, float(least)
+
+    @property
+    def prices(self) -> tuple[float, float]:
+        """Of ``cost``: an escape's, an overkill's."""
+        return self.escape_cost or 0.0, self.overkill_cost or 0.0
+
+
+class RunConfig(Aim):
+    """What every recipe has."""
 
     recipe: str
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -130,19 +189,16 @@ def run_config(settings: Mapping[str, object]) -> RunConfig:
         UsageError: naming each that is wrong, or that is another recipe's.
     """
     recipe = str(settings.get("recipe", "dense"))
-    try:
-        return RECIPES[recipe].model_validate(settings)
-    except ValidationError as error:
-        parts = []
-        for detail in error.errors(include_url=False, include_context=False):
-            name = str(detail["loc"][0] if detail["loc"] else "")
-            others = [other for other, model in RECIPES.items() if name in model.model_fields]
-            if detail["type"] == "extra_forbidden" and others:
-                said = f"is for --recipe {' or '.join(others)}: {recipe} has no such option"
-            else:
-                said = detail["msg"].removeprefix("Value error, ")
-            parts.append(f"--{name.replace('_', '-')}: {said}")
-        raise UsageError("\n".join(parts)) from None
+    return _checked(RECIPES[recipe], settings)
+
+
+def aim_of(settings: Mapping[str, object]) -> Aim:
+    """Check what the command line says about the threshold alone.
+
+    Raises:
+        UsageError: naming each setting that is wrong.
+    """
+    return _checked(Aim, settings)
 
 
 def read_config(file: Path) -> RunConfig:
@@ -160,6 +216,27 @@ def read_config(file: Path) -> RunConfig:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{file} is not what `trainer train` wrote") from None
+
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def _checked(model: type[Checked], settings: Mapping[str, object]) -> Checked:
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        parts = []
+        for detail in error.errors(include_url=False, include_context=False):
+            said = detail["msg"].removeprefix("Value error, ")
+            if not detail["loc"]:  # about several, which it names itself
+                parts.append(said)
+                continue
+            name = str(detail["loc"][0])
+            others = [recipe for recipe, other in RECIPES.items() if name in other.model_fields]
+            if detail["type"] == "extra_forbidden" and others:
+                said = f"is an option of the {' and the '.join(others)} recipe, not of this one"
+            parts.append(f"--{name.replace('_', '-')}: {said}")
+        raise UsageError("\n".join(parts)) from None
 
 
 def _multiples_of_32(size: tuple[int, int]) -> tuple[int, int]:

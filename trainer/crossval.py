@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainer.errors import UsageError
 from trainer.metrics import accuracy_at
 
 if TYPE_CHECKING:
@@ -56,3 +57,29 @@ def write_oof(file: Path, samples: Sequence[Sample], result: OutOfFold) -> None:
         ):
             # repr: the shortest text that reads back as the very same number
             writer.writerow([sample.name, sample.group, int(fold), int(label), repr(float(score))])
+
+
+def read_oof(file: Path) -> tuple[list[str], OutOfFold]:
+    """The groups, and the scores, that ``write_oof`` wrote.
+
+    Raises:
+        UsageError: the file is missing or something else.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            rows = list(csv.DictReader(stream))
+        result = OutOfFold(
+            np.array([int(row["fold"]) for row in rows]),
+            np.array([row["label"] == "1" for row in rows]),
+            np.array([float(row["score"]) for row in rows]),
+        )
+        groups = [row["group"] for row in rows]
+    except OSError as error:
+        raise UsageError(
+            f"{file} can't be read ({error.strerror}): give the folder of a finished run"
+        ) from None
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{file} is not what `trainer train` wrote") from None
+    if not result.labels.any():
+        raise UsageError(f"{file} holds no defect: a threshold can't be chosen by it")
+    return groups, result

@@ -9,7 +9,9 @@ import numpy as np
 
 from edge_agent.worker.predictor import Predictor
 from trainer.assemble import Trained, assemble
-from trainer.calibrate import max_f1
+from trainer.bootstrap import figure_intervals
+from trainer.calibrate import RuleError, calibrate
+from trainer.config import Aim
 from trainer.crossval import OutOfFold, fold_accuracies, write_oof
 from trainer.data import fingerprint
 from trainer.evaluate import evaluate_bundle, localised
@@ -69,10 +71,16 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         hold("out of fold", fruits.expected[folds, np.arange(len(samples))], judged.scores)
     with watch.step("calibrate"):
         result = OutOfFold(folds, labels, judged.scores)
-        calibration = max_f1(labels, judged.scores)
-        pooled = accuracy_at(labels, judged.scores, calibration.threshold)
         write_oof(run / "oof.csv", samples, result)
         write_heatmaps(run / HEATMAPS, judged.heatmaps)
+        groups = [sample.group for sample in samples]
+        unmet = None
+        try:
+            calibration = calibrate(labels, judged.scores, groups, config)
+        except RuleError as error:  # hours of training are not thrown away for it
+            unmet = str(error)
+            calibration = calibrate(labels, judged.scores, groups, Aim(review=config.review))
+        pooled = accuracy_at(labels, judged.scores, calibration.threshold)
     with watch.step("bundle"):
         trained = Trained(
             model=fruits.model,
@@ -95,6 +103,13 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         "pooled": pooled.model_dump(),
         "folds": [one.model_dump() for one in fold_accuracies(result, calibration.threshold)],
+        "intervals": calibration.intervals,
+        "calibration": {
+            "rule": calibration.rule,
+            "unmet": unmet,
+            "review": calibration.review,
+            "figures": calibration.figures,
+        },
         "variants": {"fp32": pooled.model_dump()},
         "localised": trained.localised,
         "parity": parity,
@@ -102,7 +117,14 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
     if fruits.test.images:
         test = fruits.test.open(bundle)
         with watch.step("test"), progress("judging the test split", len(test)) as advance:
-            metrics["test"] = evaluate_bundle(predictor, test, advance)[1].model_dump()
+            tested, accuracy = evaluate_bundle(predictor, test, advance)
+        metrics["test"] = accuracy.model_dump()
+        metrics["test_intervals"] = figure_intervals(
+            np.array([sample.defect for sample in test], bool),
+            tested.scores,
+            [sample.group for sample in test],
+            calibration.threshold,
+        )
     metrics["seconds"] = watch.finish()
     write_json(run / "metrics.json", metrics)
     return metrics

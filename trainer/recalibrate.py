@@ -1,0 +1,95 @@
+"""Choose the threshold of a finished run again: a new bundle, with the same models."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from edge_agent.bundle import Decision, open_bundle, write_bundle
+from trainer.calibrate import calibrate
+from trainer.crossval import read_oof
+from trainer.errors import UsageError
+from trainer.metrics import accuracy_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_agent.bundle import Bundle, Manifest, Variant
+    from trainer.config import Aim
+    from trainer.crossval import OutOfFold
+
+
+def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> Bundle:
+    """Write the bundle of ``run`` to ``out`` with a threshold chosen by another rule.
+
+    Nothing but the out-of-fold scores decides. RUN itself is left as it is.
+
+    Args:
+        run: what `trainer train` wrote.
+        aim: the rule.
+        out: a new directory.
+        version: of the new bundle; None: the next after that of RUN's, 1.0.0 to 1.0.1.
+
+    Raises:
+        UsageError: RUN is not finished, or (`RuleError`) the rule can't be kept.
+        BundleError: RUN's bundle is damaged, or ``out`` exists.
+    """
+    if version is not None and not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version):
+        raise UsageError(f"--version: {version!r} is not X.Y.Z, such as 1.2.0")
+    groups, result = read_oof(run / "oof.csv")
+    old = open_bundle(run / "bundle")
+    calibration = calibrate(result.labels, result.scores, groups, aim)
+    manifest = old.manifest
+    variants = tuple(_variant(run, one, calibration.threshold, result) for one in manifest.variants)
+    training = manifest.training.model_copy(
+        update={
+            "parameters": {**manifest.training.parameters, **aim.model_dump(include=_AIM)},
+            "metrics": {
+                **manifest.training.metrics,
+                "pooled": accuracy_at(
+                    result.labels, result.scores, calibration.threshold
+                ).model_dump(),
+            },
+        }
+    )
+    changed: Manifest = manifest.model_copy(
+        update={
+            "version": version or _next(manifest.version),
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "decision": Decision(
+                threshold=calibration.threshold,
+                review=calibration.review,
+                rule=calibration.rule,
+                figures=calibration.figures,
+            ),
+            "variants": variants,
+            "training": training,
+        }
+    )
+    # Not the signature: it was given to the other manifest.
+    names = [one.file for one in manifest.variants] + [one.file for one in manifest.golden]
+    return write_bundle(out, changed, {name: old.file(name) for name in names})
+
+
+_AIM = {"rule", "escape_cost", "overkill_cost", "review"}
+
+
+def _variant(run: Path, variant: Variant, threshold: float, result: OutOfFold) -> Variant:
+    """Its figures at the new threshold, from its own out-of-fold scores; none where there are none.
+
+    Those of FP32 are in oof.csv, another variant's, if it was measured so, in oof.NAME.csv.
+    """
+    accuracy = None
+    own = run / f"oof.{variant.name}.csv"
+    if variant.name == "fp32":
+        accuracy = accuracy_at(result.labels, result.scores, threshold)
+    elif own.exists():
+        _, measured = read_oof(own)
+        accuracy = accuracy_at(measured.labels, measured.scores, threshold)
+    return variant.model_copy(update={"accuracy": accuracy})
+
+
+def _next(version: str) -> str:
+    head, _, last = version.rpartition(".")
+    return f"{head}.{int(last) + 1}"
