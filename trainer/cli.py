@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from edge_agent import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from trainer.data import Dataset
+    from trainer.data.summary import Summary
 
 
 _AIM = ("rule", "escape_cost", "overkill_cost", "review")
@@ -27,6 +31,7 @@ _SETTINGS = (
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 0 fine, 2 a mistake that the user can mend, else 1."""
     arguments = _parser().parse_args(argv)
+    arguments.line = shlex.join(["trainer", *(sys.argv[1:] if argv is None else argv)])
     # Late: --help must not wait for numpy and pydantic.
     from edge_agent.bundle import BundleError
     from edge_agent.runtime.session import ProviderError
@@ -51,13 +56,15 @@ def _train(arguments: argparse.Namespace) -> int:
     """Cross-validate, fit, calibrate, export, prove."""
     from trainer.config import DenseConfig, run_config
     from trainer.data import hold_back, open_dataset
-    from trainer.run import make_run
+    from trainer.report import write_report
+    from trainer.run import make_run, write_command, write_json
 
     config = run_config(_given(arguments, _SETTINGS))
     dataset = open_dataset(arguments.data, folds=config.folds)
-    for note in dataset.notes:
-        print(note, file=sys.stderr)
     make_run(arguments.out)
+    write_command(arguments.out, arguments.line)
+    summary = _summarise(dataset)
+    write_json(arguments.out / "dataset.json", summary.as_json())
     learned, test = hold_back(dataset)
     from trainer.recipes import dense  # torch takes seconds: first see that all else is right
 
@@ -73,6 +80,7 @@ def _train(arguments: argparse.Namespace) -> int:
     print(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
     print(f"seconds       {metrics['seconds']['total']:.0f}")
     print(f"bundle        {arguments.out / 'bundle'}")
+    print(f"report        {write_report(arguments.out, dataset, summary)}")
     if unmet := metrics["calibration"]["unmet"]:
         print(
             f"trainer train: {unmet}. The bundle has the threshold with the best F1 instead; "
@@ -80,6 +88,50 @@ def _train(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    return 0
+
+
+def _summarise(dataset: Dataset) -> Summary:
+    """Look through the data set, and say on stderr what should be known of it."""
+    from trainer.data.summary import summarise
+    from trainer.progress import progress
+
+    with progress("looking through the data set", len(dataset.samples)) as advance:
+        summary = summarise(dataset, advance)
+    for finding in summary.findings:
+        text = f"{'warning' if finding.warning else 'note'}: {finding.text}"
+        # It has names from the disk: none may forge a line of its own.
+        print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), file=sys.stderr)
+    return summary
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    """Write the report of a finished run again."""
+    from trainer.data import open_dataset
+    from trainer.report import write_report
+
+    dataset = open_dataset(arguments.data)
+    print(write_report(arguments.run, dataset, _summarise(dataset)))
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    """Download a published data set, after its licence was accepted."""
+    from trainer.errors import UsageError
+    from trainer.fetch import SOURCES, fetch
+    from trainer.progress import transfer
+
+    source = SOURCES[arguments.name]
+    print(source.licence, file=sys.stderr)
+    if not arguments.accept_licence:
+        if not sys.stdin.isatty():
+            raise UsageError("read the licence above, and give --accept-licence if you accept it")
+        print("Do you accept it? Type yes: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() != "yes":
+            raise UsageError("the licence was not accepted: nothing was fetched")
+    with transfer(f"fetching {source.name}") as advance:
+        fetch(source, arguments.dir, advance)
+    print(f"{source.name} is in {arguments.dir}: `trainer train {arguments.dir} --out RUN`")
     return 0
 
 
@@ -173,7 +225,14 @@ def _line(figures: dict[str, float]) -> str:
     )
 
 
-COMMANDS = {"train": _train, "calibrate": _calibrate, "evaluate": _evaluate, "synth": _synth}
+COMMANDS = {
+    "train": _train,
+    "calibrate": _calibrate,
+    "evaluate": _evaluate,
+    "synth": _synth,
+    "report": _report,
+    "fetch": _fetch,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,6 +245,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands.add_parser("calibrate", help="choose the threshold of a run again"))
     _add_evaluate(commands.add_parser("evaluate", help="judge labelled images with a bundle"))
     _add_synth(commands.add_parser("synth", help="draw surfaces with and without flaws"))
+    _add_report(commands.add_parser("report", help="write the report of a run again"))
+    _add_fetch(commands.add_parser("fetch", help="download a published data set"))
     return parser
 
 
@@ -292,6 +353,17 @@ def _add_synth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--defect", type=int, required=True, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=_size, default=(256, 384), metavar="WxH")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("data", type=Path, metavar="DATA", help="the images it was trained on")
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=["ksdd2"], help="KolektorSDD2, CC BY-NC-SA 4.0")
+    parser.add_argument("dir", type=Path, metavar="DIR", help="a new folder")
+    parser.add_argument("--accept-licence", action="store_true", help="you have read it")
 
 
 def _size(text: str) -> tuple[int, int]:

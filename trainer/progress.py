@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +31,28 @@ def progress(text: str, total: int) -> Iterator[Callable[[str], None]]:
     shown = _bar if sys.stderr.isatty() else _lines
     with shown(text, total) as advance:
         yield advance
+
+
+@contextmanager
+def transfer(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a download; call what it yields with the bytes that are here, and all (0: unknown)."""
+    if sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        speed = (TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, *speed, console=Console(stderr=True)) as bars:
+            task = bars.add_task(text, total=None)
+            yield lambda have, total: bars.update(task, completed=have, total=total or None)
+        return
+    said = time.monotonic()
+
+    def advance(have: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _EVERY:
+            said = time.monotonic()
+            of = f" of {total / 1e6:.0f}" if total else ""
+            _say(f"{text}: {have / 1e6:.0f}{of} MB")
+
+    yield advance
 
 
 @contextmanager

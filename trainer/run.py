@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import UsageError
@@ -32,6 +35,18 @@ def make_run(out: Path) -> None:
 def write_json(file: Path, content: Any) -> None:
     """Write a result, for people and programs."""
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_command(run: Path, line: str) -> None:
+    """Note in RUN/command.json how, when and where a run was started."""
+    noted = {
+        "command": line,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+    }
+    write_json(run / "command.json", noted)
 
 
 class Stopwatch:

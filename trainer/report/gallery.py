@@ -147,7 +147,7 @@ def heat(values: NDArray[np.uint8]) -> Image.Image:
     low = np.minimum(place.astype(int), len(_HEAT) - 2)
     part = (place - low)[..., None]
     colour = _HEAT[low] * (1 - part) + _HEAT[low + 1] * part
-    opacity = np.where(share < 0.05, 0.0, 40 + 150 * share)
+    opacity = np.where(share < 0.05, 0.0, 70 + 150 * share)
     return Image.fromarray(np.dstack([colour, opacity]).round().astype(np.uint8))
 
 
