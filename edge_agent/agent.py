@@ -7,6 +7,7 @@ Each is acquired in that order on one stack and released in reverse, also when a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import time
@@ -31,20 +32,26 @@ from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.spool import Spool
 from edge_agent.telemetry.health import Health, HealthServer
+from edge_agent.tuning.select import Choice, Selector
 from edge_agent.types import Model
-from edge_agent.worker.pool import WorkerPool
-from edge_agent.worker.protocol import worker_options
+from edge_agent.worker.pool import WorkerPool, WorkerStartError
 from edge_agent.worker.verify import verify_apart
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge_agent.bundle import Manifest
     from edge_agent.settings import MqttSettings, Settings
+    from edge_agent.worker.protocol import Ready
 
 log = logging.getLogger(__name__)
 
 _DRAIN = 4.0  # seconds that a stop may take to finish frames
 _FLUSH = 3.0  # and to flush messages
+
+
+class LostError(Exception):
+    """The execution provider was lost while running; the message says how."""
 
 
 class Agent:
@@ -58,8 +65,9 @@ class Agent:
         """Inspect until SIGTERM or SIGINT; then drain, say offline and return.
 
         Raises:
-            SettingsError, LockedError, BundleError, SpoolError, PortError, WorkerStartError:
-                the station can't be started as it is set up.
+            SettingsError, LockedError, BundleError, SpoolError, PortError, ProviderError,
+            WorkerStartError: the station can't be started as it is set up.
+            LostError: the execution provider failed, and there is no other.
             JournalError: the journal is damaged, or its disk failing.
         """
         settings, storage = self._settings, self._settings.storage
@@ -69,8 +77,13 @@ class Agent:
             stack.enter_context(lock.hold(storage.lock))
             bundle = verify_apart(settings.bundle)
             journal = stack.enter_context(Journal(storage.journal))
+            storage.cache.mkdir(exist_ok=True)
+            page = _page(settings, stack)
+            selector = Selector(bundle, settings.runtime, settings.worker, storage.cache)
+            choice = selector.select()
             pool = WorkerPool(
-                worker_options(settings.worker, settings.bundle),
+                selector.options(choice.candidate),
+                workers=choice.candidate.workers,
                 frame_timeout=settings.worker.frame_timeout,
                 start_timeout=settings.worker.start_timeout,
             )
@@ -78,25 +91,18 @@ class Agent:
             source = FolderSource(settings.source.folder, spool, known=journal.has, wake=pool.wake)
             stack.callback(source.close)
             publisher: Publisher | None = None
-            page = _page(settings, stack)
             ready = pool.start()
             self._obey_signals(stack, pool)  # up to here there is nothing to finish: they kill
-            model = Model(
-                bundle.manifest.name,
-                bundle.manifest.version,
-                settings.worker.variant,
-                ready.provider,
-                ready.device,
-            )
+            running = Running(bundle.manifest, choice, ready)
             station = Station(settings.station.site, settings.station.line, settings.station.name)
             if settings.mqtt:
-                publisher = _publisher(settings.mqtt, station, model, storage.journal, started)
+                publisher = _publisher(settings.mqtt, station, running, storage.journal, started)
                 publisher.start()
                 stack.callback(publisher.stop, _FLUSH)
             loop = Loop(
                 settings=settings,
                 decision=bundle.manifest.decision,
-                model=model,
+                model_of=running.model_of,
                 source=source,
                 spool=spool,
                 pool=pool,
@@ -106,14 +112,21 @@ class Agent:
             )
             recovered = loop.recover()
             if page:
-                page.serve(lambda: _health(loop, source, spool, pool, publisher))
+                page.serve(lambda: _health(loop, source, spool, pool, publisher, running))
+            if running.degraded:
+                log.warning("degraded: %s", running.degraded)
+            model = running.model_of(ready)
             log.info(
-                "ready: %s %s, %s on %s, golden images within %.4f; %d frames recovered",
-                *(model.name, model.version, model.variant, model.provider),
+                "ready: %s %s, %s on %s %s, golden images within %.4f; %d frames recovered",
+                *(model.name, model.version, model.variant, model.provider, model.device),
                 *(ready.golden_error, recovered),
             )
             while not self._stopping:
                 loop.step(1.0)
+                if pool.lost:
+                    running.fall_back(pool, selector)
+                    if publisher:
+                        publisher.notify()  # what it says at birth has changed
             log.info("stopping: %d frames to finish", pool.pending())
             if not loop.drain(_DRAIN):
                 log.warning("frames are left in %s: the next start judges them", storage.work_dir)
@@ -129,6 +142,44 @@ class Agent:
             stack.callback(signal.signal, number, signal.signal(number, stop))
 
 
+class Running:
+    """What runs now, and what it would be replaced by if it failed."""
+
+    def __init__(self, manifest: Manifest, choice: Choice, ready: Ready) -> None:
+        self._manifest = manifest
+        self._spare = list(choice.spare)
+        self._ready = ready
+        self.degraded = choice.degraded
+        """Why it is not what was asked for; empty when it is."""
+
+    @property
+    def model(self) -> Model:
+        """What was announced last."""
+        return self.model_of(self._ready)
+
+    def model_of(self, ran: Ready) -> Model:
+        """What judged, in the words of the worker that did."""
+        return Model(
+            self._manifest.name, self._manifest.version, ran.variant, ran.provider, ran.device
+        )
+
+    def fall_back(self, pool: WorkerPool, selector: Selector) -> None:
+        """Replace a provider that was lost by the next one that was right.
+
+        Raises:
+            LostError: there is none, or ``fallback`` is not set.
+        """
+        while (why := pool.lost) and self._spare:
+            spare = self._spare.pop(0)
+            self.degraded = f"{self._ready.provider} was lost: {why}"
+            log.error("degraded: %s; going on with %s", self.degraded, spare)
+            pool.replace(selector.options(spare), spare.workers)
+            with contextlib.suppress(WorkerStartError):  # then ``pool.lost`` says so
+                self._ready = pool.start()
+        if pool.lost:
+            raise LostError(f"no execution provider is left: {pool.lost}")
+
+
 def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:
     """Take the port early: a port in use is a wrong setting, to be told before anything runs."""
     if settings.http is None:
@@ -139,7 +190,7 @@ def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:
 
 
 def _publisher(
-    mqtt: MqttSettings, station: Station, model: Model, journal: Path, started: float
+    mqtt: MqttSettings, station: Station, running: Running, journal: Path, started: float
 ) -> Publisher:
     own = f"edge-agent-{station.site}-{station.line}-{station.station}"
     options = MqttOptions(
@@ -152,7 +203,13 @@ def _publisher(
         tls=TlsOptions(mqtt.ca_file, mqtt.cert_file, mqtt.key_file) if mqtt.tls else None,
     )
     announcements = Announcements(
-        birth=lambda: birth_payload(station, model, version=__version__, started=started),
+        birth=lambda: birth_payload(
+            station,
+            running.model,
+            version=__version__,
+            started=started,
+            degraded=bool(running.degraded),
+        ),
         last_will=offline_payload(station, "connection lost", version=__version__, started=started),
         farewell=offline_payload(station, "stopped", version=__version__, started=started),
     )
@@ -182,6 +239,7 @@ def _health(
     spool: Spool,
     pool: WorkerPool,
     publisher: Publisher | None,
+    running: Running,
 ) -> Health:
     now = time.monotonic()
     age = None if loop.last_inspection is None else now - loop.last_inspection
@@ -189,6 +247,8 @@ def _health(
     failing += loop.trouble.values()
     failing += [source.trouble] if source.trouble else []
     degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
+    if running.degraded:
+        degraded.append(f"not what was asked for: {running.degraded}")
     state = publisher.state() if publisher else None
     if state and state.reason:
         degraded.append(f"mqtt: {state.reason}")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.decide import decide
+from edge_agent.settings import WorkerSettings
 from edge_agent.types import Claim, Latency, Verdict
 from edge_agent.worker.pool import Lost, Outcome, WorkerPool
 from edge_agent.worker.protocol import Judged, worker_options
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.bundle import Decision
-    from edge_agent.settings import WorkerSettings
+    from edge_agent.settings import RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,24 @@ class Classified:
 
 
 def classify(
-    bundle_path: Path, paths: Sequence[Path], settings: WorkerSettings
+    bundle_path: Path, paths: Sequence[Path], runtime: RuntimeSettings
 ) -> Iterator[Classified]:
     """Judge files in order; a worker that an image kills is replaced, the image is an error.
 
     Raises:
         BundleError, WorkerStartError: the bundle can't be used.
     """
+    settings = WorkerSettings()
     decision = verify_apart(bundle_path).manifest.decision
     pool = WorkerPool(
-        worker_options(settings, bundle_path),
+        worker_options(
+            settings,
+            runtime,
+            bundle_path,
+            variant=runtime.variant,
+            provider=runtime.provider,
+            threads=runtime.threads,
+        ),
         frame_timeout=settings.frame_timeout,
         start_timeout=settings.start_timeout,
     )

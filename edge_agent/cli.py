@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from edge_agent import __version__
 from edge_agent.bundle import BundleError, read_manifest
 from edge_agent.settings import SettingsError, load_settings
+from edge_agent.target import ProviderError, parse_target
 from edge_agent.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_agent.journal import Selection
+    from edge_agent.tuning.measure import Measured
 
 OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
 
@@ -48,32 +50,39 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from edge_agent.worker.pool import WorkerStartError
 
     return (
-        *(SettingsError, BundleError, JournalError, LockedError),
+        *(SettingsError, BundleError, JournalError, LockedError, ProviderError),
         *(SpoolError, PortError, WorkerStartError),
     )
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from edge_agent.agent import Agent
+    from edge_agent.agent import Agent, LostError
     from edge_agent.telemetry.log import set_up_logging
 
     settings = load_settings(parsed.config)
     set_up_logging(settings.log.level, settings.log.format)
-    Agent(settings).run()
+    try:
+        Agent(settings).run()
+    except LostError as loss:
+        print(f"edge-agent: {loss}", file=sys.stderr)
+        return FAILED
     return OK
 
 
 def _classify(parsed: argparse.Namespace) -> int:
     from edge_agent.classify import classify, find_images
-    from edge_agent.settings import WorkerSettings
+    from edge_agent.settings import RuntimeSettings
     from edge_agent.types import Verdict
 
     paths = find_images(parsed.paths)
     if not paths:
         raise SettingsError(f"no image in {', '.join(map(str, parsed.paths))}")
-    worker = WorkerSettings(variant=parsed.variant, threads=parsed.threads)
+    parse_target(parsed.provider)
+    runtime = RuntimeSettings(
+        provider=parsed.provider, variant=parsed.variant, threads=parsed.threads
+    )
     verdicts: set[Verdict] = set()
-    for one in classify(parsed.bundle, paths, worker):
+    for one in classify(parsed.bundle, paths, runtime):
         verdicts.add(one.verdict)
         if parsed.json:
             print(one.as_json(), flush=True)
@@ -115,13 +124,12 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
 
 
 def _bundle_verify(parsed: argparse.Namespace) -> int:
-    from edge_agent.settings import WorkerSettings
     from edge_agent.worker.verify import prove_apart, verify_apart
 
     bundle = verify_apart(parsed.bundle)
     print("files, hashes and graphs: as the manifest says")
     for variant in bundle.manifest.variants:
-        ready = prove_apart(bundle.path, WorkerSettings(variant=variant.name))
+        ready = prove_apart(bundle.path, variant.name, parsed.provider)
         print(
             f"{variant.name} on {ready.provider}: {len(bundle.manifest.golden)} golden images "
             f"within {ready.golden_error:.5f}"
@@ -213,6 +221,45 @@ def _threads(text: str) -> int:
     return number
 
 
+def _tune(parsed: argparse.Namespace) -> int:
+    from edge_agent.settings import RuntimeSettings, WorkerSettings
+    from edge_agent.tuning.measure import choose
+    from edge_agent.tuning.select import Selector
+    from edge_agent.worker.verify import verify_apart
+
+    runtime, worker, cache = RuntimeSettings(), WorkerSettings(), None
+    if parsed.config:
+        settings = load_settings(parsed.config)
+        runtime, worker = settings.runtime, settings.worker
+    bundle = verify_apart(parsed.bundle or settings.bundle)
+    selector = Selector(bundle, runtime, worker, cache)
+    table = selector.table(lambda one: print(f"measured {one.candidate}", file=sys.stderr))
+    best = choose(table)
+    if parsed.json:
+        lines = [{**dataclasses.asdict(one.candidate), **_measured(one)} for one in table]
+        chosen = dataclasses.asdict(best.candidate) if best else None
+        print(json.dumps({"candidates": lines, "chosen": chosen}, indent=2))
+        return OK if best else MISTAKE
+    print("   variant  provider      workers x threads   latency   frames/s  golden")
+    for one in sorted(table, key=lambda one: -(one.fps or 0.0)):
+        name = one.candidate
+        if one.ok:
+            mark = "->" if best and name == best.candidate else "  "
+            print(
+                f"{mark} {name.variant:8} {name.provider:13} {name.workers:7} x {name.threads:<7} "
+                f"{one.latency_ms:9.1f} ms {one.fps:10.1f}  {one.golden_error:.5f}"
+            )
+        else:
+            print(f"   {name.variant:8} {name.provider:13} out: {printable(one.reason)}")
+    return OK if best else MISTAKE
+
+
+def _measured(one: Measured) -> dict[str, object]:
+    figures = dataclasses.asdict(one)
+    del figures["candidate"]
+    return figures
+
+
 def _demo(parsed: argparse.Namespace) -> int:
     from edge_agent.demo.station import run_demo
 
@@ -249,10 +296,20 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("classify", help="judge files once, without a station")
     command.add_argument("--bundle", type=Path, required=True, help="the folder of a bundle")
     command.add_argument("--variant", default="fp32", help="which model (default: fp32)")
+    command.add_argument(
+        "--provider", default="cpu", help="cpu (default), openvino:CPU, openvino:GPU, cuda ..."
+    )
     command.add_argument("--threads", type=_threads, default=0, help="per inference; 0: one a core")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
     command.set_defaults(command=_classify)
+
+    command = commands.add_parser("tune", help="measure what runs a bundle best on this machine")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--bundle", type=Path, help="measure this bundle, everything left open")
+    which.add_argument("--config", type=Path, help="measure this station's, as its settings allow")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.set_defaults(command=_tune)
 
     bundle = commands.add_parser("bundle", help="look at a bundle, or verify it")
     verbs = bundle.add_subparsers(required=True, metavar="VERB")
@@ -262,6 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_bundle_show)
     command = verbs.add_parser("verify", help="files, hashes, graphs and golden images")
     command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.add_argument("--provider", default="cpu", help="that judges them (default: cpu)")
     command.set_defaults(command=_bundle_verify)
 
     journal = commands.add_parser("journal", help="read the station's journal, also while it runs")

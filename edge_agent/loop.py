@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edge_agent.sources.spool import Spool
     from edge_agent.types import Claim, Model
     from edge_agent.worker.pool import WorkerPool
+    from edge_agent.worker.protocol import Ready
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Loop:
         *,
         settings: Settings,
         decision: Decision,
-        model: Model,
+        model_of: Callable[[Ready], Model],
         source: FolderSource,
         spool: Spool,
         pool: WorkerPool,
@@ -58,7 +59,7 @@ class Loop:
         self._max_attempts = settings.worker.max_attempts
         self._retry_truncated = settings.worker.retry_truncated
         self._decision = decision
-        self._model = model
+        self._model_of = model_of
         self._source = source
         self._spool = spool
         self._pool = pool
@@ -174,7 +175,7 @@ class Loop:
                 self._queue.append(claim)
                 return None
             reason = f"took down {attempts} workers, the last: {reply.reason}"
-            return self._inspection(claim, Failure(reason, _unread(claim)))
+            return self._inspection(outcome, Failure(reason, _unread(claim)))
         if self._changed(claim, reply.signature):
             log.info("%s was still being written: it is judged again", claim.name)
             self._unchanged.pop(claim.id, None)
@@ -184,7 +185,7 @@ class Loop:
             return None
         self._unchanged.pop(claim.id, None)
         what = reply.prediction if isinstance(reply, Judged) else reply.failure
-        return self._inspection(claim, what)
+        return self._inspection(outcome, what)
 
     def _changed(self, claim: Claim, signature: tuple[int, int]) -> bool:
         try:
@@ -205,7 +206,8 @@ class Loop:
         heapq.heappush(self._later, (now + min(left, _RETRY), claim.id, claim))
         return True
 
-    def _inspection(self, claim: Claim, what: Prediction | Failure) -> Inspection:
+    def _inspection(self, outcome: Outcome, what: Prediction | Failure) -> Inspection:
+        claim = outcome.claim
         total = (time.monotonic() - claim.claimed) * 1e3
         score: float | None = None
         reason, regions = "", tuple[Region, ...]()
@@ -226,7 +228,7 @@ class Loop:
             captured=claim.captured,
             received=claim.received,
             completed=time.time(),
-            model=self._model,
+            model=self._model_of(outcome.ran),
             latency=Latency(
                 wait=max(0.0, total - busy),
                 decode=own.decode,

@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from edge_agent.target import AUTO, ProviderError, parse_target
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -118,15 +120,41 @@ class StorageSettings(_Section):
         return self.root / "journal.db"
 
     @property
+    def cache(self) -> Path:
+        """What can be made again: compiled models, the table of measured candidates."""
+        return self.root / "cache"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+
+class RuntimeSettings(_Section):
+    """Which model runs on what; ``auto`` and 0 are found out by measuring."""
+
+    provider: str = "auto"
+    variant: str = "auto"
+    workers: int = Field(default=0, ge=0, le=64)
+    threads: int = Field(default=0, ge=0, le=256)
+    fallback: bool = False
+    precision: Literal["accuracy", "performance"] = "accuracy"
+    gpu_memory_mb: int = Field(default=0, ge=0)
+    probe_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
+
+    @field_validator("provider")
+    @classmethod
+    def _known(cls, provider: str) -> str:
+        if provider != AUTO:
+            try:
+                parse_target(provider)
+            except ProviderError as error:
+                raise ValueError(str(error)) from None
+        return provider
 
 
 class WorkerSettings(_Section):
     """The processes that decode and infer, and what they may use."""
 
-    variant: str = "fp32"
-    threads: int = Field(default=0, ge=0, le=256)
     frame_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
     start_timeout: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
     max_attempts: int = Field(default=3, ge=1, le=100)
@@ -196,6 +224,7 @@ class Settings(_Section):
     station: StationSettings = StationSettings()
     source: SourceSettings
     storage: StorageSettings
+    runtime: RuntimeSettings = RuntimeSettings()
     worker: WorkerSettings = WorkerSettings()
     mqtt: MqttSettings | None = None
     http: HttpSettings | None = None

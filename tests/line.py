@@ -27,6 +27,8 @@ from typing import Any
 from tests.broker import Broker
 from tests.subscriber import Subscriber
 
+# Nothing to be measured first.
+FIXED = '[runtime]\nprovider = "cpu"\nvariant = "fp32"\nworkers = 1\nthreads = 1\n'
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
@@ -47,6 +49,7 @@ class Station:
             f'bundle = "{self.bundle.resolve()}"\n'
             f'[source.folder]\npath = "inbox"\nafter = "{self.after}"\n'
             f'[storage]\nroot = "state"\n{self.settings}\n'
+            + ("" if "[runtime]" in self.settings else FIXED)
         )
 
     @property

@@ -88,6 +88,10 @@ def _write_station(home: Path, broker: tuple[str, int] | None) -> Path:
         'path = "inbox"',
         "[storage]",
         'root = "state"',
+        "[runtime]",  # a fixed one: the demo shows the way of an image, not the measuring
+        'provider = "cpu"',
+        'variant = "fp32"',
+        "workers = 1",
     ]
     if broker:
         lines += ["[mqtt]", f'host = "{broker[0]}"', f"port = {broker[1]}"]

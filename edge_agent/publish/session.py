@@ -33,7 +33,7 @@ class Announcements:
     """What the station says of itself on ``status``, retained."""
 
     birth: Callable[[], bytes]
-    """Made anew at each connection."""
+    """Said at each connection, and whenever it has changed when the publisher is notified."""
     last_will: bytes
     """Said by the broker when the connection is lost."""
     farewell: bytes
@@ -109,6 +109,8 @@ class Session:
         self._retry_at: float | None = None
         self._probing = False
         self._born = False
+        self._said = b""
+        """The birth that was announced last: it is said again when it would say something else."""
         self._parted = False
         # What is said while connected, the first that is not empty.
         self._trouble = ""
@@ -191,9 +193,10 @@ class Session:
             self._flush_at = time.monotonic() + _FLUSH_SECONDS
 
     def _serve(self) -> None:
-        if not self._born:
-            self._born = True
-            self._announce(self._announcements.birth())
+        birth = self._announcements.birth()
+        if birth != self._said and not self._parted:
+            self._born, self._said = True, birth
+            self._announce(birth)
         if self._warning and time.monotonic() > self._began + 2 * self._options.reconnect_max:
             self._warning = ""
         try:

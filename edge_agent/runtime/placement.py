@@ -10,7 +10,7 @@ from edge_agent.runtime.session import ProviderError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_agent.runtime.target import Target
+    from edge_agent.target import Target
 
 _HEAVY = ("Conv", "MatMul", "Gemm")
 """Parts of the names of the operators that carry the work, fused and quantised ones included."""

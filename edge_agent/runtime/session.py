@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
-from edge_agent.runtime.target import CPU, INSTALL, ProviderError, Target, parse_target
+from edge_agent.target import CPU, INSTALL, ProviderError, Target, parse_target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,7 +164,7 @@ def provider_options(execution: Execution) -> dict[str, str]:
 def plugin_devices(target: Target) -> list[Any]:
     """The plugin's devices for a target; empty where the plugin is not installed or has none."""
     try:
-        import onnxruntime_ep_openvino as plugin  # noqa: PLC0415  an optional package
+        import onnxruntime_ep_openvino as plugin
     except ImportError:
         return []
     name = plugin.get_ep_name()
@@ -181,7 +181,7 @@ def plugin_devices(target: Target) -> list[Any]:
 
 
 def _require_openvino_device(target: Target) -> None:
-    from onnxruntime.capi import _pybind_state as state  # noqa: PLC0415  only in that wheel
+    from onnxruntime.capi import _pybind_state as state
 
     seen = state.get_available_openvino_device_ids()
     if target.device not in seen:

@@ -9,9 +9,11 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.worker.protocol import (
     PACKET,
+    Broken,
     Ready,
     Refused,
     WorkerOptions,
@@ -19,6 +21,9 @@ from edge_agent.worker.protocol import (
     replies,
     unpack_task,
 )
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.session import Execution
 
 _PR_SET_PDEATHSIG = 1
 
@@ -38,25 +43,43 @@ def work(link: socket.socket, wanted: WorkerOptions) -> None:
     import psutil
 
     from edge_agent.bundle import BundleError, open_bundle
-    from edge_agent.runtime.session import ProviderError
+    from edge_agent.target import ProviderError
     from edge_agent.worker.judge import Judge
-    from edge_agent.worker.predictor import Predictor
+    from edge_agent.worker.predictor import GoldenError, Predictor, SessionError
 
     try:
         bundle = open_bundle(Path(wanted.bundle), graphs=False)
-        predictor = Predictor(
-            bundle, wanted.variant, provider=wanted.provider, threads=wanted.threads
-        )
+        predictor = Predictor(bundle, wanted.variant, _execution(wanted))
         error = predictor.prove()
-    except (BundleError, ProviderError) as refusal:
-        link.send(replies.dump_json(Refused(str(refusal))))
+    except (BundleError, ProviderError, SessionError) as refusal:
+        at_fault = not isinstance(refusal, BundleError) or isinstance(refusal, GoldenError)
+        link.send(replies.dump_json(Refused(str(refusal), provider=at_fault)))
         return
     judge = Judge(predictor, wanted)
     rss = psutil.Process().memory_info().rss
     target = predictor.target
-    link.send(replies.dump_json(Ready(target.provider, target.device, error, rss)))
+    ready = Ready(wanted.variant, target.provider, target.device, error, rss)
+    link.send(replies.dump_json(ready))
     while packet := link.recv(PACKET):
-        link.send(replies.dump_json(judge.judge(*unpack_task(packet))))
+        identity, path = unpack_task(packet)
+        try:
+            link.send(replies.dump_json(judge.judge(identity, path)))
+        except SessionError as failure:
+            link.send(replies.dump_json(Broken(identity, str(failure))))
+            return
+
+
+def _execution(wanted: WorkerOptions) -> Execution:
+    from edge_agent.runtime.session import Execution
+    from edge_agent.target import parse_target
+
+    return Execution(
+        target=parse_target(wanted.provider),
+        threads=wanted.threads,
+        precision=wanted.precision,
+        cache=Path(wanted.cache) if wanted.cache else None,
+        gpu_memory_mb=wanted.gpu_memory_mb,
+    )
 
 
 def _confine() -> None:

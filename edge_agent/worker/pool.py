@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from edge_agent.text import printable
 from edge_agent.worker.protocol import (
     PACKET,
+    Broken,
     Failed,
     Judged,
     Ready,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AHEAD = 2  # frames given to a worker at once, so that it never waits for the daemon
+_GIVE_UP = 3  # starts that failed, or sessions that raised, in a row
 _BACKOFF = (0.5, 30.0)  # seconds before a worker that died at its start is tried again
 
 
@@ -56,6 +58,8 @@ class Outcome:
 
     claim: Claim
     reply: Judged | Failed | Lost
+    ran: Ready
+    """What the worker said of itself: which variant ran on what."""
 
 
 @dataclass
@@ -69,6 +73,8 @@ class _Worker:
     busy_since: float = 0.0
     judged: int = 0
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    broken: bool = False
+    """Its session raised: no frame's fault."""
     sentence: str = ""
     """Why the supervisor killed it, where it did."""
 
@@ -96,6 +102,10 @@ class WorkerPool:
         self._failures = dict.fromkeys(range(workers), 0)
         self._requeued: deque[Claim] = deque()
         self._refusal = ""
+        self._at_fault = True
+        """Whether it is the provider that a worker which refused, or died, speaks of."""
+        self._broken = 0
+        """Sessions that raised in a row, without a frame judged between them."""
         self.restarts = 0
         self.trouble = ""
         """Why there are fewer workers than there should be; empty when all is well."""
@@ -122,19 +132,41 @@ class WorkerPool:
     def close(self) -> None:
         """Hang up on every worker; they finish what they are at, then leave."""
         for worker in self._workers:
-            worker.link.close()
+            with contextlib.suppress(OSError):
+                worker.link.shutdown(socket.SHUT_RDWR)
         for worker in self._workers:
-            try:
-                worker.process.wait(timeout=1)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-            if worker.process.stderr:
-                worker.process.stderr.close()
+            self._dismiss(worker)
         self._workers.clear()
         self._selector.close()
         os.close(self._alarm_in)
         os.close(self._alarm_out)
+
+    def replace(self, worker_options: WorkerOptions, workers: int) -> None:
+        """Begin again with other options; claims that the old workers had are judged anew."""
+        for worker in self._workers:
+            self._requeued.extend(worker.claims)
+            self._dismiss(worker)
+        self._workers.clear()
+        self._options = worker_options
+        self._vacant = [(0.0, number) for number in range(workers)]
+        self._failures = dict.fromkeys(range(workers), 0)
+        self._refusal = self.trouble = ""
+        self._broken = 0
+
+    @property
+    def lost(self) -> str:
+        """Why the execution provider can't be worked with any more; empty while it can.
+
+        Its workers refuse, crash or hang at each start, or its session raises again and again.
+        A bundle that can't be read at the moment is waited for: no other provider would help.
+        """
+        if self._broken >= _GIVE_UP:
+            return self.trouble
+        if self.working() or not self._at_fault:
+            return ""
+        if self._refusal or all(count >= _GIVE_UP for count in self._failures.values()):
+            return self.trouble
+        return ""
 
     # -- the way of a frame ----------------------------------------------------------------
 
@@ -266,10 +298,16 @@ class WorkerPool:
                 return
             if isinstance(reply, Ready):
                 worker.ready = reply
+                self._refusal, self._at_fault = "", True
                 if len([w for w in self._workers if w.ready]) == len(self._failures):
                     self.trouble = ""
             elif isinstance(reply, Refused):
                 self._refusal = worker.sentence = reply.reason
+                self._at_fault = reply.provider
+            elif isinstance(reply, Broken):
+                self._broken += 1
+                worker.broken = True
+                worker.sentence = reply.reason
             elif not worker.claims or worker.claims[0].id != reply.id:
                 worker.sentence = "it answered for a frame that it did not have"
                 worker.process.kill()
@@ -278,8 +316,9 @@ class WorkerPool:
             else:
                 worker.judged += 1
                 worker.busy_since = time.monotonic()
-                self._failures[worker.number] = 0
-                outcomes.append(Outcome(worker.claims.popleft(), reply))
+                self._failures[worker.number] = self._broken = 0
+                assert worker.ready is not None
+                outcomes.append(Outcome(worker.claims.popleft(), reply, worker.ready))
 
     def _overhear(self, worker: _Worker) -> None:
         """What native libraries print ends in our log, and in the reason of a death."""
@@ -311,8 +350,8 @@ class WorkerPool:
 
         reason = worker.sentence or _ending(code, worker.last_words)
         claims = list(worker.claims)
-        if claims and worker.ready:
-            outcomes.append(Outcome(claims[0], Lost(reason)))
+        if claims and worker.ready and not worker.broken:
+            outcomes.append(Outcome(claims[0], Lost(reason), worker.ready))
             claims = claims[1:]
         self._requeued.extendleft(reversed(claims))
         self.restarts += 1
@@ -322,6 +361,20 @@ class WorkerPool:
         else:
             self._put_off(worker.number, reason)
         log.warning("worker %d is replaced: %s", worker.number, reason)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """Hang up, and give it a second to leave."""
+        self._selector.unregister(worker.link)
+        worker.link.close()
+        try:
+            worker.process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        assert worker.process.stderr is not None
+        if worker.process.stderr in self._selector.get_map():
+            self._selector.unregister(worker.process.stderr)
+        worker.process.stderr.close()
 
     def _put_off(self, number: int, reason: str) -> None:
         """Try later, and later each time: it can't be started, or did nothing before it died."""

@@ -15,7 +15,7 @@ from edge_agent.bundle.preprocess import decode
 from edge_agent.bundle.preprocess import fit as fit_frame
 from edge_agent.runtime.placement import check_placement
 from edge_agent.runtime.session import CPU, Execution, open_session
-from edge_agent.runtime.target import parse_target
+from edge_agent.target import parse_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +44,14 @@ class Scored:
                 worst = high if low >= -SLACK else low
                 return f"the model's {name} is {worst}, not a probability"
         return ""
+
+
+class SessionError(RuntimeError):
+    """The session raised while it ran: the provider or its device has failed."""
+
+
+class GoldenError(BundleError):
+    """A golden image's score is off: the provider does not compute what it should."""
 
 
 class Predictor:
@@ -90,11 +98,18 @@ class Predictor:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def predict(self, images: NDArray[np.uint8]) -> Scored:
-        """Score fitted frames, (N, height, width, 3) uint8 RGB, one after the other."""
-        parts = [
-            self._session.run(["score", "heatmap"], {"image": images[i : i + 1]})
-            for i in range(len(images))
-        ]
+        """Score fitted frames, (N, height, width, 3) uint8 RGB, one after the other.
+
+        Raises:
+            SessionError: the provider failed.
+        """
+        try:
+            parts = [
+                self._session.run(["score", "heatmap"], {"image": images[i : i + 1]})
+                for i in range(len(images))
+            ]
+        except Exception as error:
+            raise SessionError(f"{self.target.name} failed: {error}") from error
         if len(parts) == 1:
             return Scored(*parts[0])
         return Scored(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
@@ -103,7 +118,7 @@ class Predictor:
         """Judge the golden images; return the largest difference to the expected scores.
 
         Raises:
-            BundleError: a score is further off than its tolerance.
+            GoldenError: a score is further off than its tolerance.
         """
         worst = 0.0
         for golden in self.bundle.manifest.golden:
@@ -116,7 +131,7 @@ class Predictor:
             expected = golden.scores[self.variant.name]
             difference = abs(score - expected)
             if difference > golden.tolerance:
-                raise BundleError(
+                raise GoldenError(
                     f"{self.bundle.path}: golden image {golden.file} scores {score:.4f} with "
                     f"variant {self.variant.name} on {self.target.name}, "
                     f"it must be {expected:.4f} within {golden.tolerance}"

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from edge_agent.types import Failure, Prediction  # noqa: TC001  pydantic reads them at run time
 
 if TYPE_CHECKING:
-    from edge_agent.settings import WorkerSettings
+    from edge_agent.settings import RuntimeSettings, WorkerSettings
 
 PACKET = 1 << 18
 """Bytes that one message may have."""
@@ -29,23 +29,39 @@ class WorkerOptions:
     variant: str
     provider: str
     threads: int
+    precision: str
+    cache: str
+    """A directory for compiled models; empty: none."""
+    gpu_memory_mb: int
     memory_mb: int
     formats: tuple[str, ...]
     max_pixels: int
     max_bytes: int
 
 
-def worker_options(settings: WorkerSettings, bundle: Path, provider: str = "cpu") -> WorkerOptions:
-    """What a worker is told of the station's settings."""
+def worker_options(
+    worker: WorkerSettings,
+    runtime: RuntimeSettings,
+    bundle: Path,
+    *,
+    variant: str,
+    provider: str,
+    threads: int,
+    cache: Path | None = None,
+) -> WorkerOptions:
+    """What a worker is told of the station's settings, and of what was chosen to run."""
     return WorkerOptions(
         bundle=str(bundle),
-        variant=settings.variant,
+        variant=variant,
         provider=provider,
-        threads=settings.threads,
-        memory_mb=settings.memory_mb,
-        formats=settings.formats,
-        max_pixels=settings.max_pixels,
-        max_bytes=settings.max_bytes,
+        threads=threads,
+        precision=runtime.precision,
+        cache=str(cache or ""),
+        gpu_memory_mb=runtime.gpu_memory_mb,
+        memory_mb=worker.memory_mb,
+        formats=worker.formats,
+        max_pixels=worker.max_pixels,
+        max_bytes=worker.max_bytes,
     )
 
 
@@ -53,6 +69,7 @@ def worker_options(settings: WorkerSettings, bundle: Path, provider: str = "cpu"
 class Ready:
     """The worker has proved itself on the golden images."""
 
+    variant: str
     provider: str
     device: str
     golden_error: float
@@ -65,7 +82,22 @@ class Refused:
     """The worker can't work with these options, and trying again would not help."""
 
     reason: str
+    provider: bool
+    """The provider is at fault, or scores the golden images wrong; not the bundle's files."""
     kind: Literal["refused"] = "refused"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The session raised while it judged a frame; the worker ends after saying so.
+
+    Every input is of one shape, so it is not the frame's fault: a device was lost, or its driver
+    was reset.
+    """
+
+    id: str
+    reason: str
+    kind: Literal["broken"] = "broken"
 
 
 @dataclass(frozen=True)
@@ -90,9 +122,9 @@ class Failed:
     kind: Literal["failed"] = "failed"
 
 
-Reply = Annotated[Ready | Refused | Judged | Failed, Field(discriminator="kind")]
+Reply = Annotated[Ready | Refused | Broken | Judged | Failed, Field(discriminator="kind")]
 
-replies: TypeAdapter[Ready | Refused | Judged | Failed] = TypeAdapter(Reply)
+replies: TypeAdapter[Ready | Refused | Broken | Judged | Failed] = TypeAdapter(Reply)
 options: TypeAdapter[WorkerOptions] = TypeAdapter(WorkerOptions)
 
 

@@ -7,13 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import Bundle, BundleError, read_manifest
+from edge_agent.settings import RuntimeSettings, WorkerSettings
 from edge_agent.worker.pool import WorkerPool
 from edge_agent.worker.protocol import worker_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_agent.settings import WorkerSettings
     from edge_agent.worker.protocol import Ready
 
 _LIMIT = 120.0
@@ -39,13 +39,17 @@ def verify_apart(path: Path) -> Bundle:
     return Bundle(path, manifest)
 
 
-def prove_apart(path: Path, settings: WorkerSettings) -> Ready:
+def prove_apart(path: Path, variant: str, provider: str) -> Ready:
     """Let one worker load a variant and judge the golden images, then send it home.
 
     Raises:
         WorkerStartError: the variant can't be run, or a golden score is off.
     """
-    pool = WorkerPool(worker_options(settings, path), start_timeout=settings.start_timeout)
+    settings = WorkerSettings()
+    wanted = worker_options(
+        settings, RuntimeSettings(), path, variant=variant, provider=provider, threads=0
+    )
+    pool = WorkerPool(wanted, start_timeout=settings.start_timeout)
     try:
         return pool.start()
     finally:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-QUICK = "[worker]\nthreads = 1\nretry_truncated = 0.5\n"
+QUICK = "[worker]\nretry_truncated = 0.5\n"
 
 
 @pytest.fixture(scope="session")

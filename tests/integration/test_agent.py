@@ -181,7 +181,7 @@ def test_bad_files_among_good_ones(make_station):
 @pytest.mark.parametrize("pause_in", ["inbox", "work"])
 def test_half_a_file_gets_no_verdict(make_station, pause_in):
     whole = make_image(defect=True, size=(300, 400))
-    station = make_station("[worker]\nthreads = 1\nretry_truncated = 30.0\n")
+    station = make_station("[worker]\nretry_truncated = 30.0\n")
     config = station.config.read_text().replace('after = "move"', 'after = "move"\nsettle = 0.1')
     station.config.write_text(config)
     station.start()
@@ -203,7 +203,7 @@ def test_half_a_file_gets_no_verdict(make_station, pause_in):
 
 
 def test_half_a_file_that_is_left_for_good_is_an_error_with_its_reason(make_station):
-    station = make_station("[worker]\nthreads = 1\nretry_truncated = 0.2\n").start()
+    station = make_station("[worker]\nretry_truncated = 0.2\n").start()
     station.drop("half.png", make_image(defect=False)[:500])
     at_rest(station, 1)
 
@@ -354,7 +354,7 @@ def test_a_frame_that_kills_workers_is_poison_over_a_restart_of_the_daemon(
 
 
 def test_a_frame_that_takes_too_long_is_poison(make_station, slow_bundle):
-    settings = "[worker]\nthreads = 1\nframe_timeout = 0.5\nmax_attempts = 2\n"
+    settings = "[worker]\nframe_timeout = 0.5\nmax_attempts = 2\n"
     station = make_station(settings, bundle=slow_bundle).start()
     station.drop("slow.png", make_slow_image(FOREVER))
     station.drop("good.png", make_image(defect=False))
@@ -427,11 +427,14 @@ WRONG: dict[str, tuple[Callable[[Station], Any], str]] = {
     "unknown key": (spoil('after = "move"', "aftre = 1"), "source.folder.aftre: unknown key"),
     "bad type": (
         spoil("threads = 1", 'threads = "two"'),
-        "worker.threads: Input should be a valid",
+        "runtime.threads: Input should be a valid",
     ),
     "no folder": (lambda s: s.inbox.rmdir(), "is not a directory: create it, and let the camera"),
     "no bundle": (spoil("bundle = ", 'bundle = "none" #'), "none does not exist: give the folder"),
-    "no variant": (spoil("threads = 1", 'variant = "int8"'), "has no variant 'int8'; it has: fp32"),
+    "no variant": (
+        spoil('variant = "fp32"', 'variant = "int8"'),
+        "has no variant 'int8'; it has: fp32",
+    ),
     "state is a file": (lambda s: s.state.write_text(""), "is not writable (Not a directory)"),
     "a damaged journal": (damage_journal, "journal.db is damaged"),
     "no password": (

@@ -109,7 +109,7 @@ def test_not_toml(tmp_path, content):
 def test_everything_wrong_is_told_at_once(tmp_path):
     said = refusal(
         tmp_path,
-        'bundel = "x"\n[source.folder]\npath = "inbox"\nsettle = -1\n[worker]\nthreads = "many"\n'
+        'bundel = "x"\n[source.folder]\npath = "inbox"\nsettle = -1\n[runtime]\nthreads = "many"\n'
         "[mqtt]\nport = 70000\n",
     )
 
@@ -118,7 +118,7 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         "  bundle: is missing",
         "  source.folder.settle: Input should be greater than or equal to 0 (it is -1)",
         "  storage: is missing",
-        "  worker.threads: Input should be a valid integer (it is 'many')",
+        "  runtime.threads: Input should be a valid integer (it is 'many')",
         "  mqtt.host: is missing",
         "  mqtt.port: Input should be less than or equal to 65535 (it is 70000)",
         "  bundel: unknown key; see deploy/examples/station.toml for all that there are",
@@ -141,7 +141,7 @@ def test_an_unknown_key_in_any_section(tmp_path, section):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("[worker]\nthreads = true", "worker.threads: Input should be a valid integer"),
+        ("[runtime]\nthreads = true", "runtime.threads: Input should be a valid integer"),
         ('[worker]\nframe_timeout = "5"', "worker.frame_timeout: Input should be a valid number"),
         ("[worker]\nframe_timeout = 0", "worker.frame_timeout: Input should be greater than 0"),
         ("[worker]\nframe_timeout = nan", "worker.frame_timeout: Input should be a finite number"),
@@ -150,7 +150,7 @@ def test_an_unknown_key_in_any_section(tmp_path, section):
         ('[worker]\nformats = ["GIF"]', "worker.formats.0: Input should be 'PNG', 'JPEG'"),
         ("[worker]\nformats = []", "worker.formats: "),
         ("[worker]\nmemory_mb = 1", "worker.memory_mb: Input should be greater than or"),
-        ("[worker]\nthreads = 2026-01-01", "worker.threads: Input should be a valid integer"),
+        ("[runtime]\nthreads = 2026-01-01", "runtime.threads: Input should be a valid integer"),
         ('[station]\nname = "a/b"', "station.name: must be 1 to 64 printable characters, without"),
         ('[station]\nline = ""', "station.line: must be 1 to 64 printable characters"),
         ('[station]\nsite = "#"', "station.site: must be 1 to 64 printable characters"),

@@ -429,7 +429,7 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         ("b'[' * 200000", "it broke the protocol: "),
         ("b'\\x80\\x04}q.'", "it broke the protocol: "),  # a pickle
         ('b\'{"kind":"judged","id":"x"}\'', "it broke the protocol: Field required"),
-        ('b\'{"kind":"refused","reason":"no"}\'', "no"),
+        ('b\'{"kind":"refused","reason":"no","provider":false}\'', "no"),
         ("b'x' * 100000", "it broke the protocol: "),
     ],
 )
