@@ -49,8 +49,10 @@ def unpack(archive: Path, into: Path, most: int, wanted: Callable[[Path], bool])
                         raise UsageError(_too_large(archive, most))
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise UsageError(f"{archive} can't be unpacked: {error}") from None
-    except FileExistsError as error:
-        raise UsageError(f"{archive} holds {error.filename} twice: nothing was kept") from None
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{archive} holds {error.filename} twice, or as a file and as a folder: nothing was kept"
+        ) from None
     places = [into, *sorted(inner for inner in into.iterdir() if inner.is_dir())]
     for place in places:
         if wanted(place):
