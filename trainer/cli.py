@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _AIM = ("rule", "escape_cost", "overkill_cost", "review")
 _SETTINGS = (
     *("recipe", "name", "version", "notice", "seed", "folds", *_AIM),
+    *("variants", "calibrator", "seven_bit"),
     *("backbone", "weights", "size", "fit", "epochs", "batch", "learning_rate"),
     *("strides", "views", "width", "top_k"),
     *("unfreeze", "patience", "precision", "dropout"),
@@ -77,6 +78,8 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"test split    {_line(metrics['test'])}")
     if metrics["calibration"]["review"] is not None:
         print(f"review        {_review(metrics['calibration'])}")
+    for line in _variant_lines(metrics["variants"]):
+        print(line)
     print(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
     print(f"seconds       {metrics['seconds']['total']:.0f}")
     print(f"bundle        {arguments.out / 'bundle'}")
@@ -209,6 +212,25 @@ def _given(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, obj
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _variant_lines(variants: dict[str, dict[str, Any]]) -> list[str]:
+    """What got into the bundle and what didn't; a variant that is slower than FP32 is called so."""
+    lines = []
+    fastest = {}
+    for name, found in variants.items():
+        if found["fault"]:
+            lines.append(f"{name:<13} LEFT OUT ({found['how']}): {found['fault']}")
+            continue
+        times = found["latency_ms"] or {}
+        fastest[name] = min(times.values(), default=None)
+        measured = ", ".join(f"{ms:.1f} ms on {where}" for where, ms in times.items())
+        line = f"{name:<13} AP {found['ap']:.4f}  {found['size'] / 1e6:.1f} MB  {measured}"
+        if name != "fp32" and fastest[name] and fastest["fp32"]:
+            ratio = fastest["fp32"] / fastest[name]
+            line += f": {ratio:.2f} times as fast as fp32" if ratio > 1 else ": slower than fp32"
+        lines.append(line)
+    return lines
+
+
 def _review(calibration: dict[str, Any]) -> str:
     (low, high), figures = calibration["review"], calibration["figures"]
     return (
@@ -266,6 +288,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (1.0.0)")
     parser.add_argument("--notice", help="shown wherever the bundle is")
     _add_aim(parser)
+    _add_variants(parser)
     both = parser.add_argument_group("network and fitting, of both recipes")
     both.add_argument(
         "--backbone",
@@ -312,6 +335,22 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="(on a GPU mixed, on a CPU fp32)",
     )
     seed.add_argument("--resume", action="store_true", help="go on with RUN where it was killed")
+
+
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    variants = parser.add_argument_group("variants, each only if it keeps FP32's accuracy")
+    variants.add_argument("--variants", type=_names, help="(fp32,int8,fp16)")
+    variants.add_argument(
+        "--calibrator",
+        choices=["auto", "minmax", "percentile", "entropy"],
+        help="how INT8's ranges follow from the images (auto: the first that keeps the accuracy)",
+    )
+    variants.add_argument(
+        "--seven-bit",
+        action="store_true",
+        default=None,
+        help="INT8 for a CPU without VNNI, where 8 bits overflow",
+    )
 
 
 def _add_aim(parser: argparse.ArgumentParser) -> None:
@@ -372,6 +411,10 @@ def _size(text: str) -> tuple[int, int]:
         return int(width), int(height)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not WxH, such as 256x704") from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:

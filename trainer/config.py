@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BackboneName = Literal["efficientnet_lite0", "efficientnet_b0"]
 Fit = Literal["stretch", "letterbox", "crop"]
 Interpolation = Literal["box", "bilinear", "bicubic"]
+VariantName = Literal["fp32", "int8", "fp16"]
+Calibrator = Literal["minmax", "percentile", "entropy"]
 STRIDES = (8, 16, 32)
 
 
@@ -95,6 +97,20 @@ class RunConfig(Aim):
     weights: str | None = None
     """A file with the backbone's weights; None: those that come with it."""
     interpolation: Interpolation = "bilinear"
+
+    variants: tuple[VariantName, ...] = ("fp32", "int8", "fp16")
+    """What the bundle is to have beside FP32, if it keeps the accuracy."""
+    calibrator: Calibrator | Literal["auto"] = "auto"
+    """How INT8's ranges follow from the training images; ``auto``: the first that is right."""
+    seven_bit: bool = False
+    """INT8 weights of 7 bits, for a line PC whose CPU has no VNNI."""
+
+    @field_validator("variants")
+    @classmethod
+    def _with_fp32(cls, variants: tuple[VariantName, ...]) -> tuple[VariantName, ...]:
+        if len(set(variants)) != len(variants) or "fp32" not in variants:
+            raise ValueError("must be fp32 and any of int8, fp16, such as fp32,int8")
+        return variants
 
 
 class DenseConfig(RunConfig):

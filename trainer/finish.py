@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +19,15 @@ from trainer.data import fingerprint
 from trainer.evaluate import evaluate_bundle, localised
 from trainer.heatmaps import FILE as HEATMAPS
 from trainer.heatmaps import write_heatmaps
+from trainer.latency import time_graphs
 from trainer.metrics import accuracy_at
 from trainer.progress import progress
 from trainer.prove import hold, judge_held_out
 from trainer.reference import make_reference
 from trainer.run import write_json
+from trainer.variants import Proven, make_variants
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Preprocess
@@ -81,22 +83,47 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             unmet = str(error)
             calibration = calibrate(labels, judged.scores, groups, Aim(review=config.review))
         pooled = accuracy_at(labels, judged.scores, calibration.threshold)
-    with watch.step("bundle"):
-        trained = Trained(
-            model=fruits.model,
-            spec=fruits.spec,
-            calibration=calibration,
-            pooled=pooled,
-            localised=localised(judged.heatmaps, fruits.targets),
-            reference=make_reference(list(fruits.looks), judged.scores),
-            scores=fruits.expected[-1],
-            fingerprint=fingerprint(fruits.dataset),
-        )
-        bundle = assemble(run / "bundle", config, samples, trained)
+    proven = Proven(
+        fold_models=fruits.fold_models,
+        model=fruits.model,
+        spec=fruits.spec,
+        samples=samples,
+        labels=labels,
+        folds=folds,
+        held_out=judged.scores,
+        shipped=fruits.expected[-1],
+        threshold=calibration.threshold,
+        seed=config.seed,
+    )
+    with TemporaryDirectory(dir=run, prefix=".variants-") as folder:
+        with watch.step("variants"):
+            made = make_variants(proven, config, Path(folder))
+            for one in made[1:]:
+                write_oof(
+                    run / f"oof.{one.name}.csv", samples, OutOfFold(folds, labels, one.scores)
+                )
+            admitted = tuple(one for one in made if not one.fault)
+            times = time_graphs({one.name: one.file for one in admitted}, fruits.spec)
+        with watch.step("bundle"):
+            trained = Trained(
+                variants=admitted,
+                spec=fruits.spec,
+                calibration=calibration,
+                pooled=pooled,
+                localised=localised(judged.heatmaps, fruits.targets),
+                reference=make_reference(list(fruits.looks), judged.scores),
+                scores=fruits.expected[-1],
+                fingerprint=fingerprint(fruits.dataset),
+            )
+            bundle = assemble(run / "bundle", config, samples, trained)
+            variants = {
+                one.name: {**one.figures(), "latency_ms": times.get(one.name)} for one in made
+            }
 
     predictor = Predictor(bundle, "fp32")
     with watch.step("verify"):
-        predictor.prove()
+        for one in admitted:
+            Predictor(bundle, one.name).prove()
         with progress("verifying the bundle", len(samples)) as advance:
             shipped, _ = evaluate_bundle(predictor, samples, advance)
         parity = hold("the bundle", fruits.expected[-1], shipped.scores)
@@ -110,7 +137,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             "review": calibration.review,
             "figures": calibration.figures,
         },
-        "variants": {"fp32": pooled.model_dump()},
+        "variants": variants,
         "localised": trained.localised,
         "parity": parity,
     }

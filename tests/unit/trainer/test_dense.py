@@ -72,7 +72,7 @@ def test_metrics_are_those_of_the_scores_at_the_bundles_threshold(finished):
     assert metrics["pooled"]["escapes"] == len(missed)
     assert metrics["pooled"]["overkills"] == len(false)
     assert metrics["pooled"]["images"] == sum(fold["images"] for fold in metrics["folds"]) == 26
-    assert metrics["variants"]["fp32"] == metrics["pooled"]
+    assert metrics["variants"]["fp32"].items() >= metrics["pooled"].items()
     assert 0 <= metrics["localised"] <= 1
     assert metrics["parity"] <= 1e-4
     assert "test" not in metrics
