@@ -189,11 +189,14 @@ def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:
     return page
 
 
-def _publisher(
-    mqtt: MqttSettings, station: Station, running: Running, journal: Path, started: float
-) -> Publisher:
+def mqtt_options(mqtt: MqttSettings, station: Station) -> MqttOptions:
+    """How to reach the broker of the settings; the password is read from its file.
+
+    Raises:
+        SettingsError: that file can't be read.
+    """
     own = f"edge-agent-{station.site}-{station.line}-{station.station}"
-    options = MqttOptions(
+    return MqttOptions(
         client_id=mqtt.client_id or own,
         host=mqtt.host,
         port=mqtt.port or (8883 if mqtt.tls else 1883),
@@ -202,6 +205,11 @@ def _publisher(
         password=_password(mqtt.password_file),
         tls=TlsOptions(mqtt.ca_file, mqtt.cert_file, mqtt.key_file) if mqtt.tls else None,
     )
+
+
+def _publisher(
+    mqtt: MqttSettings, station: Station, running: Running, journal: Path, started: float
+) -> Publisher:
     announcements = Announcements(
         birth=lambda: birth_payload(
             station,
@@ -214,7 +222,7 @@ def _publisher(
         farewell=offline_payload(station, "stopped", version=__version__, started=started),
     )
     return Publisher(
-        options,
+        mqtt_options(mqtt, station),
         topics_of(station, mqtt.root),
         announcements,
         lambda: Outbox(journal),

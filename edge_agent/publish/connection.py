@@ -72,7 +72,7 @@ class Connection:
         """
         options = self._options
         if options.tls is not None:
-            self._client.tls_set_context(_context(options.tls))
+            self._client.tls_set_context(tls_context(options.tls))
         self._client.connect(options.host, options.port, options.keepalive, clean_start=True)
         found = self._client.socket()
         if isinstance(found, socket.socket):
@@ -177,7 +177,12 @@ class Connection:
         self._acks.append((packet, code.value))
 
 
-def _context(tls: TlsOptions) -> ssl.SSLContext:
+def tls_context(tls: TlsOptions) -> ssl.SSLContext:
+    """What a connection to the broker trusts, and the certificate that it shows.
+
+    Raises:
+        OSError: a file can't be read, or doesn't hold what it should (`ssl.SSLError`).
+    """
     for file in (tls.ca, tls.cert, tls.key):
         if file is not None:
             file.open("rb").close()  # an error that names the file, which ssl's does not
