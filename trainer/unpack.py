@@ -51,7 +51,7 @@ def unpack(archive: Path, into: Path, most: int, wanted: Callable[[Path], bool])
         raise UsageError(f"{archive} can't be unpacked: {error}") from None
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise UsageError(
-            f"{archive} holds {error.filename} twice, or as a file and as a folder: nothing was kept"
+            f"{archive} holds {error.filename} twice, or as file and as folder: nothing was kept"
         ) from None
     places = [into, *sorted(inner for inner in into.iterdir() if inner.is_dir())]
     for place in places:

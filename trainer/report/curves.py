@@ -163,3 +163,34 @@ def size_chart(flaws: Sequence[Flaw], threshold: float) -> Markup:
         '<path class="live line-y" data-x0="{}" data-x1="{}" d=""/>', frame.left, frame.right
     )
     return plotted(picture, frame)
+
+
+def frontier_chart(tried: Sequence[dict[str, Any]]) -> Markup | None:
+    """AP over milliseconds an image of every configuration that was tried; None without any.
+
+    Args:
+        tried: with ``name``, ``ms``, ``ap`` and ``chosen`` each.
+    """
+    if not tried:
+        return None
+    slowest = max(float(one["ms"]) for one in tried)
+    worst = min(float(one["ap"]) for one in tried)
+    frame = Frame(
+        *(56, 26, 404, 226),
+        even_axis(0.0, slowest, "milliseconds an image"),
+        even_axis(worst, 1.0, "average precision, out of fold"),
+    )
+    picture = Picture(420, 270, "Average precision over time of the configurations tried")
+    picture.add("{}", frame.axes())
+    for one in tried:
+        picture.add(
+            '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}">'
+            "<title>{}: {:.1f} ms, AP {:.4f}</title></circle>",
+            "dot" if one.get("chosen") else "defect",
+            *frame.at(float(one["ms"]), float(one["ap"])),
+            6 if one.get("chosen") else 4,
+            one["name"],
+            float(one["ms"]),
+            float(one["ap"]),
+        )
+    return picture.markup()

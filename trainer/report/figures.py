@@ -30,7 +30,9 @@ def headline(run: RunFiles) -> list[Figure]:
     pooled, test = run.metrics["pooled"], run.metrics.get("test")
     defects = int(run.labels.sum())
     oks = len(run.labels) - defects
-    spans = figure_intervals(run.labels, run.scores, run.groups, run.threshold)
+    spans = run.metrics.get("intervals") or figure_intervals(
+        run.labels, run.scores, run.groups, run.threshold
+    )
 
     def share(name: str, key: str, meaning: str) -> Figure:
         low, high = spans[key]

@@ -96,11 +96,12 @@ def choose(run: RunFiles) -> tuple[list[int], int]:
     escapes, overkills = worst[run.labels[worst]], worst[~run.labels[worst]]
     room = max(MOST // 2, MOST - len(overkills))
     shown = [*escapes[:room], *overkills[: MOST - len(escapes[:room])]]
-    taken = set(shown)
+    left_out = len(wrong) - len(shown)
+    right = (run.scores >= run.threshold) == run.labels
     for label in (True, False):
-        right = [i for i in np.flatnonzero(run.labels == label) if i not in taken]
-        shown += sorted(right, key=lambda i: float(distance[i]))[:NEAR]
-    return [int(i) for i in shown], len(wrong) - len(taken)
+        near = np.flatnonzero(right & (run.labels == label))
+        shown += near[np.argsort(distance[near], kind="stable")][:NEAR].tolist()
+    return [int(i) for i in shown], left_out
 
 
 def _card(run: RunFiles, index: int, sample: Sample, spec: Preprocess | None) -> Card:

@@ -8,61 +8,66 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainer.report.files import RunFiles
 
-_NAMES = {"ap": "AP", "f1": "F1", "escapes": "escapes", "overkills": "overkills"}
+_COLUMNS = {
+    "ap": "AP",
+    "f1": "F1",
+    "escapes": "escapes",
+    "overkills": "overkills",
+    "flips": "verdicts changed",
+    "max_difference": "largest difference",
+    "latency_ms": "ms an image",
+    "how": "made by",
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text."""
+    """Cells as text, and what is to be said below."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    faults: tuple[str, ...]
+    """Why a variant was not let into the bundle."""
 
 
 def variant_table(run: RunFiles) -> Table | None:
-    """A row a variant; columns that no variant has are left out."""
+    """A row a variant, those included that were not let in; columns that none has are left out."""
     shipped = {one.name: one for one in run.manifest.variants} if run.manifest else {}
     measured: dict[str, Any] = run.metrics.get("variants") or {}
-    names = [*shipped, *(name for name in measured if name not in shipped)]
-    if not names:
-        return None
     rows: list[dict[str, str]] = []
-    for name in names:
+    for name in dict.fromkeys([*shipped, *measured]):
+        figures = dict(measured.get(name) or {})
         row = {"variant": name}
+        if run.manifest:
+            row["in the bundle"] = "yes" if name in shipped else "no"
         if name in shipped:
-            row["in the bundle"] = "yes"
-            row["file"] = f"{shipped[name].size / 1e6:.1f} MB"
-        else:
-            row["in the bundle"] = "no"
-        accuracy = shipped[name].accuracy if name in shipped else None
-        figures = {**(accuracy.model_dump() if accuracy else {}), **_plain(measured.get(name))}
-        for key, title in _NAMES.items():
-            if key in figures:
-                row[title] = _text(figures.pop(key))
-        for key, value in figures.items():
-            if key not in _COMMON and isinstance(value, (int, float, str)):
-                row[key.replace("_", " ")] = _text(value)
+            accuracy = shipped[name].accuracy
+            figures = {**(accuracy.model_dump() if accuracy else {}), **figures}
+            figures["size"] = shipped[name].size
+        if "size" in figures:
+            row["file"] = f"{figures['size'] / 1e6:.1f} MB"
+        for key, title in _COLUMNS.items():
+            for part, value in _leaves(figures.get(key)):
+                row[f"{title} {part}".strip()] = _text(value)
         rows.append(row)
+    if not rows:
+        return None
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
-    return Table(columns, tuple(tuple(row.get(column, "") for column in columns) for row in rows))
+    faults = tuple(
+        f"{name}: {figures['fault']}" for name, figures in measured.items() if figures.get("fault")
+    )
+    cells = tuple(tuple(row.get(column, "") for column in columns) for row in rows)
+    return Table(columns, cells, faults)
 
 
-# Of every variant alike, or said by the columns that are shown.
-_COMMON = {"auroc", "precision", "recall", "accuracy", "threshold", "images", "defects"}
-
-
-def _plain(figures: object, prefix: str = "") -> dict[str, Any]:
-    """Nested figures, such as latency by provider, as one level."""
-    if not isinstance(figures, dict):
-        return {}
-    flat: dict[str, Any] = {}
-    for key, value in figures.items():
-        name = f"{prefix} {key}".strip()
-        flat.update(_plain(value, name) if isinstance(value, dict) else {name: value})
-    return flat
+def _leaves(value: Any, name: str = "") -> list[tuple[str, float | str]]:
+    """Figures that are nested, such as a latency by provider, one by one."""
+    if isinstance(value, dict):
+        return [
+            leaf for key, inner in value.items() for leaf in _leaves(inner, f"{name} {key}".strip())
+        ]
+    return [(name, value)] if isinstance(value, (int, float, str)) else []
 
 
 def _text(value: float | str) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

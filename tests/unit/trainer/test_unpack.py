@@ -58,7 +58,7 @@ def test_what_is_wanted_is_found_at_the_top_or_one_deeper(tmp_path, into, top):
         (("C:/evil.png", b"x"), "leads outside"),
         (linked("train/link.png", "/etc/passwd"), "a link"),
         (("train/1.png", b"again"), "twice"),
-        (("train/1.png/inner.png", b"x"), "as a file and as a folder"),
+        (("train/1.png/inner.png", b"x"), "as file and as folder"),
         (("train/bomb.png", bytes(2000)), "would unpack to more"),
     ],
 )

@@ -1,0 +1,297 @@
+"""The report's page: complete, self-contained, and harmless whatever the files are called."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+pytest.importorskip("jinja2")
+
+from tests.runs import make_images, make_run, scores_for
+from trainer.cli import run as command
+from trainer.data import DatasetError, open_dataset
+from trainer.errors import UsageError
+from trainer.report import write_report
+
+VOID = {"img", "meta", "link", "input"}
+HOSTILE = {
+    0: b"<script>alert(1)<",
+    1: b'"onerror="alert(2)',
+    2: b"{{ 7 * 7 }}",
+    3: b"caf\xe9",  # latin-1, no UTF-8
+    4: b"]]><svg onload=alert(3)>",
+}
+ESCAPE, OVERKILLS = "defect/<script>alert(1)<.png", ("ok/038.png", "ok/039.png")
+WRONG = {ESCAPE: 0.2, OVERKILLS[0]: 0.7, OVERKILLS[1]: 0.6}
+
+
+class Page(HTMLParser):
+    """Every element with its attributes; fails where tags don't match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attrs).get("id")))
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for _, name in self.open:
+            if name:
+                self.text[name] = self.text.get(name, "") + data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images") / "data"
+    make_images(root, stems=HOSTILE)
+    return open_dataset(root)
+
+
+@pytest.fixture
+def run(tmp_path, images):
+    """One escape (the first image), two overkills."""
+    folder = tmp_path / "run"
+    make_run(folder, scores_for(images.samples, WRONG))
+    return folder
+
+
+def page_of(run, images):
+    text = write_report(run, images).read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_everything_is_in_it(run, images):
+    text, page = page_of(run, images)
+    sections = {"threshold", "images", "curves", "sizes", "folds", "training", "variants"}
+    assert sections | {"dataset", "reproduce"} <= set(page.text)
+    assert page.text["escapes"] == "1"
+    assert page.text["overkills"] == "2"
+    assert page.text["found"] == "11"
+    assert page.text["passed"] == "26"
+    for words in ("trainer train DATA --out RUN", "by hand", "[64, 96]"):
+        assert words in text
+    assert not list(run.glob(".report*"))
+
+
+def test_the_script_counts_with_the_scores_of_the_run(run, images):
+    _, page = page_of(run, images)
+    given = json.loads(page.text["scores"])
+    expected = scores_for(images.samples, WRONG)
+    assert given["scores"] == [score for _, _, score in expected.values()]
+    assert given["labels"] == [int(label) for _, label, _ in expected.values()]
+    assert given["threshold"] == 0.5
+
+
+def test_it_needs_nothing_else(run, images):
+    text, page = page_of(run, images)
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            if name in attributes:
+                assert attributes[name].startswith(("data:", "#")), (tag, attributes)
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+def test_only_its_own_script_may_run(run, images):
+    text, page = page_of(run, images)
+    policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)
+    script = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_a_name_from_the_disk_is_text_and_nothing_else(run, images):
+    text, page = page_of(run, images)
+    assert len(page.all("script")) == 2
+    assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
+    assert not [attributes for _, attributes in page.elements if "onload" in attributes]
+    assert "<script>alert" not in text
+    alts = [image["alt"] for image in page.all("img")]
+    assert any(alt.startswith(f"{ESCAPE}: defective, score 0.200") for alt in alts)
+    assert any(alt.startswith('defect/"onerror="alert(2).png') for alt in alts)
+    assert any("{{ 7 * 7 }}.png" in alt for alt in alts)
+    assert any("caf\N{REPLACEMENT CHARACTER}.png" in alt for alt in alts)
+
+
+def test_every_mistake_and_the_nearest_have_pictures_with_heat_and_mask(run, images):
+    _, page = page_of(run, images)
+    cards = [int(item["data-index"]) for item in page.all("li") if item.get("class") == "card"]
+    names = [sample.name for sample in images.samples]
+    assert [names[card] for card in cards[:3]] == [ESCAPE, *OVERKILLS]
+    assert len(cards) == len(set(cards)) == 3 + 11 + 12
+    kinds = [image.get("class") for image in page.all("img")]
+    assert kinds.count("heat") == len(cards)
+    assert kinds.count("mask") == 12
+    assert ESCAPE in page.text["escape"]
+    assert "No good part is rejected." not in page.text["overkill"]
+
+
+def test_it_can_be_read_without_seeing_it(run, images):
+    text, page = page_of(run, images)
+    assert text.count("<table") == text.count("<caption")
+    assert all(svg.get("role") == "img" and svg.get("aria-label") for svg in page.all("svg"))
+    assert all("alt" in image for image in page.all("img"))
+    assert page.all("html") == [{"lang": "en"}]
+    labelled = [i for i in page.all("input") if "aria-label" in i or i["id"].startswith("show")]
+    assert len(labelled) >= 3
+
+
+@pytest.mark.parametrize(
+    "absent",
+    ["heatmaps.npz", "history.json", "config.json", "command.json", "bundle/manifest.json"],
+)
+def test_what_is_absent_is_left_out(run, images, absent):
+    (run / absent).unlink()
+    if absent.startswith("bundle"):
+        shutil.rmtree(run / "bundle")
+    _, page = page_of(run, images)
+    assert page.text["escapes"] == "1"
+    assert ("training" in page.text) is (absent != "history.json")
+    assert ("heat" in [image.get("class") for image in page.all("img")]) is (
+        absent != "heatmaps.npz"
+    )
+
+
+def test_metrics_with_the_least_and_the_most_in_them(run, images):
+    metrics = json.loads((run / "metrics.json").read_text())
+    file = run / "metrics.json"
+    file.write_text(json.dumps({"pooled": metrics["pooled"]}))
+    _, page = page_of(run, images)
+    assert page.text["escapes"] == "1"
+    metrics["test"] = {**metrics["pooled"], "escapes": 3, "defects": 70, "images": 300}
+    fp32, int8 = metrics["pooled"], {**metrics["pooled"], "ap": 0.7}
+    metrics["variants"] = {
+        "fp32": {**fp32, "latency_ms": {"cpu": 12.25}, "fault": ""},
+        "int8": {**int8, "size": 3_400_000, "flips": 9, "latency_ms": None, "fault": "AP falls"},
+    }
+    metrics["calibration"] = {
+        "rule": "recall>=0.99",
+        "review": [0.25, 0.75],
+        "figures": {"review_images": 0.125},
+        "unmet": "no threshold reaches <b>0.99</b>",
+    }
+    metrics["frontier"] = [
+        {"name": "8,16", "ms": 4.5, "ap": 0.97, "chosen": True},
+        {"name": "<8,16,32>", "ms": 9.5, "ap": 0.98, "chosen": False},
+    ]
+    file.write_text(json.dumps(metrics))
+    text, page = page_of(run, images)
+    assert "3 of 70" in text
+    for words in ("int8: AP falls", "12.25", "ms an image cpu", "3.4 MB", "verdicts changed"):
+        assert words in page.text["variants"]
+    assert "<8,16,32>: 9.5 ms" in page.text["variants"]
+    assert "0.250 to 0.750 are for a person" in text
+    assert "12.5 % of the images" in " ".join(text.split())
+    assert "no threshold reaches &lt;b&gt;" in text
+
+
+def test_a_run_without_a_mistake(tmp_path, images):
+    make_run(tmp_path / "run", scores_for(images.samples))
+    _, page = page_of(tmp_path / "run", images)
+    assert "No defect escapes." in page.text["escape"]
+    assert "No good part is rejected." in page.text["overkill"]
+
+
+def test_scores_at_the_very_ends(tmp_path, images):
+    ends = {sample.name: float(sample.defect) for sample in images.samples}
+    make_run(tmp_path / "run", scores_for(images.samples, ends))
+    _, page = page_of(tmp_path / "run", images)
+    assert page.text["found"] == "12"
+    assert all("nan" not in str(attributes.values()) for attributes in page.all("path"))
+
+
+def test_images_without_masks(tmp_path, images):
+    root = tmp_path / "data"
+    make_images(root)
+    shutil.rmtree(root / "masks")
+    bare = open_dataset(root)
+    make_run(tmp_path / "run", scores_for(bare.samples))
+    _, page = page_of(tmp_path / "run", bare)
+    assert "sizes" not in page.text
+    assert "mask" not in [image.get("class") for image in page.all("img")]
+
+
+def test_images_of_another_folder_are_missed_not_mixed_up(run, tmp_path):
+    make_images(tmp_path / "other", images=12, defects=6)
+    text, page = page_of(run, open_dataset(tmp_path / "other"))
+    assert "images of this run are not in" in text
+    assert not any("038.png" in image["alt"] for image in page.all("img"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("metrics.json", None, "has no metrics.json"),
+        ("metrics.json", "{", "can't be read"),
+        ("metrics.json", '{"folds": []}', "no pooled figures"),
+        ("oof.csv", None, "is missing"),
+        ("oof.csv", "image,score\na.png,0.5\n", "is damaged"),
+        ("oof.csv", "image,group,fold,label,score\n", "holds no score"),
+        ("config.json", "[]", "not what"),
+        ("heatmaps.npz", "text", "can't be read"),
+        ("bundle/manifest.json", "{}", "manifest.json"),
+    ],
+)
+def test_a_damaged_run_is_one_message(run, images, capsys, file, content, said):
+    if content is None:
+        (run / file).unlink()
+    else:
+        (run / file).write_text(content)
+    assert command(["report", str(run), str(images.root)]) == 2
+    assert said in capsys.readouterr().err
+    assert not (run / "report.html").exists()
+
+
+def test_heatmaps_of_another_run_are_refused(run, tmp_path, images):
+    make_run(tmp_path / "other", scores_for(images.samples[:20]))
+    (run / "heatmaps.npz").write_bytes((tmp_path / "other" / "heatmaps.npz").read_bytes())
+    with pytest.raises(UsageError, match="different runs"):
+        write_report(run, images)
+
+
+def test_an_image_that_has_gone_is_named(tmp_path):
+    make_images(tmp_path / "data", images=12, defects=6)
+    dataset = open_dataset(tmp_path / "data")
+    make_run(tmp_path / "run", scores_for(dataset.samples))
+    (tmp_path / "data" / "defect" / "003.png").unlink()
+    with pytest.raises(DatasetError, match=r"003\.png"):
+        write_report(tmp_path / "run", dataset)
+
+
+def test_the_command_says_where_it_is(run, images, capsys):
+    assert command(["report", str(run), str(images.root)]) == 0
+    output = capsys.readouterr()
+    assert output.out == f"{run / 'report.html'}\n"
+    assert "looking through the data set" in output.err
+
+
+def test_it_needs_no_torch():
+    code = "import sys, trainer.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
