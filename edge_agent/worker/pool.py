@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AHEAD = 2  # frames given to a worker at once, so that it never waits for the daemon
-_GIVE_UP = 3  # starts that failed, or sessions that raised, in a row
+_GIVE_UP = 3  # failures in a row, times the workers, before the provider is taken for lost
 _BACKOFF = (0.5, 30.0)  # seconds before a worker that died at its start is tried again
 
 
@@ -104,8 +104,12 @@ class WorkerPool:
         self._refusal = ""
         self._at_fault = True
         """Whether it is the provider that a worker which refused, or died, speaks of."""
+        self._unstarted = dict.fromkeys(range(workers), 0)
+        """Starts of each worker that failed in a row."""
         self._broken = 0
         """Sessions that raised in a row, without a frame judged between them."""
+        self._deaths: list[str] = []
+        """The frames that workers died over in a row, without a frame judged between them."""
         self.restarts = 0
         self.trouble = ""
         """Why there are fewer workers than there should be; empty when all is well."""
@@ -118,16 +122,21 @@ class WorkerPool:
         Raises:
             WorkerStartError: one refused its options, or died, or took too long.
         """
-        wanted = len(self._vacant)
-        while True:
-            self.poll(0.05)
-            if self._refusal:
-                raise WorkerStartError(self._refusal)
-            if any(self._failures.values()):
-                raise WorkerStartError(f"a worker can't be started: {self.trouble}")
-            ready = [worker.ready for worker in self._workers if worker.ready]
-            if len(ready) == wanted:
-                return ready[0]
+        # What they are to judge is held back: nobody takes in outcomes before all are ready.
+        held, self._requeued = self._requeued, deque()
+        try:
+            while True:
+                self.poll(0.05)
+                if self._refusal:
+                    raise WorkerStartError(self._refusal)
+                if any(self._failures.values()):
+                    raise WorkerStartError(f"a worker can't be started: {self.trouble}")
+                ready = [worker.ready for worker in self._workers if worker.ready]
+                if len(ready) == len(self._failures):
+                    return ready[0]
+        finally:
+            self._requeued.extendleft(reversed(held))
+            self._feed()
 
     def close(self) -> None:
         """Hang up on every worker; they finish what they are at, then leave."""
@@ -150,23 +159,28 @@ class WorkerPool:
         self._options = worker_options
         self._vacant = [(0.0, number) for number in range(workers)]
         self._failures = dict.fromkeys(range(workers), 0)
+        self._unstarted = dict.fromkeys(range(workers), 0)
         self._refusal = self.trouble = ""
+        self._at_fault = True
         self._broken = 0
+        self._deaths.clear()
 
     @property
     def lost(self) -> str:
         """Why the execution provider can't be worked with any more; empty while it can.
 
-        Its workers refuse, crash or hang at each start, or its session raises again and again.
-        A bundle that can't be read at the moment is waited for: no other provider would help.
+        Its workers refuse, crash or hang at each start; or its session raises, or its workers die
+        over one frame and another, and none is judged between. A single frame that takes down
+        worker after worker is poison, not a fault of the provider. A bundle that can't be read at
+        the moment is waited for: no other provider would help.
         """
-        if self._broken >= _GIVE_UP:
+        most = _GIVE_UP * len(self._failures)
+        dying = len(self._deaths) >= most and len(set(self._deaths)) > 1
+        if dying or self._broken >= most:
             return self.trouble
         if self.working() or not self._at_fault:
             return ""
-        if self._refusal or all(count >= _GIVE_UP for count in self._failures.values()):
-            return self.trouble
-        return ""
+        return self.trouble if min(self._unstarted.values()) >= _GIVE_UP else ""
 
     # -- the way of a frame ----------------------------------------------------------------
 
@@ -298,6 +312,7 @@ class WorkerPool:
                 return
             if isinstance(reply, Ready):
                 worker.ready = reply
+                self._unstarted[worker.number] = 0
                 self._refusal, self._at_fault = "", True
                 if len([w for w in self._workers if w.ready]) == len(self._failures):
                     self.trouble = ""
@@ -316,7 +331,10 @@ class WorkerPool:
             else:
                 worker.judged += 1
                 worker.busy_since = time.monotonic()
-                self._failures[worker.number] = self._broken = 0
+                self._failures[worker.number] = 0
+                if isinstance(reply, Judged):  # a file that does not decode proves no provider
+                    self._broken = 0
+                    self._deaths.clear()
                 assert worker.ready is not None
                 outcomes.append(Outcome(worker.claims.popleft(), reply, worker.ready))
 
@@ -352,9 +370,12 @@ class WorkerPool:
         claims = list(worker.claims)
         if claims and worker.ready and not worker.broken:
             outcomes.append(Outcome(claims[0], Lost(reason), worker.ready))
+            self._deaths.append(claims[0].id)
             claims = claims[1:]
         self._requeued.extendleft(reversed(claims))
         self.restarts += 1
+        if worker.ready is None:
+            self._unstarted[worker.number] += 1
         if worker.judged:
             self.trouble = reason
             self._vacant.append((time.monotonic(), worker.number))
