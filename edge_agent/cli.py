@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_agent.journal import Selection
+    from edge_agent.tuning.candidates import Candidate
     from edge_agent.tuning.measure import Measured
 
 OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
@@ -223,8 +224,7 @@ def _threads(text: str) -> int:
 
 def _tune(parsed: argparse.Namespace) -> int:
     from edge_agent.settings import RuntimeSettings, WorkerSettings
-    from edge_agent.tuning.measure import choose
-    from edge_agent.tuning.select import Selector
+    from edge_agent.tuning.select import Selector, describe
     from edge_agent.worker.verify import verify_apart
 
     runtime, worker, cache = RuntimeSettings(), WorkerSettings(), None
@@ -233,31 +233,89 @@ def _tune(parsed: argparse.Namespace) -> int:
         runtime, worker = settings.runtime, settings.worker
     bundle = verify_apart(parsed.bundle or settings.bundle)
     selector = Selector(bundle, runtime, worker, cache)
-    table = selector.table(lambda one: print(f"measured {one.candidate}", file=sys.stderr))
-    best = choose(table)
+    table = selector.table(lambda one: print(describe(one), file=sys.stderr))
+    best, refusal = None, None
+    try:
+        best = selector.choose(table).candidate
+    except ProviderError as error:
+        refusal = error
     if parsed.json:
-        lines = [{**dataclasses.asdict(one.candidate), **_measured(one)} for one in table]
-        chosen = dataclasses.asdict(best.candidate) if best else None
-        print(json.dumps({"candidates": lines, "chosen": chosen}, indent=2))
-        return OK if best else MISTAKE
+        lines = [{**_named(one.candidate), **_measured(one)} for one in table]
+        print(json.dumps({"candidates": lines, "chosen": best and _named(best)}, indent=2))
+    else:
+        _print_table(table, best)
+    if refusal:
+        raise refusal
+    return OK
+
+
+def _print_table(table: list[Measured], best: Candidate | None) -> None:
     print("   variant  provider      workers x threads   latency   frames/s  golden")
     for one in sorted(table, key=lambda one: -(one.fps or 0.0)):
         name = one.candidate
         if one.ok:
-            mark = "->" if best and name == best.candidate else "  "
+            mark = "->" if name == best else "  "
             print(
                 f"{mark} {name.variant:8} {name.provider:13} {name.workers:7} x {name.threads:<7} "
                 f"{one.latency_ms:9.1f} ms {one.fps:10.1f}  {one.golden_error:.5f}"
             )
         else:
-            print(f"   {name.variant:8} {name.provider:13} out: {printable(one.reason)}")
-    return OK if best else MISTAKE
+            layout = f"{name.workers:7} x {name.threads:<7} " if name.workers else ""
+            print(f"   {name.variant:8} {name.provider:13} {layout}out: {printable(one.reason)}")
+
+
+def _named(candidate: Candidate) -> dict[str, object]:
+    """A candidate in JSON: provider and device apart, as in a verdict."""
+    target = parse_target(candidate.provider)
+    return {
+        "variant": candidate.variant,
+        "provider": target.provider,
+        "device": target.device,
+        "threads": candidate.threads,
+        "workers": candidate.workers,
+    }
 
 
 def _measured(one: Measured) -> dict[str, object]:
     figures = dataclasses.asdict(one)
     del figures["candidate"]
     return figures
+
+
+def _bench(parsed: argparse.Namespace) -> int:
+    from edge_agent.bench.report import run_bench
+    from edge_agent.settings import RuntimeSettings
+
+    runtime = RuntimeSettings(
+        provider=parsed.provider,
+        variant=parsed.variant,
+        workers=parsed.workers,
+        threads=parsed.threads,
+    )
+    found = run_bench(
+        parsed.bundle,
+        parsed.images,
+        count=parsed.count,
+        unloaded=parsed.unloaded,
+        runtime=runtime,
+        broker=parsed.broker,
+        tell=lambda what: print(what, file=sys.stderr),
+    )
+    figures = found.as_json()
+    if parsed.json:
+        print(json.dumps(figures))
+        return OK
+    print(f"{found.images} images with {found.candidate}")
+    print(
+        f"sustained  {found.agent_fps:.1f} frames/s, folder to subscriber: "
+        f"{figures['ratio']:.1%} of the bare loop's {found.ceiling_fps:.1f}"
+    )
+    for stage, ms in found.latency_ms.items():
+        print(f"{stage:10}" + "".join(f" {name} {value:7.2f} ms  " for name, value in ms.items()))
+    over = found.overhead_ms
+    print(f"overhead   p50 {over['p50']:7.2f} ms   p95 {over['p95']:7.2f} ms   over the bare loop")
+    print(f"memory     {found.pss_mb[0]:.0f} MB, at the end {found.pss_mb[1]:.0f} MB (PSS)")
+    return OK
 
 
 def _demo(parsed: argparse.Namespace) -> int:
@@ -310,6 +368,19 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--config", type=Path, help="measure this station's, as its settings allow")
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(command=_tune)
+
+    command = commands.add_parser("bench", help="how fast this machine is, and the daemon on it")
+    command.add_argument("--bundle", type=Path, required=True)
+    command.add_argument("--images", type=Path, required=True, metavar="DIR")
+    command.add_argument("--count", type=_whole, default=500, help="images at once (default: 500)")
+    command.add_argument("--unloaded", type=_whole, default=30, help="one by one (default: 30)")
+    command.add_argument("--provider", default="auto", help="as in the settings (default: auto)")
+    command.add_argument("--variant", default="auto")
+    command.add_argument("--workers", type=_whole, default=0, help="0: found out by measuring")
+    command.add_argument("--threads", type=_threads, default=0, help="0: found out by measuring")
+    command.add_argument("--broker", metavar="HOST[:PORT]", help="default: a mosquitto of its own")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.set_defaults(command=_bench)
 
     bundle = commands.add_parser("bundle", help="look at a bundle, or verify it")
     verbs = bundle.add_subparsers(required=True, metavar="VERB")

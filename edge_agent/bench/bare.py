@@ -1,0 +1,105 @@
+"""The ceiling: read, decode, preprocess, infer and nothing else, in as many processes as workers.
+
+``python -m edge_agent.bench.bare`` takes its orders as JSON on stdin and answers on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_agent.tuning.candidates import Candidate
+
+_LIMIT = 3600.0
+
+
+@dataclass(frozen=True)
+class Bare:
+    """What the bare loop did."""
+
+    fps: float
+    milliseconds: dict[str, float]
+    """By image, when one process alone judged them one after the other; empty otherwise."""
+
+
+def run_bare(bundle: Path, candidate: Candidate, images: Sequence[Path], processes: int) -> Bare:
+    """Judge ``images`` in ``processes`` processes that begin together.
+
+    Raises:
+        RuntimeError: a process failed; its last words.
+    """
+    shares = [[str(image) for image in images[n::processes]] for n in range(processes)]
+    running = []
+    for share in shares:
+        loop = subprocess.Popen(
+            [sys.executable, "-m", "edge_agent.bench.bare"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        order = {
+            "bundle": str(bundle),
+            "variant": candidate.variant,
+            "provider": candidate.provider,
+            "threads": candidate.threads,
+            "images": share,
+        }
+        assert loop.stdin is not None
+        loop.stdin.write(json.dumps(order) + "\n")
+        loop.stdin.flush()
+        running.append(loop)
+    for loop in running:
+        assert loop.stdout is not None
+        if loop.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"the bare loop failed: {loop.communicate()[1].strip()[-500:]}")
+    started = time.perf_counter()
+    for loop in running:
+        assert loop.stdin is not None
+        loop.stdin.write("go\n")
+        loop.stdin.flush()
+    milliseconds: dict[str, float] = {}
+    for loop in running:
+        assert loop.stdout is not None
+        milliseconds |= json.loads(loop.stdout.readline())
+    seconds = time.perf_counter() - started
+    for loop in running:
+        loop.communicate(timeout=_LIMIT)
+    return Bare(len(images) / seconds, milliseconds if processes == 1 else {})
+
+
+def main() -> None:
+    """One process of the loop."""
+    from edge_agent.bundle import open_bundle
+    from edge_agent.bundle.preprocess import decode, fit
+    from edge_agent.runtime.session import Execution
+    from edge_agent.target import parse_target
+    from edge_agent.worker.predictor import Predictor
+
+    order = json.loads(sys.stdin.readline())
+    execution = Execution(parse_target(order["provider"]), order["threads"])
+    predictor = Predictor(
+        open_bundle(Path(order["bundle"]), graphs=False), order["variant"], execution
+    )
+    predictor.prove()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    milliseconds = {}
+    for image in order["images"]:
+        began = time.perf_counter()
+        frame = decode(Path(image).read_bytes())
+        predictor.predict(fit(frame, predictor.preprocess).tensor[None])
+        milliseconds[image] = (time.perf_counter() - began) * 1e3
+    print(json.dumps(milliseconds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
