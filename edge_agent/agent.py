@@ -7,7 +7,6 @@ Each is acquired in that order on one stack and released in reverse, also when a
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
 import time
@@ -31,6 +30,7 @@ from edge_agent.publish import (
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.spool import Spool
+from edge_agent.target import Target
 from edge_agent.telemetry.health import Health, HealthServer
 from edge_agent.tuning.select import Choice, Selector
 from edge_agent.types import Model
@@ -77,9 +77,8 @@ class Agent:
             stack.enter_context(lock.hold(storage.lock))
             bundle = verify_apart(settings.bundle)
             journal = stack.enter_context(Journal(storage.journal))
-            storage.cache.mkdir(exist_ok=True)
             page = _page(settings, stack)
-            selector = Selector(bundle, settings.runtime, settings.worker, storage.cache)
+            selector = Selector(bundle, settings.runtime, settings.worker, _cache(storage.cache))
             choice = selector.select()
             pool = WorkerPool(
                 selector.options(choice.candidate),
@@ -91,7 +90,7 @@ class Agent:
             source = FolderSource(settings.source.folder, spool, known=journal.has, wake=pool.wake)
             stack.callback(source.close)
             publisher: Publisher | None = None
-            ready = pool.start()
+            choice, ready = _start(pool, selector, choice)
             self._obey_signals(stack, pool)  # up to here there is nothing to finish: they kill
             running = Running(bundle.manifest, choice, ready)
             station = Station(settings.station.site, settings.station.line, settings.station.name)
@@ -142,6 +141,19 @@ class Agent:
             stack.callback(signal.signal, number, signal.signal(number, stop))
 
 
+def _start(pool: WorkerPool, selector: Selector, choice: Choice) -> tuple[Choice, Ready]:
+    """Start what was chosen; where an earlier start chose it and it is gone, choose again."""
+    try:
+        return choice, pool.start()
+    except WorkerStartError as error:
+        if not choice.remembered:
+            raise
+        log.warning("%s, which was chosen before, can't be had: %s", choice.candidate, error)
+    choice = selector.select(again=True)
+    pool.replace(selector.options(choice.candidate), choice.candidate.workers)
+    return choice, pool.start()
+
+
 class Running:
     """What runs now, and what it would be replaced by if it failed."""
 
@@ -169,15 +181,28 @@ class Running:
         Raises:
             LostError: there is none, or ``fallback`` is not set.
         """
-        while (why := pool.lost) and self._spare:
+        selector.forget()
+        why, lost = pool.lost, Target(self._ready.provider, self._ready.device).name
+        while self._spare:
             spare = self._spare.pop(0)
-            self.degraded = f"{self._ready.provider} was lost: {why}"
+            self.degraded = f"{lost} was lost: {why}"
             log.error("degraded: %s; going on with %s", self.degraded, spare)
             pool.replace(selector.options(spare), spare.workers)
-            with contextlib.suppress(WorkerStartError):  # then ``pool.lost`` says so
+            try:
                 self._ready = pool.start()
-        if pool.lost:
-            raise LostError(f"no execution provider is left: {pool.lost}")
+                return
+            except WorkerStartError as error:
+                why, lost = str(error), spare.provider
+        raise LostError(f"{lost} was lost, and there is no other: {why}")
+
+
+def _cache(directory: Path) -> Path | None:
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        log.warning("nothing is cached: %s can't be made: %s", directory, error.strerror)
+        return None
+    return directory
 
 
 def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:

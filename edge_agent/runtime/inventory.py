@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from edge_agent.target import CPU, INSTALL, NAMES
+from edge_agent.target import CPU, INSTALL, NAMES, ProviderError, parse_target
 
 _LIMIT = 60.0
 
@@ -25,6 +25,17 @@ class Inventory:
     """Why each of the other known names is not offered."""
     providers: tuple[str, ...]
     """ONNX Runtime's own names of what the installed wheel has."""
+
+    def why_not(self, name: str) -> str:
+        """Why a target is not worth a try; empty where it is, if only to learn how it fails.
+
+        A device with a number, ``cuda:1``, is not listed and may be there all the same.
+        """
+        if name in self.offered:
+            return ""
+        target = parse_target(name)
+        numbered = target.provider == "openvino"
+        return self.absent.get(name.partition(".")[0] if numbered else target.provider, "")
 
 
 def take_inventory() -> Inventory:
@@ -46,7 +57,6 @@ def main() -> None:
     import onnxruntime as ort
 
     from edge_agent.runtime.session import plugin_devices
-    from edge_agent.target import ProviderError, parse_target
 
     providers = ort.get_available_providers()
     offered = [CPU]

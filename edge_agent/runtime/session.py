@@ -184,7 +184,7 @@ def _require_openvino_device(target: Target) -> None:
     from onnxruntime.capi import _pybind_state as state
 
     seen = state.get_available_openvino_device_ids()
-    if target.device not in seen:
+    if target.device not in seen and f"{target.device}.0" not in seen:  # GPU: the first of two
         raise ProviderError(
             f"{target.name}: OpenVINO sees no {target.device} on this machine, only: "
             f"{', '.join(seen) or 'nothing'}. Check that Intel's driver for it is installed and "

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
+import logging
 import os
 import platform
-from dataclasses import asdict
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.tuning.candidates import Candidate
-from edge_agent.tuning.measure import Measured
+from pydantic import TypeAdapter
+
+from edge_agent import __version__
+from edge_agent.tuning.measure import Measured  # noqa: TC001  pydantic reads it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,12 +24,24 @@ if TYPE_CHECKING:
     from edge_agent.runtime.wheels import Wheels
     from edge_agent.settings import RuntimeSettings
 
+log = logging.getLogger(__name__)
+
 _DRIVERS = ("/sys/module/nvidia/version", "/sys/module/intel_vpu/version")
+
+
+@dataclass(frozen=True)
+class _Table:
+    key: str
+    candidates: tuple[Measured, ...]
+
+
+_tables = TypeAdapter(_Table)
 
 
 def tuning_key(bundle: Bundle, wheels: Wheels, settings: RuntimeSettings) -> str:
     """A hash over everything that a measurement depends on."""
     parts = [
+        __version__,
         bundle.manifest.model_dump_json(),
         settings.model_dump_json(),
         *wheels.fingerprint,
@@ -50,24 +66,32 @@ def cores() -> int:
 
 def remember(file: Path, key: str, measured: Sequence[Measured]) -> None:
     """Write the table down, whole or not at all."""
-    content = {"key": key, "candidates": [asdict(one) for one in measured]}
+    content = _tables.dump_json(_Table(key, tuple(measured)), indent=1)
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(file)
+    try:
+        partial.write_bytes(content + b"\n")
+        partial.replace(file)
+    except OSError as error:
+        log.warning("%s can't be kept (%s): the next start measures again", file, error.strerror)
 
 
 def recall(file: Path, key: str) -> list[Measured] | None:
-    """The table that was written for this key; None where there is none."""
+    """The table that was written for this key; None where there is none, or a damaged one."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["key"] != key:
-            return None
-        return [
-            Measured(**{**one, "candidate": Candidate(**one["candidate"])})
-            for one in content["candidates"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
+        table = _tables.validate_json(file.read_bytes(), strict=True)
+    except (OSError, ValueError):
         return None
+    return list(table.candidates) if table.key == key else None
+
+
+def clear(directory: Path) -> None:
+    """Remove the table, compiled models and what killed workers left; all can be made again."""
+    with contextlib.suppress(OSError):
+        for entry in directory.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
 
 
 def _processor() -> str:

@@ -24,6 +24,10 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.variant} on {self.provider}, {self.workers} x {self.threads}"
 
+    def is_like(self, other: Candidate) -> bool:
+        """The same but for workers and threads."""
+        return (self.variant, self.provider) == (other.variant, other.provider)
+
 
 def list_candidates(
     manifest: Manifest,
@@ -49,21 +53,26 @@ def list_candidates(
     found = []
     for target in targets:
         on_cpu = target in ("cpu", "openvino:CPU")
+        layouts = _layouts(cores if on_cpu else 0, workers, threads)
         for one in manifest.variants:
             if variant not in ("auto", one.name):
                 continue
             if variant == "auto" and on_cpu and one.precision == "fp16":
                 continue
-            for count, each in _layouts(cores) if on_cpu else ((1, 1), (2, 1)):
-                if workers not in (0, count) or (threads not in (0, each) and on_cpu):
-                    continue
-                found.append(Candidate(one.name, target, each, count))
-            if workers and threads and not any(c.provider == target for c in found):
-                found.append(Candidate(one.name, target, threads, workers))
+            found += [Candidate(one.name, target, each, count) for count, each in layouts]
     return found
 
 
-def _layouts(cores: int) -> list[tuple[int, int]]:
-    """Workers x threads: from one worker with every core to one core a worker."""
-    counts = {1, max(1, cores // 2), cores}
-    return [(workers, max(1, cores // workers)) for workers in sorted(counts)]
+def _layouts(cores: int, workers: int, threads: int) -> list[tuple[int, int]]:
+    """Workers x threads, fewest workers first; what is given stands.
+
+    On a CPU from one worker with every core to one core a worker. Elsewhere (``cores`` is 0) one
+    worker, or two, of which one decodes while the other's frame is on the device.
+    """
+    if workers:
+        return [(workers, threads or max(1, cores // workers))]
+    counts = sorted({1, max(1, cores // 2), cores} if cores else {1, 2})
+    if threads:
+        fit = [count for count in counts if count * threads <= max(cores, threads)]
+        return [(count, threads) for count in (fit if cores else counts)]
+    return [(count, max(1, cores // count)) for count in counts]

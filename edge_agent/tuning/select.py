@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge_agent.runtime.inventory import take_inventory
 from edge_agent.runtime.wheels import find_wheels
 from edge_agent.target import AUTO, ProviderError
-from edge_agent.tuning.cache import cores, recall, remember, tuning_key
+from edge_agent.tuning.cache import clear, cores, recall, remember, tuning_key
 from edge_agent.tuning.candidates import Candidate, list_candidates
 from edge_agent.tuning.measure import Measured, choose, measure
 from edge_agent.worker.protocol import worker_options
@@ -34,6 +34,8 @@ class Choice:
     """Why it is not what the settings ask for; empty when it is."""
     spare: tuple[Candidate, ...]
     """Candidates on other targets that were right, fastest first; empty without ``fallback``."""
+    remembered: bool = False
+    """Measured by an earlier start."""
 
 
 class Selector:
@@ -81,11 +83,19 @@ class Selector:
             raise ProviderError(clash)
         if self._runtime.variant != AUTO:
             self._bundle.variant(self._runtime.variant)
-        inventory = take_inventory()
         wanted = self._runtime.provider
-        targets = list(inventory.offered)
-        if wanted != AUTO and not self._runtime.fallback:
-            targets = [target for target in targets if target == wanted]
+        strict = wanted != AUTO and not self._runtime.fallback
+        return self._measure(tell, only=wanted if strict else None)
+
+    def _measure(self, tell: Callable[[Measured], None], only: str | None) -> list[Measured]:
+        inventory, wanted = take_inventory(), self._runtime.provider
+        targets = [only] if only else list(inventory.offered)
+        absent = inventory.absent
+        if wanted != AUTO:
+            targets = list(dict.fromkeys([wanted, *targets]))
+            why = inventory.why_not(wanted)
+            absent = {wanted: why} if why else {}
+        targets = [target for target in targets if target not in absent]
         found = list_candidates(
             self._bundle.manifest,
             targets,
@@ -102,17 +112,16 @@ class Selector:
             frame_timeout=self._worker.frame_timeout,
             tell=tell,
         )
-        absent = inventory.absent if wanted == AUTO else {}
-        if wanted != AUTO and wanted not in inventory.offered:
-            why = inventory.absent.get(wanted, "there is no such device on this machine")
-            absent = {wanted: why}
         for name, why in absent.items():
             table.append(Measured(Candidate("-", name, 0, 0), ok=False, reason=why))
             tell(table[-1])
         return table
 
-    def select(self) -> Choice:
+    def select(self, *, again: bool = False) -> Choice:
         """Choose what runs: remembered, or measured now.
+
+        Args:
+            again: trust nothing that is remembered.
 
         Raises:
             ProviderError: what the settings name can't be had, and ``fallback`` is not set; or
@@ -123,13 +132,27 @@ class Selector:
             return Choice(fixed, "", ())
         key = tuning_key(self._bundle, find_wheels(), self._runtime)
         file = self._cache / "tuning.json" if self._cache else None
-        table = recall(file, key) if file else None
-        if table is None:
-            log.info("measuring what runs this bundle best: once for this machine and bundle")
-            table = self.table(lambda one: log.info("%s", _line(one)))
-            if file and any(one.ok for one in table):
-                remember(file, key, table)
-        return self._choose(table)
+        table = recall(file, key) if file and not again else None
+        if table is not None:
+            choice = self.choose(table)
+            if not (choice.degraded and self._is_back()):
+                return replace(choice, remembered=True)
+        self.forget()
+        log.info("measuring what runs this bundle best: once for this machine and bundle")
+        table = self.table(lambda one: log.info("%s", describe(one)))
+        choice = self.choose(table)
+        if file:
+            remember(file, key, table)
+        return choice
+
+    def forget(self) -> None:
+        """What was measured does not hold any more: the next start measures again."""
+        if self._cache:
+            clear(self._cache)
+
+    def _is_back(self) -> bool:
+        """Whether what the settings name, and was missed when all was measured, can be had now."""
+        return any(one.ok for one in self._measure(lambda _: None, only=self._runtime.provider))
 
     def _fixed(self) -> Candidate | None:
         """Nothing to measure: everything is given, and nothing else would be taken."""
@@ -141,7 +164,12 @@ class Selector:
         self._bundle.variant(runtime.variant)
         return Candidate(runtime.variant, runtime.provider, runtime.threads, runtime.workers)
 
-    def _choose(self, table: list[Measured]) -> Choice:
+    def choose(self, table: list[Measured]) -> Choice:
+        """The fastest that is right among what the settings allow.
+
+        Raises:
+            ProviderError: nothing is.
+        """
         wanted = self._runtime.provider
         asked = [one for one in table if wanted in (AUTO, one.candidate.provider)]
         best = choose(asked)
@@ -161,7 +189,10 @@ class Selector:
         return Choice(best.candidate, degraded, tuple(spare))
 
 
-def _line(one: Measured) -> str:
+def describe(one: Measured) -> str:
+    """A line for whoever waits while candidates are measured."""
     if one.ok:
         return f"{one.candidate}: {one.latency_ms:.1f} ms, {one.fps:.1f} frames/s"
+    if not one.candidate.workers:
+        return f"{one.candidate.provider}: out: {one.reason}"
     return f"{one.candidate}: out: {one.reason}"

@@ -84,18 +84,17 @@ class Predictor:
         self.execution = execution or Execution(parse_target(provider), threads)
         self.target = self.execution.target
         self.preprocess = bundle.manifest.preprocess
-        self._scratch = tempfile.mkdtemp(prefix="edge-agent-", dir=self.execution.cache)
-        profiled = self.target.provider != CPU
+        model = bundle.file(self.variant.file)
+        if self.target.provider == CPU:  # everything runs there
+            self._session = open_session(model, self.execution)
+            return
+        scratch = tempfile.mkdtemp(prefix="profile-", dir=self.execution.cache)
         try:
-            self._session = open_session(
-                bundle.file(self.variant.file),
-                self.execution,
-                profile=Path(self._scratch) / "profile" if profiled else None,
-            )
-            if profiled:
-                self._prove_placement()
+            profile = Path(scratch) / "profile"
+            self._session = open_session(model, self.execution, profile=profile)
+            self._prove_placement()
         finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def predict(self, images: NDArray[np.uint8]) -> Scored:
         """Score fitted frames, (N, height, width, 3) uint8 RGB, one after the other.
