@@ -326,6 +326,25 @@ def _demo(parsed: argparse.Namespace) -> int:
     )
 
 
+def _doctor(parsed: argparse.Namespace) -> int:
+    import os
+
+    from edge_agent.doctor.examine import examine
+    from edge_agent.doctor.show import show_sum, show_topic
+
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    findings = []
+    for topic in examine(parsed.config):
+        findings += topic
+        if not parsed.json:
+            print(show_topic(topic, colour=colour), flush=True)
+    if parsed.json:
+        print(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
+    else:
+        print(show_sum(findings, colour=colour))
+    return MISTAKE if any(one.level == "error" for one in findings) else OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-agent",
@@ -381,6 +400,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--broker", metavar="HOST[:PORT]", help="default: a mosquitto of its own")
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(command=_bench)
+
+    command = commands.add_parser("doctor", help="what is wrong here, and how to mend it")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="a station.toml; without: this machine alone"
+    )
+    command.add_argument("--json", action="store_true", help="the findings as one JSON list")
+    command.set_defaults(command=_doctor)
 
     bundle = commands.add_parser("bundle", help="look at a bundle, or verify it")
     verbs = bundle.add_subparsers(required=True, metavar="VERB")

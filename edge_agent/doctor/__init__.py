@@ -1,0 +1,1 @@
+"""What is wrong with this station or machine, and how to mend it."""

@@ -1,0 +1,110 @@
+"""The agent of this station: whether one runs, what it says of itself, and its journal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from edge_agent.doctor.finding import Finding, Level
+from edge_agent.journal import JournalError, tail
+from edge_agent.text import iso_utc, printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_agent.settings import HttpSettings, Settings
+
+TOPIC = "station"
+_LIMIT = 3.0
+_SKEW = 60.0  # seconds that the journal may be ahead
+
+
+def look_at_station(settings: Settings) -> list[Finding]:
+    """The lock's holder, its health, the last inspection."""
+    pid = holder_of(settings.storage.lock)
+    found = [_running(settings.storage.root, pid)]
+    if settings.http is not None:
+        found += look_at_health(settings.http, runs=pid is not None)
+    if settings.storage.journal.exists():
+        found.append(look_at_journal(settings.storage.journal, time.time()))
+    return found
+
+
+def holder_of(lock: Path) -> str | None:
+    """Process id of who holds the state's lock, as it is written there; None: nobody does."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None  # there is none yet; what may not be read, the folders' topic says
+    try:
+        try:
+            # Held for this instant at most; the kernel has no way to ask without taking.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.read(descriptor, 64).decode(errors="replace").strip() or "unknown"
+        except OSError:
+            return None
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def look_at_health(http: HttpSettings, *, runs: bool) -> list[Finding]:
+    """What ``/healthz`` says; a port that somebody else has, while no agent runs."""
+    host = f"[{http.host}]" if ":" in http.host else http.host
+    url = f"http://{host}:{http.port}/healthz"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=_LIMIT) as reply:
+            body = reply.read(1 << 20)
+    except urllib.error.HTTPError as error:  # 503 has a body like any other
+        with error:
+            body = error.read(1 << 20)
+    except (OSError, ValueError) as error:
+        if not runs:
+            return []
+        what = f"{url} does not answer: {getattr(error, 'reason', error)}"
+        mend = "the agent hangs, or has other settings: look at its log, then restart it"
+        return [Finding(TOPIC, "error", what, mend)]
+    try:
+        health = json.loads(body)
+        status, reasons = str(health["status"]), [str(reason) for reason in health["reasons"]]
+    except (ValueError, KeyError, TypeError):
+        what = f"something that is no edge-agent answers on {url}"
+        return [Finding(TOPIC, "error", what, "choose another [http] port, or stop the other")]
+    if status == "ok":
+        return [Finding(TOPIC, "ok", f"{url} says ok")]
+    level: Level = "error" if status == "failing" else "warning"
+    mend = "do what the reason says; the agent goes on by itself once it is mended"
+    return [
+        Finding(TOPIC, level, f"{url} says {printable(status)}: {printable(reason)}", mend)
+        for reason in reasons or ["without a reason"]
+    ]
+
+
+def look_at_journal(journal: Path, now: float) -> Finding:
+    """Whether it can be read, and whether its end lies in the future."""
+    try:
+        last = tail(journal, 1)
+    except JournalError as error:
+        mend = "keep a copy of it before anything else; docs/troubleshooting.md"
+        return Finding(TOPIC, "error", str(error), mend)
+    if not last:
+        return Finding(TOPIC, "ok", "the journal is empty")
+    completed = last[0].inspection.completed
+    what = f"last inspection {last[0].sequence} at {iso_utc(completed)}"
+    if completed > now + _SKEW:
+        mend = "the order of verdicts is still that of their sequence numbers; keep the clock"
+        return Finding(TOPIC, "warning", f"{what}: the clock was set back since", mend)
+    return Finding(TOPIC, "ok", what)
+
+
+def _running(root: Path, pid: str | None) -> Finding:
+    if pid is None:
+        return Finding(TOPIC, "ok", f"no agent runs on {root}")
+    return Finding(TOPIC, "ok", f"an agent runs on {root} (process {pid})")
