@@ -1,0 +1,237 @@
+"""Execution providers that fail in every way, seen from the outside of a daemon: no image is lost.
+
+The failing provider is `tests.standins.onnxruntime`, in the daemon's processes alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnxruntime
+import pytest
+
+from tests.broker import free_port
+from tests.bundles import make_image
+from tests.integration.test_agent import at_rest, health, run
+from tests.line import Station, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPENVINO = "OpenVINOExecutionProvider"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        OPENVINO not in onnxruntime.get_available_providers(),
+        reason="onnxruntime-openvino is not installed: pip install 'edge-inspect[openvino]'",
+    ),
+]
+
+STANDINS = Path(__file__).parents[1] / "standins"
+LIMITS = "[worker]\nframe_timeout = 1.5\nstart_timeout = 30\nretry_truncated = 0.5\n"
+# Runs of a process before its first frame: where it runs, and the two golden images.
+FIRST = 4
+IMAGES = 6
+
+
+def settings(*, fallback: bool, port: int = 0, provider: str = "openvino:CPU") -> str:
+    return (
+        f'[runtime]\nprovider = "{provider}"\nvariant = "fp32"\nworkers = 1\nthreads = 1\n'
+        f"fallback = {str(fallback).lower()}\n"
+        + LIMITS
+        + (f"[http]\nport = {port}\n" if port else "")
+    )
+
+
+@pytest.fixture
+def go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What OpenVINO's provider does from now on, in the processes of this test's daemons."""
+    file = tmp_path / "fault"
+    file.write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(STANDINS))
+    monkeypatch.setenv("EDGE_STANDIN", str(file))
+
+    def tell(fault: str) -> None:
+        partial = tmp_path / "fault.partial"
+        partial.write_text(fault and f"openvino:{fault}")
+        partial.rename(file)
+
+    return tell
+
+
+@pytest.fixture(scope="module")
+def tuned(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of a station that has measured OpenVINO and the CPU, both well."""
+    station = Station(tmp_path_factory.mktemp("tuned"), bundle, settings(fallback=True))
+    station.start()
+    assert station.stop() == 0
+    return station.state / "cache"
+
+
+def drop(station: Station, start: int, count: int) -> None:
+    for number in range(start, start + count):
+        station.drop(f"{number}.png", make_image(defect=number % 2 == 1, seed=number))
+
+
+def providers(station: Station) -> list[str]:
+    """Who judged, in order; every verdict as it must be."""
+    rows = station.rows()
+    for row in rows:
+        assert row["verdict"] == ("defect" if int(row["name"][:-4]) % 2 else "ok"), row
+    return [f"{row['provider']} {row['device']}" for row in rows]
+
+
+# -- at the start ------------------------------------------------------------------------------
+
+AT_START = {
+    "raise": "the device was removed",
+    "raise@1": "openvino:CPU failed: the device was removed",
+    "hang": "hung for 3 s at its start",
+    "segv": "it was killed by SIGSEGV",
+    "segv@1": "it was killed by SIGSEGV",
+    "elsewhere": "on CPUExecutionProvider instead of OpenVINOExecutionProvider without an error",
+    "lie": "openvino:CPU: the graph does not run there",
+    "wrong": "golden image golden/ok.png scores 1.0000 with variant fp32 on openvino:CPU",
+}
+HASTY = ("start_timeout = 30", "start_timeout = 3")
+
+
+@pytest.mark.parametrize("fault", AT_START)
+def test_a_named_provider_that_fails_at_the_start_is_refused(make_station, go_wrong, fault):
+    go_wrong(fault)
+    station = make_station(settings(fallback=False).replace(*HASTY))
+    drop(station, 0, 1)
+
+    done = run(station.config)
+
+    assert done.returncode == 2, done.stderr
+    assert AT_START[fault] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("edge-agent: ") == 1
+    assert [p.name for p in station.inbox.iterdir()] == ["0.png"]
+
+
+@pytest.mark.parametrize("fault", AT_START)
+def test_with_fallback_the_station_runs_and_says_degraded(make_station, go_wrong, fault):
+    go_wrong(fault)
+    port = free_port()
+    quick = settings(fallback=True, port=port).replace("[worker]", "probe_timeout = 3\n[worker]")
+    station = make_station(quick).start()
+    drop(station, 0, 2)
+    at_rest(station, 2)
+
+    told = health(port)
+    assert told["status"] == "degraded"
+    assert AT_START[fault] in told["reasons"][0]
+    assert "WARNING" in station.log
+    assert "degraded: openvino:CPU: " in station.log
+    assert providers(station) == ["cpu CPU"] * 2
+    assert station.stop() == 0
+    assert verify(station, 2).wrong == []
+
+
+def test_a_provider_that_was_measured_is_refused_with_its_reason(make_station, go_wrong):
+    go_wrong("segv")
+    station = make_station(settings(fallback=False).replace('variant = "fp32"\n', ""))
+
+    done = run(station.config)
+
+    assert done.returncode == 2, done.stderr
+    assert "runtime.provider = 'openvino:CPU' can't be had" in done.stderr
+    assert "it was killed by SIGSEGV" in done.stderr
+    assert "fp32 on cpu" not in done.stderr  # nothing else is measured: nothing else would do
+    assert "Or set runtime.fallback = true to run without it" in done.stderr
+
+
+# -- while running -----------------------------------------------------------------------------
+
+WHILE_RUNNING = {
+    f"raise@{FIRST}": "openvino:CPU failed: the device was removed",  # the golden images pass
+    f"segv@{FIRST}": "it was killed by SIGSEGV",
+    f"hang@{FIRST}": "hung for 1.5 s at a frame",
+    "raise@1": "openvino:CPU failed: the device was removed",  # gone for good: no start any more
+}
+
+
+@pytest.mark.parametrize("fault", WHILE_RUNNING)
+def test_a_provider_lost_while_running_is_replaced(make_station, go_wrong, tuned, fault):
+    port = free_port()
+    station = make_station(settings(fallback=True, port=port))
+    shutil.copytree(tuned, station.state / "cache")
+    station.start()
+    assert "measuring" not in station.log
+    drop(station, 0, 1)
+    at_rest(station, 1)
+    assert health(port)["status"] == "ok"
+
+    go_wrong(fault)
+    drop(station, 1, IMAGES)
+    at_rest(station, 1 + IMAGES)
+
+    assert providers(station) == ["openvino CPU"] + ["cpu CPU"] * IMAGES
+    told = health(port)
+    assert told["status"] == "degraded"
+    assert f"openvino:CPU was lost: {WHILE_RUNNING[fault]}" in told["reasons"][0]
+    assert "degraded: openvino:CPU was lost" in station.log
+    assert station.stop() == 0
+    assert verify(station, 1 + IMAGES).wrong == []
+
+
+@pytest.mark.parametrize("fault", WHILE_RUNNING)
+def test_without_fallback_the_station_stops_and_the_next_start_judges(
+    make_station, go_wrong, fault
+):
+    station = make_station(settings(fallback=False)).start()
+    drop(station, 0, 1)
+    at_rest(station, 1)
+
+    go_wrong(fault)
+    drop(station, 1, IMAGES)
+
+    assert station.daemon.wait(60) == 3, station.log
+    lost = f"edge-agent: openvino:CPU was lost, and there is no other: {WHILE_RUNNING[fault]}"
+    assert lost in station.log
+    assert "Traceback" not in station.log
+    assert len(station.rows()) == 1
+    go_wrong("")
+    station.start()
+    at_rest(station, 1 + IMAGES)
+    assert providers(station) == ["openvino CPU"] * (1 + IMAGES)
+    assert station.stop() == 0
+    assert verify(station, 1 + IMAGES).wrong == []
+
+
+@pytest.mark.parametrize("fault", [f"raise@{FIRST + 3}", f"segv@{FIRST + 3}"])
+def test_a_provider_that_fails_now_and_then_goes_on(make_station, go_wrong, fault):
+    go_wrong(fault)
+    station = make_station(settings(fallback=False)).start()
+    drop(station, 0, 10)
+    at_rest(station, 10)
+
+    assert providers(station) == ["openvino CPU"] * 10
+    assert "is replaced: " + WHILE_RUNNING[f"{fault[:-1]}{FIRST}"] in station.log
+    assert station.stop() == 0
+    assert verify(station, 10).wrong == []
+
+
+@pytest.mark.broker
+def test_degraded_is_told_to_the_plant(make_station, go_wrong, tuned, broker, subscribe):
+    subscriber = subscribe(broker.port, "inspection/#")
+    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+    station = make_station(settings(fallback=True) + mqtt)
+    shutil.copytree(tuned, station.state / "cache")
+    station.start()
+    subscriber.wait(lambda got: any(m.topic.endswith("/status") for m in got))
+    go_wrong("raise@1")
+    drop(station, 0, IMAGES)
+
+    at_rest(station, IMAGES)
+    subscriber.wait(lambda got: len([m for m in got if m.topic.endswith("/status")]) == 2)
+
+    before, after = (m.json() for m in subscriber.received("/status"))
+    assert (before["degraded"], before["model"]["provider"]) == (False, "openvino")
+    assert (after["degraded"], after["model"]["provider"]) == (True, "cpu")
+    assert station.stop() == 0
+    assert verify(station, IMAGES, subscriber).wrong == []
