@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,14 +15,16 @@ from edge_agent import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trainer.data import Dataset
+    from trainer.config import RunConfig
+    from trainer.data import Dataset, HeldBack, LearningSet
     from trainer.data.summary import Summary
 
 
 _AIM = ("rule", "escape_cost", "overkill_cost", "review")
+_VARIANTS = ("variants", "calibrator", "seven_bit")
 _SETTINGS = (
     *("recipe", "name", "version", "notice", "seed", "folds", *_AIM),
-    *("variants", "calibrator", "seven_bit"),
+    *_VARIANTS,
     *("backbone", "weights", "size", "fit", "epochs", "batch", "learning_rate"),
     *("strides", "views", "width", "top_k"),
     *("unfreeze", "patience", "precision", "dropout"),
@@ -55,22 +58,30 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     """Cross-validate, fit, calibrate, export, prove."""
-    from trainer.config import DenseConfig, run_config
+    from trainer.config import run_config
     from trainer.data import hold_back, open_dataset
+    from trainer.errors import UsageError
     from trainer.report import write_report
-    from trainer.run import make_run, write_command, write_json
+    from trainer.run import make_run, resume_run, write_command, write_json
 
     config = run_config(_given(arguments, _SETTINGS))
+    if arguments.resume and config.recipe != "seed":
+        raise UsageError("--resume: is an option of the seed recipe, not of this one")
+    if os.environ.get("WORLD_SIZE", "1") != "1" and config.recipe != "seed":
+        raise UsageError("torchrun is for --recipe seed --unfreeze: this recipe is one process")
     dataset = open_dataset(arguments.data, folds=config.folds)
-    make_run(arguments.out)
+    learned, test = hold_back(dataset)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun: the first one does all but training
+        _recipe(config, learned, test, arguments.out)
+        return 0
+    if arguments.resume:
+        resume_run(arguments.out)
+    else:
+        make_run(arguments.out)
     write_command(arguments.out, arguments.line)
     summary = _summarise(dataset)
     write_json(arguments.out / "dataset.json", summary.as_json())
-    learned, test = hold_back(dataset)
-    from trainer.recipes import dense  # torch takes seconds: first see that all else is right
-
-    assert isinstance(config, DenseConfig)  # noqa: S101  for mypy
-    metrics = dense.train(config, learned, test, arguments.out)
+    metrics = _recipe(config, learned, test, arguments.out)
     print(f"out of fold   {_line(metrics['pooled'])}")
     if metrics["localised"] is not None:
         print(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
@@ -92,6 +103,21 @@ def _train(arguments: argparse.Namespace) -> int:
         )
         return 1
     return 0
+
+
+def _recipe(config: RunConfig, learned: LearningSet, test: HeldBack, out: Path) -> dict[str, Any]:
+    from trainer.config import DenseConfig, SeedConfig
+
+    # torch takes seconds: first see that all else is right
+    if isinstance(config, DenseConfig):
+        from trainer.recipes import dense
+
+        return dense.train(config, learned, test, out)
+    if isinstance(config, SeedConfig):
+        from trainer.recipes import seed
+
+        return seed.train(config, learned, test, out)
+    raise TypeError(f"{type(config).__name__} is of no recipe")
 
 
 def _summarise(dataset: Dataset) -> Summary:
@@ -187,6 +213,44 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    """Write the FP32 graph of a finished run again."""
+    from edge_agent.bundle import read_manifest
+    from trainer.config import read_config
+    from trainer.errors import UsageError
+    from trainer.rebuild import rebuild
+
+    config = read_config(arguments.run / "config.json")
+    spec = read_manifest(arguments.run / "bundle").preprocess
+    if arguments.fold is not None and not 1 <= arguments.fold <= config.folds:
+        raise UsageError(f"--fold: there are folds 1 to {config.folds}")
+    fold = None if arguments.fold is None else arguments.fold - 1
+    if arguments.out.exists():
+        raise UsageError(f"{arguments.out} exists: give --out another name")
+    graph = rebuild(arguments.run, config, spec, fold).SerializeToString(deterministic=True)
+    try:
+        arguments.out.write_bytes(graph)
+    except OSError as error:
+        raise UsageError(f"{arguments.out} can't be written: {error.strerror}") from None
+    print(f"{arguments.out}  {len(graph) / 1e6:.1f} MB")
+    return 0
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    """Make the variants of a finished run again, in a new bundle; 1 if one was left out."""
+    from trainer.requantize import requantize
+
+    settings = _given(arguments, _VARIANTS)
+    made = requantize(arguments.run, arguments.data, settings, arguments.out, arguments.version)
+    if arguments.json:
+        print(json.dumps({"bundle": str(made.bundle.path), "variants": made.variants}))
+    else:
+        for line in _variant_lines(made.variants):
+            print(line)
+        print(f"bundle        {made.bundle.path}, version {made.bundle.manifest.version}")
+    return 1 if any(found["fault"] for found in made.variants.values()) else 0
+
+
 def _synth(arguments: argparse.Namespace) -> int:
     """Draw surfaces with and without flaws."""
     from trainer.data.synth import make_surfaces
@@ -250,6 +314,8 @@ def _line(figures: dict[str, float]) -> str:
 COMMANDS = {
     "train": _train,
     "calibrate": _calibrate,
+    "export": _export,
+    "quantize": _quantize,
     "evaluate": _evaluate,
     "synth": _synth,
     "report": _report,
@@ -265,6 +331,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train, cross-validate and write a bundle"))
     _add_calibrate(commands.add_parser("calibrate", help="choose the threshold of a run again"))
+    _add_export(commands.add_parser("export", help="write a run's FP32 graph again"))
+    _add_quantize(commands.add_parser("quantize", help="make a run's variants again"))
     _add_evaluate(commands.add_parser("evaluate", help="judge labelled images with a bundle"))
     _add_synth(commands.add_parser("synth", help="draw surfaces with and without flaws"))
     _add_report(commands.add_parser("report", help="write the report of a run again"))
@@ -277,7 +345,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder")
     parser.add_argument(
         "--recipe",
-        choices=["dense"],
+        choices=["dense", "seed"],
         default="dense",
         help="dense: a heatmap from the backbone's maps, the better one; "
         "seed: the last layer of a classifier, to compare with",
@@ -376,6 +444,21 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", metavar="X.Y.Z", help="of it (the next, such as 1.0.1)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     _add_aim(parser)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("--out", type=Path, default=Path("model.fp32.onnx"), metavar="FILE")
+    parser.add_argument("--fold", type=int, help="a fold's model, from 1 (the one that ships)")
+
+
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("data", type=Path, metavar="DATA", help="what it was trained on")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a new folder")
+    parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (the next)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    _add_variants(parser)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

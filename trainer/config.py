@@ -208,6 +208,15 @@ def run_config(settings: Mapping[str, object]) -> RunConfig:
     return _checked(RECIPES[recipe], settings)
 
 
+def with_settings(config: RunConfig, settings: Mapping[str, object]) -> RunConfig:
+    """A run's settings with some of them changed.
+
+    Raises:
+        UsageError: naming each that is wrong.
+    """
+    return _checked(type(config), {**config.model_dump(), **settings})
+
+
 def aim_of(settings: Mapping[str, object]) -> Aim:
     """Check what the command line says about the threshold alone.
 

@@ -35,10 +35,9 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> B
         UsageError: RUN is not finished, or (`RuleError`) the rule can't be kept.
         BundleError: RUN's bundle is damaged, or ``out`` exists.
     """
-    if version is not None and not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version):
-        raise UsageError(f"--version: {version!r} is not X.Y.Z, such as 1.2.0")
     groups, result = read_oof(run / "oof.csv")
     old = open_bundle(run / "bundle")
+    version = next_version(old.manifest.version, version)
     calibration = calibrate(result.labels, result.scores, groups, aim)
     manifest = old.manifest
     variants = tuple(_variant(run, one, calibration.threshold, result) for one in manifest.variants)
@@ -55,7 +54,7 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> B
     )
     changed: Manifest = manifest.model_copy(
         update={
-            "version": version or _next(manifest.version),
+            "version": version,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "decision": Decision(
                 threshold=calibration.threshold,
@@ -90,6 +89,15 @@ def _variant(run: Path, variant: Variant, threshold: float, result: OutOfFold) -
     return variant.model_copy(update={"accuracy": accuracy})
 
 
-def _next(version: str) -> str:
-    head, _, last = version.rpartition(".")
-    return f"{head}.{int(last) + 1}"
+def next_version(old: str, wanted: str | None) -> str:
+    """Of a bundle that replaces one of version ``old``: ``wanted``, or the next, 1.0.0 to 1.0.1.
+
+    Raises:
+        UsageError: what is wanted is not X.Y.Z.
+    """
+    if wanted is None:
+        head, _, last = old.rpartition(".")
+        return f"{head}.{int(last) + 1}"
+    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", wanted):
+        raise UsageError(f"--version: {wanted!r} is not X.Y.Z, such as 1.2.0")
+    return wanted

@@ -1,0 +1,120 @@
+"""Make the variants of a finished run again: a new bundle, with the same FP32 model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_agent.bundle import open_bundle, write_bundle
+from edge_agent.bundle.preprocess import decode, fit
+from trainer.assemble import describe, file_of, tolerance
+from trainer.config import read_config, with_settings
+from trainer.crossval import read_oof
+from trainer.data import fingerprint, hold_back, open_dataset
+from trainer.errors import UsageError
+from trainer.evaluate import judge
+from trainer.latency import time_graphs
+from trainer.progress import progress
+from trainer.prove import open_graph
+from trainer.rebuild import rebuild_folds
+from trainer.recalibrate import next_version
+from trainer.variants import Proven, make_variants
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edge_agent.bundle import Bundle, Golden, Manifest
+    from trainer.variants import Made
+
+
+@dataclass(frozen=True)
+class Requantized:
+    """A new bundle and what was measured on the way."""
+
+    bundle: Bundle
+    variants: dict[str, dict[str, Any]]
+    """As in metrics.json: those that were left out too."""
+
+
+def requantize(
+    run: Path, data: Path, settings: Mapping[str, object], out: Path, version: str | None = None
+) -> Requantized:
+    """Write the bundle of ``run`` to ``out`` with variants made by other settings.
+
+    Args:
+        run: what `trainer train` wrote; it is left as it is.
+        data: the images that it was trained on: INT8's ranges come from them.
+        settings: ``variants``, ``calibrator``, ``seven_bit``, as far as they are given.
+        out: a new directory.
+        version: of the new bundle; None: the next after that of RUN's.
+
+    Raises:
+        UsageError: RUN is not finished, or ``data`` is not what it was trained on.
+        DatasetError: ``data`` can't be read.
+        BundleError: RUN's bundle is damaged, or ``out`` exists.
+    """
+    config = with_settings(read_config(run / "config.json"), settings)
+    old = open_bundle(run / "bundle")
+    manifest = old.manifest
+    version = next_version(manifest.version, version)
+    learned, _ = hold_back(open_dataset(data, folds=config.folds))
+    if fingerprint(learned) != manifest.training.dataset["fingerprint"]:
+        raise UsageError(
+            f"{data} is not what {run} was trained on, or was changed since: the variants are "
+            "made from and judged on those very images"
+        )
+    _, oof = read_oof(run / "oof.csv")
+    spec, model = manifest.preprocess, old.file(old.variant("fp32").file)
+    with TemporaryDirectory(prefix="requantize-") as folder:
+        with progress("exporting the folds' models", config.folds) as advance:
+            fold_models = rebuild_folds(run, config, spec, Path(folder), advance)
+        with progress("scoring with fp32", len(learned.samples)) as advance:
+            shipped = judge(open_graph(model), learned.samples, spec, advance)
+        proven = Proven(
+            fold_models=fold_models,
+            model=model,
+            spec=spec,
+            samples=learned.samples,
+            labels=np.array([sample.defect for sample in learned.samples], bool),
+            folds=oof.folds,
+            held_out=oof.scores,
+            shipped=shipped.scores,
+            threshold=manifest.decision.threshold,
+            seed=config.seed,
+        )
+        made = make_variants(proven, config, Path(folder))
+        admitted = [one for one in made if not one.fault]
+        times = time_graphs({one.name: one.file for one in admitted}, spec)
+        golden = _golden(old, admitted)
+        parameters = {**manifest.training.parameters, **config.model_dump(mode="json")}
+        training = manifest.training.model_copy(update={"parameters": parameters})
+        changed: Manifest = manifest.model_copy(
+            update={
+                "version": version,
+                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "variants": tuple(describe(one) for one in admitted),
+                "golden": golden,
+                "training": training,
+            }
+        )
+        files = {one.file: old.file(one.file) for one in golden}
+        files.update({file_of(one): one.file for one in admitted})
+        bundle = write_bundle(out, changed, files)
+        figures = {one.name: {**one.figures(), "latency_ms": times.get(one.name)} for one in made}
+    return Requantized(bundle, figures)
+
+
+def _golden(old: Bundle, variants: Sequence[Made]) -> tuple[Golden, ...]:
+    """The same images, with the scores of other variants."""
+    predict = {one.name: open_graph(one.file) for one in variants}
+    found = []
+    for golden in old.manifest.golden:
+        frame = fit(decode(old.file(golden.file).read_bytes()), old.manifest.preprocess).tensor
+        scores = {name: float(run(frame[None]).score[0]) for name, run in predict.items()}
+        found.append(golden.model_copy(update={"scores": scores, "tolerance": tolerance(scores)}))
+    return tuple(found)
