@@ -17,7 +17,20 @@ from trainer.heatmaps import read_heatmaps  # noqa: E402
 
 pytestmark = pytest.mark.train
 
-QUICK = ("--size", "64x96", "--strides", "8,16", "--folds", "2", "--epochs", "2", "--width", "8")
+QUICK = (
+    "--variants",
+    "fp32",
+    "--size",
+    "64x96",
+    "--strides",
+    "8,16",
+    "--folds",
+    "2",
+    "--epochs",
+    "2",
+    "--width",
+    "8",
+)
 
 
 def test_a_training_ends_with_its_report(tmp_path, capsys):
