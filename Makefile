@@ -40,7 +40,7 @@ check: .venv-dev/.installed
 	$(DEV)/pytest -q -m 'not slow and not train and not broker'
 
 .PHONY: test
-test: .venv-dev/.trainer broker
+test: .venv-dev/.trainer broker browser
 	$(DEV)/pytest
 
 # The tests talk to a real mosquitto.
@@ -51,6 +51,17 @@ broker:
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto; \
 	  else \
 	    echo "mosquitto is not installed: the tests that need a broker are skipped"; \
+	  fi; }
+
+# And look at the report in a real browser.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; \
+	  else \
+	    echo "chromium is not installed: the tests that need a browser are skipped"; \
 	  fi; }
 
 .PHONY: demo-bundle
