@@ -43,6 +43,14 @@ check: .venv-dev/.installed
 test: .venv-dev/.trainer broker browser
 	$(DEV)/pytest
 
+# With the demo's bundle, or: make bench BUNDLE=RUN/bundle IMAGES=FOLDER
+BUNDLE ?= edge_agent/demo/bundle
+IMAGES ?= edge_agent/demo/images
+.PHONY: bench
+bench: .venv-dev/.installed broker
+	$(DEV)/edge-agent tune --bundle $(BUNDLE)
+	$(DEV)/edge-agent bench --bundle $(BUNDLE) --images $(IMAGES) --count 1000
+
 # The tests talk to a real mosquitto.
 .PHONY: broker
 broker:
