@@ -59,7 +59,7 @@ def _rights(kind: str, path: Path, level: Level) -> Finding:
     what = f"{kind} {path}: user {user} may not open it"
     both = stat.S_IRGRP | stat.S_IWGRP
     if status.st_mode & both != both or status.st_gid == 0:
-        mend = 'give it a group of its own by a udev rule: GROUP="render", MODE="0660"'
+        mend = 'give it to a group by a udev rule: GROUP="render", MODE="0660"'
     elif user in grp.getgrgid(status.st_gid).gr_mem:
         mend = f"{user} has joined the group {group} since: log in again, restart the service"
     else:
