@@ -185,14 +185,16 @@ class Running:
         why, lost = pool.lost, Target(self._ready.provider, self._ready.device).name
         while self._spare:
             spare = self._spare.pop(0)
-            self.degraded = f"{lost} was lost: {why}"
-            log.error("degraded: %s; going on with %s", self.degraded, spare)
+            degraded = f"{lost} was lost: {why}"
+            log.error("degraded: %s; going on with %s", degraded, spare)
             pool.replace(selector.options(spare), spare.workers)
             try:
-                self._ready = pool.start()
-                return
+                ready = pool.start()
             except WorkerStartError as error:
                 why, lost = str(error), spare.provider
+            else:
+                self._ready, self.degraded = ready, degraded
+                return
         raise LostError(f"{lost} was lost, and there is no other: {why}")
 
 
