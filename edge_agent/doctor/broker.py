@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_agent.agent import mqtt_options
-from edge_agent.doctor.ask import within
+from edge_agent.doctor.ask import ask_program, within
 from edge_agent.doctor.exchange import Exchanged, exchange
 from edge_agent.doctor.finding import Finding
 from edge_agent.publish import Station, topics_of
@@ -87,7 +87,8 @@ def look_at_network(options: MqttOptions, limit: float) -> list[Finding]:
             what = unreachable(options.broker, error)
         mend = f"getent hosts {host} must show its address: mend mqtt.host, /etc/hosts or the DNS"
         return [Finding(TOPIC, "error", what, mend)]
-    found = [Finding(TOPIC, "ok", f"{host} is {', '.join(addresses)}")]
+    named = [Finding(TOPIC, "ok", f"{host} is {', '.join(addresses)}")]
+    found = [] if addresses == [host] else named
     try:
         # As paho does it: each address in turn, each with the whole limit.
         link = within(2 * limit, lambda: socket.create_connection((host, port), limit))
@@ -120,19 +121,30 @@ def look_at_tls(options: MqttOptions, tls: TlsOptions, link: socket.socket) -> l
             certificate = secured.getpeercert() or {}
             version = secured.version()
     except OSError as error:
-        mend = (
-            "ask the broker's certificate: openssl s_client -connect "
-            f"{options.broker} -showcerts; renew it, or set ca_file to its authority"
-        )
+        show = f"openssl s_client -connect {options.broker} -showcerts"
+        mend = f"renew the certificate, or set ca_file to its authority; to see both: {show}"
+        if not isinstance(error, ssl.SSLCertVerificationError):
+            mend = f"if that port has no TLS, set tls = false, or mend mqtt.port; to see: {show}"
         return [Finding(TOPIC, "error", unreachable(options.broker, error), mend)]
     found = [Finding(TOPIC, "ok", f"{version}, the broker's certificate is trusted")]
     end = certificate.get("notAfter")
     if isinstance(end, str):
         found.append(judge_expiry("the broker's certificate", end, time.time()))
+    if tls.cert:
+        found += _own_certificate(tls.cert)
     authorities = context.get_ca_certs() if tls.ca else []
     ends = [end for one in authorities if isinstance(end := one.get("notAfter"), str)]
     whose = f"the authority in {tls.ca}"
     return [*found, *(judge_expiry(whose, end, time.time()) for end in ends)]
+
+
+def _own_certificate(file: Path) -> list[Finding]:
+    """Its end, by the openssl command where there is one: Python's ssl does not tell it."""
+    answer = ask_program(["openssl", "x509", "-enddate", "-noout", "-in", str(file)], 3.0)
+    _, _, end = answer.said.partition("notAfter=")
+    if answer.trouble or not end:
+        return []
+    return [judge_expiry(f"this station's certificate {file}", end, time.time())]
 
 
 def judge_expiry(whose: str, end: str, now: float) -> Finding:
@@ -151,7 +163,13 @@ def look_at_exchange(options: MqttOptions, base: str, went: Exchanged) -> list[F
     topic = f"{base}/doctor"
     user = "an anonymous client" if options.username is None else f"user {options.username!r}"
     if went.closed:
-        mend = "mend username and password_file, or the broker's own; its log says more"
+        mend = "the broker's log says why it let nobody in"
+        if went.login:
+            mend = "mend username and password_file, or the broker's own; its log says more"
+        elif options.tls is None:
+            mend = f"{mend}; if its port wants TLS, set tls = true"
+        elif options.tls.cert is None:
+            mend = f"{mend}; if it wants a client certificate, set cert_file and key_file"
         return [Finding(TOPIC, "error", went.closed, mend)]
     found = [Finding(TOPIC, "ok", f"{user} is let in")]
     if not went.retain:

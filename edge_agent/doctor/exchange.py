@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edge_agent.publish import MqttOptions
 
 _REFUSED = 128  # reason codes from here on
+_LOGIN = (134, 135, 140)  # bad user name or password, not authorised, bad method
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Exchanged:
 
     closed: str
     """Why the client was not let in, in words; empty when it was."""
+    login: bool = False
+    """Whether that was for want of rights."""
     retain: bool = True
     """Whether the broker takes retained messages."""
     published: int | None = None
@@ -60,6 +63,7 @@ class _Exchange:
         self._acknowledged = threading.Event()
         self._returned = threading.Event()
         self._closed = ""
+        self._login = False
         self._retain = True
         self._listens = False
         self._code: int | None = None
@@ -91,7 +95,7 @@ class _Exchange:
             if not self._answered.wait(self._limit):
                 return Exchanged(f"{options.broker} does not answer: is it an MQTT broker?")
             if self._closed:
-                return Exchanged(self._closed)
+                return Exchanged(self._closed, login=self._login)
             return self._send()
         finally:
             client.disconnect()
@@ -108,7 +112,7 @@ class _Exchange:
             returned = time.monotonic() - began if self._returned.is_set() else None
         # What closes the connection meanwhile explains the answer that is missing.
         why = self._closed if self._code is None else ""
-        return Exchanged(why, self._retain, self._code, returned)
+        return Exchanged(why, retain=self._retain, published=self._code, returned=returned)
 
     def _on_connect(
         self,
@@ -120,6 +124,7 @@ class _Exchange:
     ) -> None:
         if code.value != 0:
             self._closed = refused_connection(self._options.broker, code.value)
+            self._login = code.value in _LOGIN
         self._retain = getattr(properties, "RetainAvailable", 1) != 0
         self._answered.set()
 

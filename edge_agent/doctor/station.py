@@ -77,6 +77,9 @@ def look_at_health(http: HttpSettings, *, runs: bool) -> list[Finding]:
     except (ValueError, KeyError, TypeError):
         what = f"something that is no edge-agent answers on {url}"
         return [Finding(TOPIC, "error", what, "choose another [http] port, or stop the other")]
+    if not runs:
+        what = f"another station's agent answers on {url}"
+        return [Finding(TOPIC, "error", what, "give each station its own [http] port")]
     if status == "ok":
         return [Finding(TOPIC, "ok", f"{url} says ok")]
     level: Level = "error" if status == "failing" else "warning"

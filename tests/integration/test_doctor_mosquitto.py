@@ -174,11 +174,27 @@ def test_a_broker_that_wants_a_certificate(make_broker, station, tmp_path):
     given = look(station(broker.port, f'{tls}cert_file = "{own.cert}"\nkey_file = "{own.key}"'))
 
     assert without[-1].level == "error"
+    assert without[-1].mend.endswith("if it wants a client certificate, set cert_file and key_file")
+    assert any(f"this station's certificate {own.cert} is valid" in one.what for one in given)
     assert [one.level for one in given] == ["ok"] * len(given)
 
 
-def test_plain_text_where_tls_is_wanted(broker, station):
+def test_no_tls_where_it_is_wanted(broker, station):
     end = look(station(broker.port, "tls = true"))[-1]
 
     assert end.level == "error"
-    assert "is it a port with TLS?" in end.what or "connection" in end.what
+    assert end.mend.startswith("if that port has no TLS, set tls = false")
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="the openssl command is not installed")
+def test_tls_where_plain_text_is_spoken(make_broker, station, tmp_path):
+    authority = Authority(tmp_path / "ca").create()
+    issued = authority.issue("broker")
+    broker = make_broker(
+        f"certfile {issued.cert}\nkeyfile {issued.key}\nallow_anonymous true\n"
+    ).start()
+
+    end = look(station(broker.port))[-1]
+
+    assert end.level == "error"
+    assert end.mend.endswith("if its port wants TLS, set tls = true")

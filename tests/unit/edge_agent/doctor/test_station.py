@@ -99,6 +99,14 @@ def test_what_the_page_says(status, body, level, said):
     assert said in found.what
 
 
+def test_a_page_of_another_station():
+    with page(200, b'{"status": "ok", "reasons": []}') as http:
+        (found,) = look_at_health(http, runs=False)
+
+    assert found.level == "error"
+    assert found.mend == "give each station its own [http] port"
+
+
 def test_a_page_that_is_silent():
     http = HttpSettings(port=free_port())
 
