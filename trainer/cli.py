@@ -251,6 +251,42 @@ def _quantize(arguments: argparse.Namespace) -> int:
     return 1 if any(found["fault"] for found in made.variants.values()) else 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    """PyTorch beside every variant on every provider of this machine."""
+    from edge_agent.bundle import open_bundle
+    from trainer.compare import compare, contenders, table
+    from trainer.data import fingerprint, open_dataset
+    from trainer.errors import UsageError
+    from trainer.progress import progress
+
+    if arguments.rounds < 1 or arguments.threads < 0:
+        raise UsageError("--rounds must be 1 or more, --threads 0 or more")
+    bundle = arguments.bundle or arguments.run / "bundle"
+    training = open_bundle(bundle).manifest.training
+    dataset = open_dataset(arguments.data)
+    total = arguments.rounds * len(contenders(bundle))
+    with progress("comparing", total) as advance:
+        rows = compare(
+            arguments.run,
+            dataset.samples,
+            advance,
+            bundle=bundle,
+            threads=arguments.threads,
+            rounds=arguments.rounds,
+        )
+    if arguments.json:
+        print(json.dumps({"threads": arguments.threads, "rows": [row.as_json() for row in rows]}))
+        return 0
+    print(table(rows))
+    print(
+        f"{len(dataset.samples)} images, one at a time, {arguments.threads or 'all'} thread(s); "
+        f"times are of inference alone, medians of {arguments.rounds} rounds"
+    )
+    if fingerprint(dataset) == training.dataset["fingerprint"]:
+        print("the model learned from these images: accuracy, AP and F1 are not those of new ones")
+    return 0
+
+
 def _synth(arguments: argparse.Namespace) -> int:
     """Draw surfaces with and without flaws."""
     from trainer.data.synth import make_surfaces
@@ -316,6 +352,7 @@ COMMANDS = {
     "calibrate": _calibrate,
     "export": _export,
     "quantize": _quantize,
+    "compare": _compare,
     "evaluate": _evaluate,
     "synth": _synth,
     "report": _report,
@@ -333,6 +370,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands.add_parser("calibrate", help="choose the threshold of a run again"))
     _add_export(commands.add_parser("export", help="write a run's FP32 graph again"))
     _add_quantize(commands.add_parser("quantize", help="make a run's variants again"))
+    _add_compare(commands.add_parser("compare", help="PyTorch beside every variant"))
     _add_evaluate(commands.add_parser("evaluate", help="judge labelled images with a bundle"))
     _add_synth(commands.add_parser("synth", help="draw surfaces with and without flaws"))
     _add_report(commands.add_parser("report", help="write the report of a run again"))
@@ -459,6 +497,15 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (the next)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     _add_variants(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
+    parser.add_argument("--bundle", type=Path, help="another bundle of this run (RUN/bundle)")
+    parser.add_argument("--threads", type=int, default=1, help="for one inference (1); 0: all")
+    parser.add_argument("--rounds", type=int, default=3, help="times are medians over them (3)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
