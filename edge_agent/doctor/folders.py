@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -113,6 +114,8 @@ def look_at_place(place: Place) -> Finding:
             with tempfile.TemporaryFile(dir=nearest, prefix=".edge-agent-doctor-") as trial:
                 trial.write(b"\0" * 4096)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            mend = "free some space there; images wait in the inbox meanwhile"
         return _wrong(f"{place.label}: {nearest} can't be used: {error.strerror}", mend)
     foreign = status.st_uid != os.geteuid() and os.geteuid() != 0
     if place.key == "source.folder.path" and status.st_mode & stat.S_ISVTX and foreign:

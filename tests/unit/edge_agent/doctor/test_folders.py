@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,32 @@ def test_two_mounts_of_one_filesystem_are_two(make_settings, tmp_path):
 
     assert found.level == "warning"
     assert found.mend.startswith("put storage.work")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A real filesystem of 1 MB."""
+    state = tmp_path / "state"
+    state.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(state)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("needs root and the right to mount a tmpfs")
+    yield state
+    subprocess.run(["umount", str(state)], check=True)
+
+
+def test_a_full_disk(make_settings, small):
+    settings = make_settings()
+    with pytest.raises(OSError, match="No space left"):
+        (small / "ballast").write_bytes(bytes(2_000_000))
+
+    found = look_at_folders(settings)
+
+    full = of(found, f"storage.root {small}: {small} can't be used: No space left on device")
+    assert full.level == "error"
+    assert of(found, f"the disk of storage.root {small}: 0.0 GB (0%)").level == "error"
+    assert of(found, "storage.root", "is on tmpfs", "memory, gone after a power cut")
+    assert of(found, "are on two filesystems: each image is copied").level == "warning"
 
 
 @pytest.mark.parametrize(
