@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,6 @@ from tests.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -49,3 +49,22 @@ def subscribe() -> Iterator[Callable[..., Subscriber]]:
             return subscriber
 
         yield make
+
+
+@pytest.fixture
+def go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What OpenVINO's provider does from now on, in the processes that this test starts.
+
+    See `tests.standins.onnxruntime` for the faults that there are.
+    """
+    file = tmp_path / "fault"
+    file.write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "standins"))
+    monkeypatch.setenv("EDGE_STANDIN", str(file))
+
+    def tell(fault: str) -> None:
+        partial = tmp_path / "fault.partial"
+        partial.write_text(fault and f"openvino:{fault}")
+        partial.rename(file)
+
+    return tell
