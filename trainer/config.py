@@ -138,6 +138,11 @@ class DenseConfig(RunConfig):
     top_k: int = Field(16, ge=1)
     """The image's logit is the mean of so many of the map's largest."""
 
+    budget_ms: float | None = Field(None, gt=0)
+    """Milliseconds of one inference on this machine: strides, size and width are then chosen."""
+    margin: float = Field(0.005, ge=0, lt=1)
+    """So much AP may be lost against the best within the budget, if it is cheaper."""
+
     @field_validator("strides")
     @classmethod
     def _known(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
@@ -168,8 +173,8 @@ class SeedConfig(RunConfig):
     """Input (width, height), multiples of 32."""
     fit: Fit = "stretch"
 
-    epochs: int = Field(50, ge=1, le=1000)
-    batch: int = Field(32, ge=1, le=1024)
+    epochs: int = Field(200, ge=1, le=10_000)
+    batch: int = Field(8, ge=1, le=1024)
     """Drawn at random, both classes equally likely; over all processes together."""
     learning_rate: float = Field(1e-4, gt=0, lt=1)
     dropout: float = Field(0.2, ge=0, lt=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,8 @@ class Fruits:
     targets: NDArray[np.bool_]
     """(images, h, w): the masks in the heatmap's cells."""
     looks: tuple[Appearance, ...]
+    search: dict[str, Any] = field(default_factory=dict)
+    """How the configuration was found, where it was: goes into metrics.json."""
 
 
 def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         "variants": variants,
         "localised": trained.localised,
         "parity": parity,
+        **fruits.search,
     }
     if fruits.test.images:
         test = fruits.test.open(bundle)

@@ -19,6 +19,7 @@ import torch
 from edge_agent.bundle import Preprocess
 from edge_agent.bundle.appearance import appearance
 from trainer.backbones import build_backbone
+from trainer.budget import cheapest, judge_rungs, ladder, time_rungs
 from trainer.checkpoint import FILE, save_model
 from trainer.crossval import held_out
 from trainer.data import make_folds
@@ -62,12 +63,13 @@ def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) 
     samples = dataset.samples
     labels = np.array([sample.defect for sample in samples], bool)
     folds = np.array(make_folds(samples, config.folds, config.seed))
-    backbone = build_backbone(
-        config.backbone, config.strides, Path(config.weights) if config.weights else None
-    )
-    backbone.to(memory_format=torch.channels_last)
     with watch.step("survey"):
         config, spec = settle(config, dataset)
+    search: dict[str, Any] = {}
+    if config.budget_ms is not None:
+        with watch.step("budget"):
+            config, spec, search = search_cheapest(config, spec, dataset, folds, run)
+    backbone = _backbone(config)
     write_json(run / "config.json", config.model_dump(mode="json"))
 
     with TemporaryDirectory(dir=run, prefix=".features-") as cache:
@@ -96,6 +98,7 @@ def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) 
             expected=expected,
             targets=data.targets,
             looks=tuple(looks),
+            search=search,
         )
         return finish(run, fruits, watch)
 
@@ -115,6 +118,51 @@ def settle(config: DenseConfig, dataset: LearningSet) -> tuple[DenseConfig, Prep
     cells = (size[0] // config.strides[0]) * (size[1] // config.strides[0])
     top_k = min(config.top_k, cells)
     return config.model_copy(update={"size": size, "fit": fit, "top_k": top_k}), spec
+
+
+def search_cheapest(
+    config: DenseConfig,
+    spec: Preprocess,
+    dataset: LearningSet,
+    folds: NDArray[np.int64],
+    run: Path,
+) -> tuple[DenseConfig, Preprocess, dict[str, Any]]:
+    """Replace size, strides and width by the cheapest that do; and say what was tried.
+
+    Raises:
+        UsageError: nothing is within the budget.
+    """
+    assert config.budget_ms is not None  # noqa: S101  for mypy
+    samples = dataset.samples
+    labels = np.array([sample.defect for sample in samples], bool)
+
+    def learnable(config: DenseConfig, spec: Preprocess, cache: Path) -> Learnable:
+        return look(config, spec, samples, labels, _backbone(config), cache)[0]
+
+    timed = time_rungs(ladder(config, spec), samples, config.budget_ms)
+    judged = judge_rungs(timed, learnable, folds, config.margin, run)
+    chosen = cheapest(judged, config.margin)
+    search = {
+        "budget": {
+            "ms": config.budget_ms,
+            "margin": config.margin,
+            "tried": [rung.figures() for rung in judged],
+        },
+        "frontier": [
+            {"name": rung.name, "ms": rung.ms, "ap": rung.ap, "chosen": rung.name == chosen.name}
+            for rung in judged
+            if rung.ap is not None
+        ],
+    }
+    # Without the budget: with these settings, the run is made again without a search.
+    return chosen.config.model_copy(update={"budget_ms": None}), chosen.spec, search
+
+
+def _backbone(config: DenseConfig) -> Backbone:
+    weights = Path(config.weights) if config.weights else None
+    backbone = build_backbone(config.backbone, config.strides, weights)
+    backbone.to(memory_format=torch.channels_last)
+    return backbone
 
 
 def look(
