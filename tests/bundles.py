@@ -125,6 +125,20 @@ def make_manifest(model: bytes, **changes: object) -> tuple[Manifest, dict[str, 
     return Manifest.model_validate({**fields, **changes}), files
 
 
+def make_two_variants(path: Path) -> Bundle:
+    """A bundle with fp32 and int8, by name: the graph is the same."""
+    manifest, files = make_manifest(make_model())
+    (fp32,) = manifest.variants
+    int8 = fp32.model_copy(update={"name": "int8", "precision": "int8", "file": "model.int8.onnx"})
+    golden = tuple(
+        one.model_copy(update={"scores": {**one.scores, "int8": one.scores["fp32"]}})
+        for one in manifest.golden
+    )
+    files["model.int8.onnx"] = files["model.fp32.onnx"]
+    both = manifest.model_copy(update={"variants": (fp32, int8), "golden": golden})
+    return write_bundle(path, both, files)
+
+
 def make_bundle(path: Path, **changes: object) -> Bundle:
     """Write a whole small bundle."""
     manifest, files = make_manifest(make_model(), **changes)

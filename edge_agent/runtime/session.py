@@ -88,8 +88,7 @@ def open_session(
         raise
     except Exception as error:
         raise ProviderError(
-            f"{target.name}: ONNX Runtime can't run {model.name} on it: {_first_line(error)}. "
-            f"{_missing(target)}".rstrip()
+            f"{target.name}: ONNX Runtime can't run {model.name} on it: {_gist(error)}"
         ) from None
     wanted = _ORT_NAMES[target.provider]
     if session.get_providers()[0] != wanted:
@@ -197,5 +196,7 @@ def _missing(target: Target) -> str:
     return f"Found: {found}. To have it: {INSTALL[target.provider]}"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _gist(error: Exception) -> str:
+    """The last line: those before it are source files and signatures of C++."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][-400:] if lines else type(error).__name__

@@ -5,14 +5,17 @@ The failing provider is `tests.standins.onnxruntime`, in the daemon's processes 
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import onnxruntime
 import pytest
 
 from tests.broker import free_port
-from tests.bundles import make_image
+from tests.bundles import make_image, make_two_variants
 from tests.integration.test_agent import at_rest, health, run
 from tests.line import Station, verify
 
@@ -239,6 +242,43 @@ def test_a_single_frame_that_takes_down_workers_costs_no_provider(make_station, 
     at_rest(station, 2)
     assert station.stop() == 0
     assert verify(station, 2).wrong == []
+
+
+def test_tune_lists_every_variant_on_everything_and_what_is_out(tmp_path):
+    bundle = make_two_variants(tmp_path / "bundle")
+    command = [sys.executable, "-m", "edge_agent", "tune", "--bundle", str(bundle.path), "--json"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    names = ["variant", "provider", "device", "threads", "workers"]
+    figures = ["ok", "reason", "golden_error", "latency_ms", "fps"]
+    assert all(list(one) == names + figures for one in told["candidates"])
+    assert list(told["chosen"]) == names
+    right = [one for one in told["candidates"] if one["ok"]]
+    assert {(one["variant"], one["provider"], one["device"]) for one in right} == {
+        (variant, provider, "CPU")
+        for variant in ("fp32", "int8")
+        for provider in ("cpu", "openvino")
+    }
+    fastest = max(right, key=lambda one: one["fps"])
+    assert told["chosen"] == {name: fastest[name] for name in names}
+    (cuda,) = (one for one in told["candidates"] if one["provider"] == "cuda")
+    assert (cuda["ok"], cuda["fps"], cuda["variant"]) == (False, None, "-")
+    assert "not in this environment: pip install 'edge-inspect[gpu]'" in cuda["reason"]
+    assert "cuda: out: not in this environment" in done.stderr
+
+
+def test_tune_says_what_the_agent_would_say(make_station):
+    station = make_station(settings(fallback=False, provider="cuda"))
+    command = [sys.executable, "-m", "edge_agent", "tune", "--config", str(station.config)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert "cuda          out: not in this environment" in done.stdout
+    assert "edge-agent: runtime.provider = 'cuda' can't be had" in done.stderr
 
 
 def test_cuda_is_refused_where_there_is_none_before_anything_is_measured(make_station):

@@ -383,6 +383,22 @@ def test_a_start_that_takes_too_long(make_pool):
 
 
 @pytest.mark.slow
+def test_what_the_old_workers_had_is_judged_by_the_new_ones(make_pool, claim, slow_bundle):
+    pool = make_pool()
+    pool.start()
+    for number in range(2):
+        pool.submit(claim(str(number)))
+
+    pool.replace(plain_options(bundle=str(slow_bundle)), 2)
+    assert pool.pending() == 2
+    pool.start()  # the first to be ready waits for the second: nobody takes in outcomes yet
+
+    outcomes = collect(pool, 2)
+    assert sorted(outcome.claim.id for outcome in outcomes) == ["0", "1"]
+    assert all(isinstance(outcome.reply, Judged) for outcome in outcomes)
+    assert pool.working() == 2
+
+
 def test_a_bundle_that_went_away_is_told_and_waited_for(make_pool, claim, tmp_path):
     bundle = make_bundle(tmp_path / "bundle").path
     pool = make_pool(bundle=bundle)
