@@ -1,0 +1,117 @@
+"""Variants are judged by folds that did not see the image, and in float where 8 bits cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch")
+
+from edge_agent.bundle import Preprocess
+from tests.graphs import HEIGHT, WIDTH, make_frames, make_network
+from trainer import variants
+from trainer.config import DenseConfig
+from trainer.data import Sample
+from trainer.evaluate import judge
+from trainer.prove import judge_held_out, open_graph
+from trainer.quantize import Quantization
+from trainer.sensitivity import dearest, quantizable_blocks, scan
+from trainer.variants import Proven, make_int8, make_variants
+
+pytestmark = pytest.mark.train
+SPEC = Preprocess(width=WIDTH, height=HEIGHT)
+COUNT = 24
+OUTLIER = 3000.0
+
+
+def prove(folder, outlier=1.0):
+    """Two folds' networks and one to ship; what scores high is a defect, so FP32 is perfect."""
+    files = [make_network(folder / f"{n}.onnx", seed=0, outlier=outlier) for n in range(3)]
+    samples = []
+    for number, frame in enumerate(make_frames(COUNT)):
+        image = folder / f"{number}.png"
+        Image.fromarray(frame).save(image)
+        samples.append(Sample(image.name, image, None, False, image.name))
+    folds = np.arange(COUNT) % 2
+    scores = judge_held_out(files[:2], samples, folds, SPEC).scores
+    shipped = judge(open_graph(files[2]), samples, SPEC, lambda _: None).scores
+    ordered = np.sort(scores)[4:-4]
+    place = int(np.argmax(np.diff(ordered)))  # the widest gap: a rounded score stays on its side
+    threshold = float(ordered[place : place + 2].mean())
+    labels = scores >= threshold
+    return Proven(
+        (files[0], files[1]), files[2], SPEC, samples, labels, folds, scores, shipped, threshold, 0
+    )
+
+
+def test_all_that_is_asked_for_is_made_and_measured(tmp_path):
+    proven = prove(tmp_path)
+    made = make_variants(proven, DenseConfig(), tmp_path / "out")
+    assert [one.name for one in made] == ["fp32", "int8", "fp16"]
+    assert [one.fault for one in made] == ["", "", ""]
+    for one in made:
+        figures = one.figures()
+        assert figures["ap"] == pytest.approx(1.0)
+        assert figures["size"] == one.file.stat().st_size
+        assert figures["flips"] == figures["shipped_flips"] == 0
+    assert made[0].figures()["max_difference"] == 0.0
+    assert 0 < made[2].figures()["max_difference"] < made[1].figures()["max_difference"]
+    only = make_variants(proven, DenseConfig(variants=("fp32", "fp16")), tmp_path / "two")
+    assert [one.name for one in only] == ["fp32", "fp16"]
+
+
+def test_ranges_never_come_from_an_image_that_judges(tmp_path, monkeypatch):
+    """Each fold's calibration images are among those that it learned from."""
+    proven = prove(tmp_path)
+    seen = []
+    real = variants.quantize
+
+    def watched(model, out, frames, settings):
+        frames = list(frames)
+        seen.append((model, frames))
+        real(model, out, frames, settings)
+
+    monkeypatch.setattr(variants, "quantize", watched)
+    make_int8(proven, tmp_path / "out", "minmax", seven_bit=False)
+    originals = [np.asarray(Image.open(sample.image)) for sample in proven.samples]
+    assert [model for model, _ in seen] == [*proven.fold_models, proven.model]
+    for fold, (_, frames) in enumerate(seen[:2]):
+        held = [originals[i] for i in range(COUNT) if proven.folds[i] == fold]
+        assert len(frames) == COUNT // 2
+        assert not any((frame == other).all() for frame in frames for other in held)
+
+
+def test_the_scan_finds_the_block_that_8_bits_spoil(tmp_path):
+    model = make_network(tmp_path / "spoilt.onnx", outlier=OUTLIER)
+    costs = scan(model, make_frames(4), Quantization(), lambda _: None)
+    assert set(costs) == set(quantizable_blocks(model)) == {f"body.{n}" for n in range(4)}
+    # The channel that takes up all of the range comes out of block 1 and goes into block 2.
+    assert next(iter(costs)) in ("body.1", "body.2")
+    assert next(iter(costs.values())) > 10 * costs["body.0"]
+
+
+def test_what_8_bits_spoil_stays_in_float(tmp_path):
+    proven = prove(tmp_path, OUTLIER)
+    plain = make_int8(proven, tmp_path / "plain", "minmax", seven_bit=False)
+    assert plain.fault == ""
+    assert plain.how.startswith("minmax ")
+    assert plain.how.endswith("blocks in float")
+
+
+def test_a_variant_that_fails_says_why_and_with_what_figures(tmp_path, monkeypatch):
+    proven = prove(tmp_path, OUTLIER)
+    monkeypatch.setattr(variants, "_SHARES", ())  # nothing is left in float
+    made = make_int8(proven, tmp_path / "out", "minmax", seven_bit=True)
+    assert made.shipped is None
+    assert made.fault.startswith("on held-out images ")
+    assert f"of {COUNT} verdicts change" in made.fault
+    assert made.figures()["fault"] == made.fault
+    assert made.how == "minmax 7 bit"
+
+
+def test_the_fewest_blocks_for_a_share_of_the_cost():
+    costs = {"a": 5.0, "b": 3.0, "c": 2.0}
+    assert dearest(costs, 0.5) == ("a",)
+    assert dearest(costs, 0.51) == ("a", "b")
+    assert dearest(costs, 1.0) == ("a", "b", "c")
