@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainer.classifier import Classifier
 from trainer.errors import UsageError
 from trainer.model import Backbone
 
@@ -32,13 +33,28 @@ def build_backbone(name: str, strides: Sequence[int], weights: Path | None = Non
     network = NETWORKS[name]()
     state = DEFAULTS[name]() if weights is None else _read(weights)
     _load(network, state, name, weights)
-    stem, blocks = _PARTS[name](network)
+    stem, blocks, _ = _PARTS[name](network)
     return Backbone(name, strides, stem, blocks)
+
+
+def build_classifier(name: str, dropout: float, weights: Path | None = None) -> Classifier:
+    """Build the whole network ``name`` with a new last layer; see ``build_backbone``."""
+    network = NETWORKS[name]()
+    state = DEFAULTS[name]() if weights is None else _read(weights)
+    _load(network, state, name, weights)
+    stem, blocks, top = _PARTS[name](network)
+    return Classifier(name, [stem, *blocks.children(), top], dropout)
+
+
+def blank_classifier(name: str, dropout: float) -> Classifier:
+    """The same network without weights: for a checkpoint that brings its own."""
+    stem, blocks, top = _PARTS[name](NETWORKS[name]())
+    return Classifier(name, [stem, *blocks.children(), top], dropout)
 
 
 def blank_backbone(name: str, strides: Sequence[int]) -> Backbone:
     """The same network without weights: for a checkpoint that brings its own."""
-    stem, blocks = _PARTS[name](NETWORKS[name]())
+    stem, blocks, _ = _PARTS[name](NETWORKS[name]())
     return Backbone(name, strides, stem, blocks)
 
 
@@ -89,12 +105,14 @@ NETWORKS = {"efficientnet_lite0": _lite0, "efficientnet_b0": _b0}
 DEFAULTS = {"efficientnet_lite0": _lite0_weights, "efficientnet_b0": _b0_weights}
 
 
-def _lite0_parts(network: Any) -> tuple[nn.Module, nn.Module]:
-    return torch.nn.Sequential(network.conv_stem, network.bn1), network.blocks
+def _lite0_parts(network: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Stem, the seven stages, and the convolution on top of them."""
+    stem = torch.nn.Sequential(network.conv_stem, network.bn1)
+    return stem, network.blocks, torch.nn.Sequential(network.conv_head, network.bn2)
 
 
-def _b0_parts(network: Any) -> tuple[nn.Module, nn.Module]:
-    return network.features[0], network.features[1:]
+def _b0_parts(network: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return network.features[0], network.features[1:8], network.features[8]
 
 
 _PARTS = {"efficientnet_lite0": _lite0_parts, "efficientnet_b0": _b0_parts}

@@ -18,7 +18,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from trainer.model import Inspector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from edge_agent.bundle import Preprocess
     from trainer.model import Head
@@ -27,16 +27,21 @@ OPSET = 18
 
 
 def export_onnx(inspector: Inspector, spec: Preprocess) -> onnx.ModelProto:
-    """The inspector as one self-contained ONNX model.
+    """The inspector as one self-contained ONNX model, by `to_onnx`."""
+    head = _folded(inspector.head)
+    return to_onnx(Inspector(inspector.backbone, head, inspector.top_k).eval(), spec)
+
+
+def to_onnx(module: nn.Module, spec: Preprocess) -> onnx.ModelProto:
+    """A module that keeps the bundle's contract, as one self-contained ONNX model.
 
     ``image`` uint8 (N, height, width, 3) in; ``score`` (N,) and ``heatmap`` (N, h, w) out.
     Batch normalisation, padding and constants are folded into the convolutions.
     """
-    folded = Inspector(inspector.backbone, _folded(inspector.head), inspector.top_k).eval()
     image = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
     with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
-            folded,
+            module,
             (image,),
             dynamo=True,
             verbose=False,
@@ -54,9 +59,14 @@ def export_onnx(inspector: Inspector, spec: Preprocess) -> onnx.ModelProto:
 
 def with_head(model: onnx.ModelProto, head: Head) -> onnx.ModelProto:
     """The same model with another head in it: a copy, in a blink where an export takes seconds."""
+    state = _folded(head).state_dict()
+    return with_weights(model, {f"head.{name}": tensor for name, tensor in state.items()})
+
+
+def with_weights(model: onnx.ModelProto, state: Mapping[str, torch.Tensor]) -> onnx.ModelProto:
+    """A copy of a model with other weights, by the names that they have in PyTorch."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    state = {f"head.{name}": tensor for name, tensor in _folded(head).state_dict().items()}
     places = {tensor.name: tensor for tensor in changed.graph.initializer}
     for name, tensor in state.items():
         places[name].CopyFrom(onnx.numpy_helper.from_array(tensor.numpy(), name))

@@ -65,7 +65,7 @@ class Backbone(nn.Module):
         # As buffers they would be in every checkpoint; they belong to the architecture.
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
-        _pad_statically(self)
+        pad_statically(self)
         self.requires_grad_(requires_grad=False)
         super().train(mode=False)
 
@@ -138,7 +138,7 @@ class Inspector(nn.Module):
         return torch.sigmoid(pool(logits, self.top_k)), torch.sigmoid(logits)
 
 
-def _pad_statically(module: nn.Module) -> None:
+def pad_statically(module: nn.Module) -> None:
     """Turn TensorFlow's SAME padding, computed from each input's size, into constants.
 
     Exact for every even map size; inputs are multiples of 32, so all of them are.
@@ -160,4 +160,4 @@ def _pad_statically(module: nn.Module) -> None:
             padding = (before, total - before) * 2
             setattr(module, name, nn.Sequential(nn.ZeroPad2d(padding), plain))
         else:
-            _pad_statically(child)
+            pad_statically(child)

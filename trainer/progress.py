@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _EVERY = 10.0  # seconds between plain lines
 def progress(text: str, total: int) -> Iterator[Callable[[str], None]]:
     """Show one step of a run; call what it yields after each of ``total`` parts, with a remark."""
     shown = _bar if sys.stderr.isatty() else _lines
+    if os.environ.get("RANK", "0") != "0":
+        shown = _nothing  # under torchrun the first process speaks for all
     with shown(text, total) as advance:
         yield advance
 
@@ -53,6 +56,11 @@ def transfer(text: str) -> Iterator[Callable[[int, int], None]]:
             _say(f"{text}: {have / 1e6:.0f}{of} MB")
 
     yield advance
+
+
+@contextmanager
+def _nothing(text: str, total: int) -> Iterator[Callable[[str], None]]:  # noqa: ARG001
+    yield lambda _: None
 
 
 @contextmanager

@@ -32,6 +32,18 @@ def make_run(out: Path) -> None:
         raise UsageError(f"{out} is not empty: give --out another folder, or remove this one")
 
 
+def resume_run(out: Path) -> None:
+    """See that the folder is of a run that was killed before its end.
+
+    Raises:
+        UsageError: there is none, or it is finished.
+    """
+    if not out.is_dir():
+        raise UsageError(f"{out} does not exist: there is nothing to resume, leave --resume away")
+    if (out / "metrics.json").exists():
+        raise UsageError(f"{out} is finished: give --out another folder to train again")
+
+
 def write_json(file: Path, content: Any) -> None:
     """Write a result, for people and programs."""
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
