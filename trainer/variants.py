@@ -112,7 +112,7 @@ def make_variants(proven: Proven, config: RunConfig, folder: Path) -> list[Made]
 def fp32(proven: Proven) -> Made:
     """FP32 itself, which differs from itself in nothing."""
     held, shipped = (
-        compare_scores(proven.labels, scores, scores, proven.threshold)
+        replace(compare_scores(proven.labels, scores, scores, proven.threshold), fault="")
         for scores in (proven.held_out, proven.shipped)
     )
     return Made("fp32", "fp32", proven.model, held, shipped, proven.held_out, "as trained")

@@ -24,7 +24,10 @@ from trainer.frames import fitted  # noqa: E402
 
 pytestmark = pytest.mark.train
 
-QUICK = ("--size", "64x96", "--strides", "8,16", "--folds", "2", "--epochs", "2", "--width", "8")
+QUICK = (
+    *("--size", "64x96", "--strides", "8,16", "--folds", "2", "--epochs", "2", "--width", "8"),
+    *("--variants", "fp32"),
+)
 
 
 def train(data, out, *more):
