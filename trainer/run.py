@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from trainer.config import read_config
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from trainer.config import RunConfig
 
 
 def make_run(out: Path) -> None:
@@ -42,6 +46,26 @@ def resume_run(out: Path) -> None:
         raise UsageError(f"{out} does not exist: there is nothing to resume, leave --resume away")
     if (out / "metrics.json").exists():
         raise UsageError(f"{out} is finished: give --out another folder to train again")
+
+
+def begin(config: RunConfig, run: Path) -> None:
+    """Write down the settings of a run that can be resumed; or see that they are the same.
+
+    Raises:
+        UsageError: naming the first that differs.
+    """
+    file = run / "config.json"
+    if file.exists():
+        was, now = read_config(file).model_dump(mode="json"), config.model_dump(mode="json")
+        for name in now:
+            if was.get(name) != now[name]:
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: {run} was begun with {was.get(name)}, not "
+                    f"{now[name]}: resume it with the same settings, or give --out another folder"
+                )
+        # What a kill in the last steps may have left: it is made again.
+        shutil.rmtree(run / "bundle", ignore_errors=True)
+    write_json(file, config.model_dump(mode="json"))
 
 
 def write_json(file: Path, content: Any) -> None:

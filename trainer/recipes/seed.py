@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from edge_agent.bundle import Preprocess
-from edge_agent.bundle.appearance import appearance
 from trainer.backbones import build_classifier
 from trainer.checkpoint import FILE, save_classifier
 from trainer.classifier import STRIDE, Activation, LastLayer, logit_state, pooled
@@ -32,9 +31,10 @@ from trainer.errors import UsageError
 from trainer.export import to_onnx, with_weights
 from trainer.finetune import Task, train_fold
 from trainer.finish import Fruits, finish
-from trainer.frames import fitted, survey, target_map
+from trainer.framefile import open_frames, store_frames
+from trainer.frames import survey, target_map
 from trainer.progress import progress
-from trainer.run import Stopwatch, write_json
+from trainer.run import Stopwatch, begin, write_json
 from trainer.team import join
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
             with watch.step("frames"):
                 looks = store_frames(samples, spec, run / _FRAMES)
         team.wait()
-        config, spec, frames = open_frames(run, len(samples))
+        config = _settled(run)
+        spec, frames = open_frames(run / _FRAMES, len(samples))
         with watch.step("fit"):
             made_for = config.model_dump_json() + fingerprint(dataset)
             frozen = config.unfreeze is None
@@ -167,62 +168,6 @@ def settle(
         interpolation=config.interpolation,
     )
     return config.model_copy(update=update), spec
-
-
-def begin(config: SeedConfig, run: Path) -> None:
-    """Write down the settings; or, where a killed run has, see that they are the same.
-
-    Raises:
-        UsageError: naming the first that differs.
-    """
-    file = run / "config.json"
-    if file.exists():
-        was, now = read_config(file).model_dump(mode="json"), config.model_dump(mode="json")
-        for name in now:
-            if was.get(name) != now[name]:
-                raise UsageError(
-                    f"--{name.replace('_', '-')}: {run} was begun with {was.get(name)}, not "
-                    f"{now[name]}: resume it with the same settings, or give --out another folder"
-                )
-        # What a kill in the last steps may have left: it is made again.
-        shutil.rmtree(run / "bundle", ignore_errors=True)
-    write_json(file, config.model_dump(mode="json"))
-
-
-def store_frames(
-    samples: Sequence[Sample], spec: Preprocess, folder: Path
-) -> tuple[Appearance, ...]:
-    """Fit every image once, into a file that all processes map; measure how it looks."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    shape = (len(samples), spec.height, spec.width, 3)
-    need, free = int(np.prod(shape)), shutil.disk_usage(folder).free
-    if need > free:
-        raise UsageError(
-            f"the fitted images take {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
-            "are free: make room, or choose a smaller --size"
-        )
-    frames = np.memmap(folder / "frames.uint8", np.uint8, "w+", shape=shape)
-    looks = []
-    with progress("looking at the images", len(samples)) as advance:
-        for number, frame in enumerate(fitted(samples, spec)):
-            frames[number] = frame
-            looks.append(appearance(frame))
-            advance("")
-    frames.flush()
-    (folder / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
-    return tuple(looks)
-
-
-def open_frames(run: Path, count: int) -> tuple[SeedConfig, Preprocess, NDArray[np.uint8]]:
-    """What the leading process settled and stored: the same for all."""
-    config = read_config(run / "config.json")
-    if not isinstance(config, SeedConfig):
-        raise UsageError(f"{run} is of the {config.recipe} recipe: give --out another folder")
-    folder = run / _FRAMES
-    spec = Preprocess.model_validate_json((folder / "spec.json").read_bytes())
-    shape = (count, spec.height, spec.width, 3)
-    return config, spec, np.memmap(folder / "frames.uint8", np.uint8, "c", shape=shape)
 
 
 def fit_all(
@@ -342,6 +287,14 @@ def torch_scores(
                 for _ in some:
                     advance("")
     return scores
+
+
+def _settled(run: Path) -> SeedConfig:
+    """What the leading process settled: the same for all."""
+    config = read_config(run / "config.json")
+    if not isinstance(config, SeedConfig):
+        raise UsageError(f"{run} is of the {config.recipe} recipe: give --out another folder")
+    return config
 
 
 def _check_team(config: SeedConfig, team: Team) -> None:

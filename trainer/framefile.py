@@ -1,0 +1,59 @@
+"""All fitted images of a run in one file, decoded once, that every process of it maps."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_agent.bundle import Preprocess
+from edge_agent.bundle.appearance import appearance
+from trainer.errors import UsageError
+from trainer.frames import fitted
+from trainer.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle.appearance import Appearance
+    from trainer.data import Sample
+
+_PIXELS = "frames.uint8"
+_SPEC = "spec.json"
+
+
+def store_frames(
+    samples: Sequence[Sample], spec: Preprocess, folder: Path
+) -> tuple[Appearance, ...]:
+    """Fit every image once, into a file that all processes map; measure how it looks."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shape = (len(samples), spec.height, spec.width, 3)
+    need, free = int(np.prod(shape)), shutil.disk_usage(folder).free
+    if need > free:
+        raise UsageError(
+            f"the fitted images take {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            "are free: make room, or choose a smaller --size"
+        )
+    frames = np.memmap(folder / _PIXELS, np.uint8, "w+", shape=shape)
+    looks = []
+    with progress("looking at the images", len(samples)) as advance:
+        for number, frame in enumerate(fitted(samples, spec)):
+            frames[number] = frame
+            looks.append(appearance(frame))
+            advance("")
+    frames.flush()
+    (folder / _SPEC).write_text(spec.model_dump_json(), encoding="utf-8")
+    return tuple(looks)
+
+
+def open_frames(folder: Path, count: int) -> tuple[Preprocess, NDArray[np.uint8]]:
+    """What ``store_frames`` stored: how they were fitted, and the frames (count, H, W, 3)."""
+    spec = Preprocess.model_validate_json((folder / _SPEC).read_bytes())
+    shape = (count, spec.height, spec.width, 3)
+    # Copy on write: torch wants an array that it could write to.
+    return spec, np.memmap(folder / _PIXELS, np.uint8, "c", shape=shape)
