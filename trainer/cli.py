@@ -323,7 +323,7 @@ def _over_budget(metrics: dict[str, Any]) -> str:
         ms for found in metrics["variants"].values() for ms in (found["latency_ms"] or {}).values()
     ]
     budget = metrics["budget"]["ms"]
-    if not times or min(times) <= budget:
+    if not times or min(times) <= 1.25 * budget:  # medians now, of a machine that may be busy
         return ""
     return (
         f"the fastest variant takes {min(times):.1f} ms, more than the budget of {budget:g} ms: "
