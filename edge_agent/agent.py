@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 from edge_agent import __version__, lock
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
+from edge_agent.mqtt import MqttOptions, TlsOptions
 from edge_agent.publish import (
     Announcements,
-    MqttOptions,
     Publisher,
     Station,
-    TlsOptions,
     birth_payload,
     offline_payload,
     topics_of,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_agent.publish.connection import tls_context
-from edge_agent.publish.reasons import closed_by_broker, refused_connection, unreachable
+from edge_agent.mqtt.connection import tls_context
+from edge_agent.mqtt.reasons import closed_by_broker, refused_connection, unreachable
 
 if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage

@@ -1,7 +1,7 @@
 """Verdicts on their way out: MQTT topics and payloads (pure), and the publisher."""
 
+from edge_agent.mqtt import MqttOptions, TlsOptions
 from edge_agent.publish.client import Publisher
-from edge_agent.publish.options import MqttOptions, TlsOptions
 from edge_agent.publish.payloads import birth_payload, offline_payload, schemas, verdict_payload
 from edge_agent.publish.session import Announcements
 from edge_agent.publish.state import PublisherState

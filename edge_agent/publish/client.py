@@ -8,17 +8,17 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from edge_agent.publish.backoff import Backoff
-from edge_agent.publish.reasons import dropped_in_a_row
+from edge_agent.mqtt.backoff import Backoff
+from edge_agent.mqtt.reasons import dropped_in_a_row
+from edge_agent.mqtt.wake import Wake
 from edge_agent.publish.session import TICK, Announcements, Session, Stop
 from edge_agent.publish.state import STOPPED, Board, PublisherState
-from edge_agent.publish.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge_agent.mqtt.options import MqttOptions
     from edge_agent.publish.drain import Outbox
-    from edge_agent.publish.options import MqttOptions
     from edge_agent.publish.topics import Topics
 
 log = logging.getLogger(__name__)

@@ -7,19 +7,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_agent.publish.connection import Connection
+from edge_agent.mqtt.connection import Connection
+from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
 from edge_agent.publish.drain import Drain, Publish
-from edge_agent.publish.reasons import SUCCESS, refused_publish, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_agent.publish.backoff import Backoff
+    from edge_agent.mqtt.backoff import Backoff
+    from edge_agent.mqtt.options import MqttOptions
+    from edge_agent.mqtt.wake import Wake
     from edge_agent.publish.drain import Outbox
-    from edge_agent.publish.options import MqttOptions
     from edge_agent.publish.state import Board
     from edge_agent.publish.topics import Topics
-    from edge_agent.publish.wake import Wake
 
 # Between looks at the outbox without being notified, and between keep-alive checks.
 TICK = 1.0

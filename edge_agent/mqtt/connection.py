@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_agent.publish.reasons import TAKEN_OVER, closed_by_broker, refused_connection
+from edge_agent.mqtt.reasons import TAKEN_OVER, closed_by_broker, refused_connection
 
 if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from edge_agent.publish.options import MqttOptions, TlsOptions
-    from edge_agent.publish.wake import Wake
+    from edge_agent.mqtt.options import MqttOptions, TlsOptions
+    from edge_agent.mqtt.wake import Wake
 
 _PROTOCOL_ERROR = 130
 _KEEPALIVE_TIMEOUT = 141

@@ -9,8 +9,8 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.publish.backoff import Backoff
-from edge_agent.publish.reasons import (
+from edge_agent.mqtt.backoff import Backoff
+from edge_agent.mqtt.reasons import (
     closed_by_broker,
     refused_connection,
     refused_publish,
