@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edge_agent.bundle.preprocess import fit
-from trainer.data.read import load_frame, load_mask
+from trainer.data.read import load_frame, load_image, load_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -65,7 +65,7 @@ def survey(samples: Sequence[Sample]) -> Survey:
     """Look at mode and size of every decoded image."""
     grey, ratios = True, []
     for sample in samples:
-        frame = load_frame(sample)
+        frame = load_image(sample)
         grey &= frame.mode == "L"
         ratios.append(frame.width / frame.height)
     return Survey(grey, max(ratios) / min(ratios) <= _UNIFORM)
@@ -74,7 +74,7 @@ def survey(samples: Sequence[Sample]) -> Survey:
 def fitted(samples: Iterable[Sample], spec: Preprocess) -> Iterator[NDArray[np.uint8]]:
     """Decode and fit one image after the other: (height, width, 3), RGB."""
     for sample in samples:
-        yield fit(load_frame(sample), spec).tensor
+        yield fit(load_frame(sample, spec), spec).tensor
 
 
 def target_map(sample: Sample, spec: Preprocess, stride: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.data import load_frame
+from trainer.data import load_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def choose_golden(
 
 def golden_png(sample: Sample) -> bytes:
     """The decoded frame, losslessly, without whatever else the camera wrote into its file."""
-    frame = load_frame(sample)
+    frame = load_image(sample)
     frame.info = {}
     stream = io.BytesIO()
     frame.save(stream, "PNG", optimize=True)

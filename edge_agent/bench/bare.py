@@ -79,7 +79,7 @@ def run_bare(bundle: Path, candidate: Candidate, images: Sequence[Path], process
 def main() -> None:
     """One process of the loop."""
     from edge_agent.bundle import open_bundle
-    from edge_agent.bundle.preprocess import decode, fit
+    from edge_agent.bundle.preprocess import decode_for, fit
     from edge_agent.runtime.session import Execution
     from edge_agent.target import parse_target
     from edge_agent.worker.predictor import Predictor
@@ -95,7 +95,7 @@ def main() -> None:
     milliseconds = {}
     for image in order["images"]:
         began = time.perf_counter()
-        frame = decode(Path(image).read_bytes())
+        frame = decode_for(predictor.preprocess, Path(image).read_bytes())
         predictor.predict(fit(frame, predictor.preprocess).tensor[None])
         milliseconds[image] = (time.perf_counter() - began) * 1e3
     print(json.dumps(milliseconds), flush=True)

@@ -59,11 +59,22 @@ def run_bench(
     *,
     count: int,
     unloaded: int,
+    pause: float = 0.2,
     runtime: RuntimeSettings,
     broker: str | None,
     tell: Callable[[str], None],
 ) -> Bench:
     """Measure; the bare loop before and after the daemon, for the machine's speed drifts.
+
+    Args:
+        bundle_path: what is run.
+        folder: images, taken over and over until there are enough.
+        count: images at once.
+        unloaded: images one by one.
+        pause: seconds between those.
+        runtime: which candidate, or ``auto``.
+        broker: HOST[:PORT]; None: a mosquitto of its own.
+        tell: called with what begins.
 
     Raises:
         SettingsError: no image, no broker, or the daemon failed.
@@ -86,7 +97,7 @@ def run_bench(
             plant = Plant(home / "station", bundle.path, candidate, address)
             try:
                 tell("the daemon, one image after the other")
-                alone = plant.one_by_one(single, 0.2)
+                alone = plant.one_by_one(single, pause)
                 tell(f"the daemon, {count} images at once")
                 whole = plant.sustain(images)
             finally:

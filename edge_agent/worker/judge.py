@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from edge_agent.bundle.preprocess import DecodeError, decode, fit
+from edge_agent.bundle.preprocess import DecodeError, decode_for, fit
 from edge_agent.types import Failure, Image, Latency, Prediction
 from edge_agent.worker.protocol import Failed, Judged, WorkerOptions
 from edge_agent.worker.regions import find_regions
@@ -37,7 +37,12 @@ class Judge:
         try:
             data, signature = _read(path, self._options.max_bytes)
             image = Image(hashlib.sha256(data).hexdigest(), len(data))
-            frame = decode(data, formats=self._options.formats, max_pixels=self._options.max_pixels)
+            frame = decode_for(
+                self._predictor.preprocess,
+                data,
+                formats=self._options.formats,
+                max_pixels=self._options.max_pixels,
+            )
         except (DecodeError, OSError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             latency = Latency(decode=_ms(started))

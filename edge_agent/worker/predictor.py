@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_agent.bundle import BundleError
-from edge_agent.bundle.preprocess import decode
+from edge_agent.bundle.preprocess import decode_for
 from edge_agent.bundle.preprocess import fit as fit_frame
 from edge_agent.runtime.placement import check_placement
 from edge_agent.runtime.session import CPU, Execution, open_session
@@ -121,7 +121,7 @@ class Predictor:
         """
         worst = 0.0
         for golden in self.bundle.manifest.golden:
-            frame = decode(self.bundle.file(golden.file).read_bytes())
+            frame = decode_for(self.preprocess, self.bundle.file(golden.file).read_bytes())
             batch = fit_frame(frame, self.preprocess).tensor[None]
             scored = self.predict(batch)
             if fault := scored.fault():

@@ -2,7 +2,7 @@
 
 from trainer.data.dataset import Dataset, DatasetError, Sample, Split
 from trainer.data.held_back import HeldBack, LearningSet, hold_back
-from trainer.data.read import load_frame, load_mask
+from trainer.data.read import load_image, load_mask
 from trainer.data.readers import fingerprint, open_dataset
 from trainer.data.splits import make_folds
 
@@ -15,7 +15,7 @@ __all__ = [
     "Split",
     "fingerprint",
     "hold_back",
-    "load_frame",
+    "load_image",
     "load_mask",
     "make_folds",
     "open_dataset",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_agent.bundle.preprocess import DecodeError, decode
+from edge_agent.bundle.preprocess import DecodeError, decode, decode_for
 from trainer.data.dataset import DatasetError
 
 if TYPE_CHECKING:
@@ -15,14 +15,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from edge_agent.bundle import Preprocess
+    from edge_agent.bundle.preprocess import Frame
     from trainer.data.dataset import Sample
 
 _JPEG = b"\xff\xd8\xff"
 _HALF = 127
 
 
-def load_frame(sample: Sample) -> Image.Image:
-    """Decode a sample's image: upright, grey ("L") or RGB.
+def load_frame(sample: Sample, spec: Preprocess) -> Frame:
+    """Decode a sample's image for ``spec``, as the agent does.
+
+    Raises:
+        DatasetError: as `load_image`.
+    """
+    try:
+        return decode_for(spec, _bytes_of(sample.image))
+    except DecodeError as error:
+        raise DatasetError(f"{sample.image}: {error}") from None
+
+
+def load_image(sample: Sample) -> Image.Image:
+    """Decode a sample's image, all of its pixels: upright, grey ("L") or RGB.
 
     Raises:
         DatasetError: it can't be read or decoded (any more: ``open_dataset`` has read it once).

@@ -12,7 +12,7 @@ from PIL import Image
 
 from edge_agent.bundle import Preprocess
 from edge_agent.bundle.preprocess import fit
-from trainer.data import load_frame
+from trainer.data import load_image
 from trainer.frames import target_map
 from trainer.report.svg import logit
 
@@ -105,7 +105,7 @@ def choose(run: RunFiles) -> tuple[list[int], int]:
 
 
 def _card(run: RunFiles, index: int, sample: Sample, spec: Preprocess | None) -> Card:
-    frame = load_frame(sample)
+    frame = load_image(sample)
     view = _view(frame.size, spec)
     tensor = fit(frame, view).tensor
     grey = frame.mode == "L"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_agent.bundle import Preprocess
-from edge_agent.bundle.preprocess import fit
+from edge_agent.bundle.preprocess import decode, decode_for, fit
 
 FITS = ("stretch", "letterbox", "crop")
 COLOURS = ("rgb", "grey")
@@ -136,3 +138,68 @@ def test_a_mark_is_found_again_where_it_was(interpolation, fit_, size, place):
     found_y = ((rows * weight).sum() / weight.sum() - fitted.offset_y) * fitted.scale_y
     assert abs(found_x - (left + side / 2)) <= max(1.0, fitted.scale_x / 2)
     assert abs(found_y - (top + side / 2)) <= max(1.0, fitted.scale_y / 2)
+
+
+# -- JPEGs decoded at a part of their size -----------------------------------------------------
+
+
+def surface(width: int, height: int) -> Image.Image:
+    """Something with texture, edges and a thin scratch, grey."""
+    random = np.random.default_rng(5)
+    coarse = Image.fromarray(random.integers(60, 200, (height // 20, width // 20), np.uint8))
+    pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+    pixels = pixels + random.integers(-12, 13, pixels.shape)
+    pixels[:, width // 3 : width // 3 + 3] = 255
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def jpeg(image: Image.Image, orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=92, exif=exif)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("fit_", FITS)
+@pytest.mark.parametrize("size", [(2448, 2048), (1001, 2503), (1999, 801)])
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(size, fit_):
+    spec = Preprocess(width=160, height=224, fit=fit_)
+    data = jpeg(surface(*size))
+
+    frame = decode_for(spec, data)
+    whole = decode(data)
+
+    assert (frame.width, frame.height) == whole.size
+    assert frame.reduced >= 2
+    small, large = fit(frame, spec), fit(whole, spec)
+    difference = np.abs(small.tensor.astype(int) - large.tensor)
+    assert difference.mean() <= 1.5  # of 255: less than a JPEG's own noise
+    assert np.percentile(difference, 99) <= 8
+    for way in ("scale_x", "scale_y", "offset_x", "offset_y"):
+        assert getattr(small, way) == pytest.approx(getattr(large, way), rel=1e-6, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=SIZES, spec=SPECS, orientation=st.integers(1, 8))
+def test_no_jpeg_is_decoded_smaller_than_it_is_needed(size, spec, orientation):
+    data = jpeg(Image.fromarray(noise(size)), orientation)
+
+    frame = decode_for(spec, data)
+    whole = decode(data)
+
+    assert (frame.width, frame.height) == whole.size
+    if frame.image.size != whole.size:
+        shrunk = fit(frame, spec)
+        assert orientation == 1
+        assert frame.image.width >= whole.width / shrunk.scale_x - 1
+        assert frame.image.height >= whole.height / shrunk.scale_y - 1
+
+
+def test_what_is_no_jpeg_keeps_all_of_its_pixels():
+    stream = io.BytesIO()
+    Image.fromarray(noise((800, 600))).save(stream, "PNG")
+
+    frame = decode_for(Preprocess(width=32, height=32), stream.getvalue())
+
+    assert frame.image.size == (frame.width, frame.height) == (800, 600)

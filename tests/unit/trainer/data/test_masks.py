@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from trainer.data import DatasetError, Sample, load_frame, load_mask
+from trainer.data import DatasetError, Sample, load_image, load_mask
 from trainer.data.read import decode_mask
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     image, mask = tmp_path / "1.png", tmp_path / "1_mask.png"
     sample = Sample("1.png", image, mask, defect=True, group="1.png")
     with pytest.raises(DatasetError, match=r"1\.png can't be read: No such file"):
-        load_frame(sample)
+        load_image(sample)
     mask.write_text("no image")
     with pytest.raises(DatasetError, match=r"1_mask\.png: not an image"):
         load_mask(sample)

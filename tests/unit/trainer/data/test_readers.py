@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data import DatasetError, fingerprint, load_frame, load_mask, open_dataset
+from trainer.data import DatasetError, fingerprint, load_image, load_mask, open_dataset
 from trainer.data.problems import SHOWN
 
 KOLEKTORSDD = Path(__file__).parents[5] / "shared" / "data" / "kolektorsdd"
@@ -133,7 +133,7 @@ def test_the_real_kolektorsdd(tmp_path: Path) -> None:
     assert len({sample.group for sample in dataset.samples}) == 47
     for sample in dataset.samples:
         if sample.defect:
-            width, height = load_frame(sample).size
+            width, height = load_image(sample).size
             mask = load_mask(sample)
             assert mask.shape == (height, width)
             assert 0 < mask.mean() < 0.2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data import DatasetError, load_frame, load_mask, open_dataset
+from trainer.data import DatasetError, load_image, load_mask, open_dataset
 from trainer.data.surfaces import LIGHTINGS, MATERIALS, make_light
 from trainer.data.synth import HEIGHT, WIDTH, draw, make_surfaces
 
@@ -37,7 +37,7 @@ def test_they_are_read_as_any_data_set(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path / "s", folds=5)
     assert [sample.image for sample in dataset.samples] == sorted(written)[9:] + sorted(written)[:9]
     assert (dataset.width, dataset.height) == (WIDTH, HEIGHT)
-    assert load_frame(dataset.samples[0]).mode == "L"
+    assert load_image(dataset.samples[0]).mode == "L"
     kinds = {sample.image.stem.rsplit("_", 1)[0] for sample in dataset.samples if sample.defect}
     assert kinds == {f"{m}_{f}" for m in MATERIALS for f in ("scratch", "spot", "dent")}
     for sample in dataset.samples:
