@@ -38,6 +38,11 @@ log = logging.getLogger(__name__)
 _RETRY = 1.0  # seconds between tries, of whatever has to be tried again
 _LATER = 1000  # truncated frames waiting for their rest; beyond that they are judged as they are
 _UNFILED = 1000  # judged files that can't be filed, before claiming stops
+# While there is a backlog, frames share a claim's and a commit's trip to the disk.
+_CLAIMED = 8  # at once, beyond what the workers have room for,
+_CLAIMED_MS = 150.0  # and no more than is judged in so long: a stop finishes them
+_GROUP = 16  # inspections in a commit
+_GROUP_WAIT = 0.025  # seconds that the first of them waits for the others
 
 
 class Loop:
@@ -68,12 +73,18 @@ class Loop:
         self._notify = notify
         self._process = psutil.Process()
         self._queue: deque[Claim] = deque()
-        """Claimed and to be judged: recovered, or to be judged again."""
+        """Claimed and to be judged: recovered, claimed ahead, or to be judged again."""
         self._later: list[tuple[float, str, Claim]] = []
         """A heap of frames whose file may not be whole yet, by when to look again."""
         self._unchanged: dict[str, tuple[tuple[int, int], float]] = {}
         """What such a frame looked like at the last look, and since when."""
+        self._judged: list[tuple[Claim, Inspection]] = []
+        """To be committed together, at the latest at ``_commit_at``."""
+        self._commit_at = float("inf")
+        self._busy = _CLAIMED_MS
+        """How long the last frame kept its worker, ms."""
         self._unrecorded: list[tuple[Claim, Inspection]] = []
+        """What a full disk keeps from being committed."""
         self._unfiled: list[tuple[Claim, Verdict, str]] = []
         self._retry_at = 0.0
         self._claim_at = 0.0
@@ -108,21 +119,31 @@ class Loop:
             wait = min(wait, self._later[0][0] - now)
         if self._unrecorded or self._unfiled:
             wait = min(wait, self._retry_at - now)
+        wait = min(wait, self._commit_at - now)
         self._settle(self._pool.poll(max(0.0, wait)))
+        self._commit(behind=self._behind())
         self._resume()
         self._fill()
 
     def drain(self, seconds: float) -> bool:
-        """Claim nothing more and finish what the workers have; whether all of it was finished."""
+        """Claim nothing more and finish what the workers have; whether all of it was finished.
+
+        So is what was claimed ahead; a backlog from an earlier run stays in ``work/``.
+        """
         deadline = time.monotonic() + seconds
-        while self._pool.pending() and time.monotonic() < deadline:
+        ahead = self._queue if len(self._queue) <= _CLAIMED else deque()
+        while (self._pool.pending() or ahead) and time.monotonic() < deadline:
+            while ahead and self._pool.room():
+                self._pool.submit(ahead.popleft())
             self._settle(self._pool.poll(0.1))
+            self._commit(behind=False)
         self._resume()
         return not (self._pool.pending() or self._unrecorded or self._unfiled)
 
     def in_hand(self) -> int:
         """Frames claimed and not yet recorded."""
-        return self._pool.pending() + len(self._queue) + len(self._later) + len(self._unrecorded)
+        held = len(self._judged) + len(self._unrecorded)
+        return self._pool.pending() + len(self._queue) + len(self._later) + held
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -139,25 +160,37 @@ class Loop:
         if not room or not self._may_claim() or now < self._claim_at:
             return
         try:
-            claims = self._source.claim(room)
+            ahead = min(_CLAIMED, int(_CLAIMED_MS / max(self._busy, 1.0)))
+            claims = self._source.claim(room + ahead)
         except OSError as error:  # no room for a directory in work/, say
             self._say("claim", f"images can't be claimed: {error.strerror}: {error.filename}")
             self._claim_at = now + _RETRY
             return
         self._clear("claim")
-        for claim in claims:
-            self._pool.submit(claim)
+        self._queue.extend(claims)
+        while self._queue and self._pool.room():
+            self._pool.submit(self._queue.popleft())
         self._spool.sync(claims)  # while the workers are at it already
 
     # -- out ---------------------------------------------------------------------------------
 
     def _settle(self, outcomes: list[Outcome]) -> None:
-        done: list[tuple[Claim, Inspection]] = []
         for outcome in outcomes:
             inspection = self._conclude(outcome)
             if inspection is not None:
-                done.append((outcome.claim, inspection))
-        if done:
+                if not self._judged:
+                    self._commit_at = time.monotonic() + _GROUP_WAIT
+                self._judged.append((outcome.claim, inspection))
+
+    def _behind(self) -> bool:
+        return bool(self._queue) or self._source.waiting() > 0
+
+    def _commit(self, *, behind: bool) -> None:
+        """Commit what was judged: at once, or when a backlog has made it a group."""
+        wait = behind and len(self._judged) < _GROUP and time.monotonic() < self._commit_at
+        if self._judged and not wait:
+            done, self._judged = self._judged, []
+            self._commit_at = float("inf")
             self._record(done)
 
     def _conclude(self, outcome: Outcome) -> Inspection | None:
@@ -216,7 +249,7 @@ class Loop:
         else:
             verdict, score, regions = decide(what.score, self._decision), what.score, what.regions
         own = what.latency
-        busy = own.decode + own.preprocess + own.infer
+        busy = self._busy = own.decode + own.preprocess + own.infer
         return Inspection(
             id=claim.id,
             verdict=verdict,
