@@ -31,16 +31,19 @@ from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.spool import Spool
 from edge_agent.target import Target
 from edge_agent.telemetry.health import Health, HealthServer
+from edge_agent.telemetry.progress import Progress
+from edge_agent.telemetry.systemd import Pulse, ServiceLink
 from edge_agent.tuning.select import Choice, Selector
 from edge_agent.types import Model
-from edge_agent.worker.pool import WorkerPool, WorkerStartError
+from edge_agent.worker.pool import BACKOFF, WorkerPool, WorkerStartError
 from edge_agent.worker.verify import verify_apart
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_agent.bundle import Manifest
-    from edge_agent.settings import MqttSettings, Settings
+    from edge_agent.settings import MqttSettings, Settings, WorkerSettings
     from edge_agent.worker.protocol import Ready
 
 log = logging.getLogger(__name__)
@@ -71,14 +74,18 @@ class Agent:
         """
         settings, storage = self._settings, self._settings.storage
         started = time.time()
+        service = ServiceLink()
         with ExitStack() as stack:
             spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
             stack.enter_context(lock.hold(storage.lock))
+            service.status(f"verifying {settings.bundle}")
             bundle = verify_apart(settings.bundle)
             journal = stack.enter_context(Journal(storage.journal))
             page = _page(settings, stack)
             selector = Selector(bundle, settings.runtime, settings.worker, _cache(storage.cache))
+            service.status("finding out what runs the bundle best")
             choice = selector.select()
+            service.status(f"starting workers: {choice.candidate}")
             pool = WorkerPool(
                 selector.options(choice.candidate),
                 workers=choice.candidate.workers,
@@ -109,8 +116,12 @@ class Agent:
                 notify=publisher.notify if publisher else lambda: None,
             )
             recovered = loop.recover()
+
+            def ask() -> Health:
+                return _health(loop, source, spool, pool, publisher, running)
+
             if page:
-                page.serve(lambda: _health(loop, source, spool, pool, publisher, running))
+                page.serve(ask)
             if running.degraded:
                 log.warning("degraded: %s", running.degraded)
             model = running.model_of(ready)
@@ -119,12 +130,16 @@ class Agent:
                 *(model.name, model.version, model.variant, model.provider, model.device),
                 *(ready.golden_error, recovered),
             )
+            service.ready()
+            pulse = Pulse(service, Progress(_patience(settings.worker)), ask)
             while not self._stopping:
                 loop.step(1.0)
                 if pool.lost:
-                    running.fall_back(pool, selector)
+                    running.fall_back(pool, selector, service.alive)
                     if publisher:
                         publisher.notify()  # what it says at birth has changed
+                pulse.beat(loop.outcomes + pool.restarts)
+            service.stopping()
             log.info("stopping: %d frames to finish", pool.pending())
             if not loop.drain(_DRAIN):
                 log.warning("frames are left in %s: the next start judges them", storage.work_dir)
@@ -174,8 +189,12 @@ class Running:
             self._manifest.name, self._manifest.version, ran.variant, ran.provider, ran.device
         )
 
-    def fall_back(self, pool: WorkerPool, selector: Selector) -> None:
+    def fall_back(
+        self, pool: WorkerPool, selector: Selector, meanwhile: Callable[[], None]
+    ) -> None:
         """Replace a provider that was lost by the next one that was right.
+
+        ``meanwhile`` is called while workers start: that may take longer than a watchdog's period.
 
         Raises:
             LostError: there is none, or ``fallback`` is not set.
@@ -188,13 +207,18 @@ class Running:
             log.error("degraded: %s; going on with %s", degraded, spare)
             pool.replace(selector.options(spare), spare.workers)
             try:
-                ready = pool.start()
+                ready = pool.start(meanwhile)
             except WorkerStartError as error:
                 why, lost = str(error), spare.provider
             else:
                 self._ready, self.degraded = ready, degraded
                 return
         raise LostError(f"{lost} was lost, and there is no other: {why}")
+
+
+def _patience(worker: WorkerSettings) -> float:
+    """Seconds after which it is no longer the pool's business that nothing moves."""
+    return max(worker.frame_timeout, worker.start_timeout) + BACKOFF[1] + 10.0
 
 
 def _cache(directory: Path) -> Path | None:

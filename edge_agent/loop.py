@@ -93,6 +93,8 @@ class Loop:
         self.counts = dict.fromkeys(Verdict, 0)
         self.last_inspection: float | None = None
         """Monotonic."""
+        self.outcomes = 0
+        """What came back from the workers, whatever became of it."""
 
     def recover(self) -> int:
         """Take up what an earlier run left in ``work/``; return how many frames.
@@ -175,6 +177,7 @@ class Loop:
     # -- out ---------------------------------------------------------------------------------
 
     def _settle(self, outcomes: list[Outcome]) -> None:
+        self.outcomes += len(outcomes)
         for outcome in outcomes:
             inspection = self._conclude(outcome)
             if inspection is not None:

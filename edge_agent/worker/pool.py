@@ -32,13 +32,16 @@ from edge_agent.worker.protocol import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge_agent.types import Claim
 
 log = logging.getLogger(__name__)
 
 _AHEAD = 2  # frames given to a worker at once, so that it never waits for the daemon
 _GIVE_UP = 3  # failures in a row, times the workers, before the provider is taken for lost
-_BACKOFF = (0.5, 30.0)  # seconds before a worker that died at its start is tried again
+BACKOFF = (0.5, 30.0)
+"""Seconds, from first to longest, before a worker that died at its start is tried again."""
 
 
 class WorkerStartError(Exception):
@@ -116,8 +119,10 @@ class WorkerPool:
 
     # -- life ------------------------------------------------------------------------------
 
-    def start(self) -> Ready:
+    def start(self, meanwhile: Callable[[], None] = lambda: None) -> Ready:
         """Start all workers and wait until each has proved itself.
+
+        ``meanwhile`` is called again and again until then.
 
         Raises:
             WorkerStartError: one refused its options, or died, or took too long.
@@ -127,6 +132,7 @@ class WorkerPool:
         try:
             while True:
                 self.poll(0.05)
+                meanwhile()
                 if self._refusal:
                     raise WorkerStartError(self._refusal)
                 if any(self._failures.values()):
@@ -401,7 +407,7 @@ class WorkerPool:
         """Try later, and later each time: it can't be started, or did nothing before it died."""
         self.trouble = reason
         self._failures[number] += 1
-        first, most = _BACKOFF
+        first, most = BACKOFF
         delay = min(first * 2 ** min(self._failures[number] - 1, 16), most)
         self._vacant.append((time.monotonic() + delay, number))
 
