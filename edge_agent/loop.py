@@ -275,6 +275,7 @@ class Loop:
             worker_rss=what.worker_rss,
             agent_rss=int(self._process.memory_info().rss),
             regions=regions,
+            gpu_memory=what.gpu_memory,
         )
 
     def _record(self, done: list[tuple[Claim, Inspection]]) -> None:

@@ -89,6 +89,8 @@ class Prediction:
     latency: Latency
     worker_rss: int
     """Resident bytes of the worker after the frame."""
+    gpu_memory: int | None = None
+    """Bytes that the worker has of its GPU's memory; None where there is none, or it isn't told."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Failure:
     image: Image
     latency: Latency = Latency()
     worker_rss: int = 0
+    gpu_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class Inspection:
     worker_rss: int
     agent_rss: int
     regions: tuple[Region, ...] = ()
+    gpu_memory: int | None = None
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,21 @@ class Bare:
     """By image, when one process alone judged them one after the other; empty otherwise."""
 
 
-def run_bare(bundle: Path, candidate: Candidate, images: Sequence[Path], processes: int) -> Bare:
+def run_bare(
+    bundle: Path,
+    candidate: Candidate,
+    images: Sequence[Path],
+    processes: int,
+    pause: float = 0.0,
+) -> Bare:
     """Judge ``images`` in ``processes`` processes that begin together.
+
+    Args:
+        bundle: what is run.
+        candidate: how.
+        images: each process takes its share.
+        processes: so many.
+        pause: seconds between two images: after a rest the processor's caches are cold.
 
     Raises:
         RuntimeError: a process failed; its last words.
@@ -52,6 +65,7 @@ def run_bare(bundle: Path, candidate: Candidate, images: Sequence[Path], process
             "provider": candidate.provider,
             "threads": candidate.threads,
             "images": share,
+            "pause": pause,
         }
         assert loop.stdin is not None
         loop.stdin.write(json.dumps(order) + "\n")
@@ -94,6 +108,7 @@ def main() -> None:
     sys.stdin.readline()
     milliseconds = {}
     for image in order["images"]:
+        time.sleep(order["pause"])
         began = time.perf_counter()
         frame = decode_for(predictor.preprocess, Path(image).read_bytes())
         predictor.predict(fit(frame, predictor.preprocess).tensor[None])

@@ -104,7 +104,7 @@ def run_bench(
                 plant.close()
         tell("the bare loop again")
         after = run_bare(bundle.path, candidate, images, processes)
-        bare = run_bare(bundle.path, candidate, single, 1).milliseconds
+        bare = run_bare(bundle.path, candidate, single, 1, pause).milliseconds
     overhead = sorted(alone.seconds_to_message[str(i)] * 1e3 - bare[str(i)] for i in single)
     return Bench(
         candidate=candidate,

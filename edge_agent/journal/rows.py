@@ -17,6 +17,7 @@ COLUMNS = (
     "sha256", "bytes", "width", "height", "captured", "received", "completed",
     "model", "version", "variant", "provider", "device",
     "wait", "decode", "preprocess", "infer", "total", "worker_rss", "agent_rss", "regions",
+    "gpu_memory",
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def to_row(sequence: int, i: Inspection) -> tuple[Any, ...]:
         latency.wait, latency.decode, latency.preprocess, latency.infer, latency.total,
         i.worker_rss, i.agent_rss,
         json.dumps([asdict(region) for region in i.regions], separators=(",", ":")),
+        i.gpu_memory,
     )  # fmt: skip
 
 
@@ -63,5 +65,6 @@ def to_record(row: Sequence[Any]) -> Record:
             worker_rss=v["worker_rss"],
             agent_rss=v["agent_rss"],
             regions=tuple(Region(**region) for region in json.loads(v["regions"])),
+            gpu_memory=v["gpu_memory"],
         ),
     )

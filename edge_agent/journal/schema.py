@@ -69,6 +69,7 @@ MIGRATIONS = (
         at REAL NOT NULL
     ) WITHOUT ROWID;
     """,
+    "ALTER TABLE inspections ADD COLUMN gpu_memory INTEGER;",
 )
 VERSION = len(MIGRATIONS)
 

@@ -62,10 +62,11 @@ class LatencyMs(_Message):
 
 
 class Memory(_Message):
-    """Resident bytes."""
+    """Bytes."""
 
-    worker_rss: int
-    agent_rss: int
+    worker_rss: int = Field(description="resident")
+    agent_rss: int = Field(description="resident")
+    gpu_memory: int | None = Field(description="the worker's; null: no GPU, or it isn't told")
 
 
 class Box(_Message):
@@ -145,7 +146,9 @@ def verdict_payload(station: Station, sequence: int, inspection: types.Inspectio
             infer=_milliseconds(i.latency.infer),
             total=_milliseconds(i.latency.total),
         ),
-        memory=Memory(worker_rss=i.worker_rss, agent_rss=i.agent_rss),
+        memory=Memory(
+            worker_rss=i.worker_rss, agent_rss=i.agent_rss, gpu_memory=i.gpu_memory
+        ),
         regions=[
             Box(x=r.x, y=r.y, width=r.width, height=r.height, peak=_probability(r.peak) or 0.0)
             for r in i.regions

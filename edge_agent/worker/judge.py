@@ -8,10 +8,9 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-import psutil
-
 from edge_agent.bundle.preprocess import DecodeError, decode_for, fit
 from edge_agent.types import Failure, Image, Latency, Prediction
+from edge_agent.worker.memory import Memory
 from edge_agent.worker.protocol import Failed, Judged, WorkerOptions
 from edge_agent.worker.regions import find_regions
 
@@ -27,7 +26,7 @@ class Judge:
     def __init__(self, predictor: Predictor, options: WorkerOptions) -> None:
         self._predictor = predictor
         self._options = options
-        self._process = psutil.Process()
+        self._memory = Memory(predictor.target)
 
     def judge(self, identity: str, path: Path) -> Judged | Failed:
         """Judge one file. Exceptions of the session are not caught: they end the worker."""
@@ -47,7 +46,7 @@ class Judge:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             latency = Latency(decode=_ms(started))
             truncated = isinstance(error, DecodeError)
-            failure = Failure(reason, image, latency, self._rss())
+            failure = Failure(reason, image, latency, self._memory.rss(), self._memory.gpu())
             return Failed(identity, failure, signature, truncated)
         decoded = time.perf_counter()
         fitted = fit(frame, self._predictor.preprocess)
@@ -61,14 +60,12 @@ class Judge:
             infer=_ms(prepared),
         )
         reason = scored.fault()
+        rss, gpu = self._memory.rss(), self._memory.gpu()
         if reason:
-            return Failed(identity, Failure(reason, image, latency, self._rss()), signature)
+            return Failed(identity, Failure(reason, image, latency, rss, gpu), signature)
         regions = find_regions(scored.heatmap[0], fitted, frame.width, frame.height)
-        prediction = Prediction(score, regions, image, latency, self._rss())
+        prediction = Prediction(score, regions, image, latency, rss, gpu)
         return Judged(identity, prediction, signature)
-
-    def _rss(self) -> int:
-        return int(self._process.memory_info().rss)
 
 
 def _read(path: Path, limit: int) -> tuple[bytes, tuple[int, int]]:

@@ -125,7 +125,7 @@ def sustained(
         bundle,
         folder,
         count=max(50, int(2000 * share)),
-        unloaded=max(10, int(60 * share)),
+        unloaded=max(10, int(40 * share)),
         pause=1.0,
         runtime=runtime_of(candidate),
         broker=None,
@@ -135,7 +135,8 @@ def sustained(
     say(f"## Folder to subscriber: {name}")
     say()
     say(f"{found.images} images with {found.candidate}, beside the bare loop (read, decode,")
-    say("preprocess, infer and nothing else, in as many processes), before and after.")
+    say("preprocess, infer and nothing else, in as many processes), before and after. Unloaded:")
+    say("one image a second, the bare loop at the same pace in one process.")
     say()
     say("| | |")
     say("|---|---|")

@@ -39,7 +39,7 @@ def test_the_whole_message():
         '"model":{"name":"demo","version":"1.2.0","variant":"fp32"},'
         '"runtime":{"provider":"CPUExecutionProvider","device":"CPU"},'
         '"latency_ms":{"wait":1.5,"decode":2.25,"preprocess":3.125,"infer":3.0,"total":7.0},'
-        '"memory":{"worker_rss":210000000,"agent_rss":40000000},'
+        '"memory":{"worker_rss":210000000,"agent_rss":40000000,"gpu_memory":null},'
         '"regions":[{"x":10,"y":20,"width":30,"height":40,"peak":0.875}]}'
     )
 
