@@ -72,6 +72,7 @@ class Loop:
         self._render = render
         self._notify = notify
         self._process = psutil.Process()
+        self._rss = 0
         self._queue: deque[Claim] = deque()
         """Claimed and to be judged: recovered, claimed ahead, or to be judged again."""
         self._later: list[tuple[float, str, Claim]] = []
@@ -178,6 +179,8 @@ class Loop:
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         self.outcomes += len(outcomes)
+        if outcomes:
+            self._rss = int(self._process.memory_info().rss)
         for outcome in outcomes:
             inspection = self._conclude(outcome)
             if inspection is not None:
@@ -273,7 +276,7 @@ class Loop:
                 total=total,
             ),
             worker_rss=what.worker_rss,
-            agent_rss=int(self._process.memory_info().rss),
+            agent_rss=self._rss,
             regions=regions,
             gpu_memory=what.gpu_memory,
         )

@@ -146,9 +146,7 @@ def verdict_payload(station: Station, sequence: int, inspection: types.Inspectio
             infer=_milliseconds(i.latency.infer),
             total=_milliseconds(i.latency.total),
         ),
-        memory=Memory(
-            worker_rss=i.worker_rss, agent_rss=i.agent_rss, gpu_memory=i.gpu_memory
-        ),
+        memory=Memory(worker_rss=i.worker_rss, agent_rss=i.agent_rss, gpu_memory=i.gpu_memory),
         regions=[
             Box(x=r.x, y=r.y, width=r.width, height=r.height, peak=_probability(r.peak) or 0.0)
             for r in i.regions

@@ -109,6 +109,8 @@ class Session:
         self._retry_at: float | None = None
         self._probing = False
         self._born = False
+        self._unsaid = True
+        """Whether the birth may say something else than before."""
         self._said = b""
         """The birth that was announced last: it is said again when it would say something else."""
         self._parted = False
@@ -136,6 +138,7 @@ class Session:
                 connection.step(self._wake, self._patience())
                 if self._wake.clear():
                     self._drain.look()
+                    self._unsaid = True
                 self._settle()
                 if connection.accepted and connection.closed is None:
                     self._serve()
@@ -193,10 +196,12 @@ class Session:
             self._flush_at = time.monotonic() + _FLUSH_SECONDS
 
     def _serve(self) -> None:
-        birth = self._announcements.birth()
-        if birth != self._said and not self._parted:
-            self._born, self._said = True, birth
-            self._announce(birth)
+        if self._unsaid and not self._parted:
+            self._unsaid = False
+            birth = self._announcements.birth()
+            if birth != self._said:
+                self._born, self._said = True, birth
+                self._announce(birth)
         if self._warning and time.monotonic() > self._began + 2 * self._options.reconnect_max:
             self._warning = ""
         try:

@@ -6,17 +6,11 @@ import contextlib
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from watchdog.events import FileMovedEvent, FileSystemEvent, FileSystemEventHandler
-from watchdog.observers.inotify import InotifyObserver
-
-try:
-    from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper as _Pairing
-except ImportError:  # watchdog 6, the last for Python 3.10
-    from watchdog.observers.inotify_buffer import (  # type: ignore[import-not-found,no-redef]
-        InotifyBuffer as _Pairing,
-    )
+from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
+from watchdog.observers.inotify_c import InotifyConstants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +18,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# watchdog holds every "moved from" back for half a second, and all that follows it in the queue,
-# to pair it with a "moved to". Our own claims are renames out of the folder: each would delay the
-# next image. Unpaired events are all that is needed here.
-_Pairing.delay = 0.0
-
 _HINTS = 10_000  # beyond that the scan finds them
+
+
+class _Emitter(InotifyFullEmitter):
+    """Asks the kernel only for what may bring an image.
+
+    Not for "moved from": our own claims are renames out of the folder. Each would be an event to
+    read and drop, and watchdog holds it back for half a second, with all that follows it, in case
+    there is a "moved to" to pair it with.
+    """
+
+    def get_event_mask_from_filter(self) -> Any:  # a Mask, or an int in watchdog 6
+        return (
+            InotifyConstants.IN_CREATE
+            | InotifyConstants.IN_MODIFY
+            | InotifyConstants.IN_ATTRIB
+            | InotifyConstants.IN_CLOSE_WRITE
+            | InotifyConstants.IN_MOVED_TO
+            | InotifyConstants.IN_DELETE_SELF
+        )
 
 
 class Watch:
@@ -41,7 +49,8 @@ class Watch:
         self._lock = threading.Lock()
         self._changed = False
         self._renamed: list[str] = []
-        self._observer = InotifyObserver(generate_full_events=True)
+        self._observer = InotifyObserver()
+        self._observer._emitter_class = _Emitter  # noqa: SLF001  there is no other way in
         handler = FileSystemEventHandler()
         handler.on_any_event = self._on_event  # type: ignore[method-assign]
         try:
@@ -75,11 +84,9 @@ class Watch:
                 self._observer.stop()
 
     def _on_event(self, event: FileSystemEvent) -> None:
-        if event.is_directory or event.event_type in ("opened", "closed_no_write", "deleted"):
+        if event.is_directory or event.event_type == "deleted":
             return
         if isinstance(event, FileMovedEvent):
-            if not event.dest_path:
-                return  # renamed out: a claim of ours
             directory, name = os.path.split(os.fsencode(event.dest_path))
             if directory != self._path:
                 return

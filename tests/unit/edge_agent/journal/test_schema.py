@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge_agent.journal import Journal, JournalError, Outbox, tail
-from edge_agent.journal.schema import VERSION
+from edge_agent.journal.rows import COLUMNS, to_row
+from edge_agent.journal.schema import MIGRATIONS, VERSION
 from tests.inspections import inspection, plain
 
 if TYPE_CHECKING:
@@ -108,11 +109,44 @@ def test_nobody_but_the_writer_makes_a_journal(tmp_path):
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     path = tmp_path / "journal.db"
     Journal(path).close()
-    scripts = ("", "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1);")
+    scripts = (*MIGRATIONS, "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1);")
     monkeypatch.setattr("edge_agent.journal.schema.MIGRATIONS", scripts)
-    monkeypatch.setattr("edge_agent.journal.schema.VERSION", 2)
+    monkeypatch.setattr("edge_agent.journal.schema.VERSION", VERSION + 1)
     with pytest.raises(JournalError, match="nowhere"):
         Journal(path)
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert db.execute("SELECT * FROM sqlite_master WHERE name = 'more'").fetchone() is None
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_journal_of_an_earlier_version_is_migrated_and_keeps_everything(
+    tmp_path, monkeypatch, version
+):
+    path = tmp_path / "journal.db"
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.journal.schema.MIGRATIONS", MIGRATIONS[:version])
+        patch.setattr("edge_agent.journal.schema.VERSION", version)
+        Journal(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info(inspections)")]
+        for number in range(1, 6):
+            row = dict(zip(COLUMNS, to_row(number, inspection(number)), strict=True))
+            marks = ", ".join("?" * len(columns))
+            values = [row[column] for column in columns]
+            db.execute(f"INSERT INTO inspections VALUES ({marks})", values)
+            message = (number, row["id"], 0, b"payload", None)
+            db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", message)
+        db.execute("UPDATE meta SET value = 5 WHERE key = 'sequence'")
+        db.commit()
+
+    with Journal(path) as journal:
+        assert journal._db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        (message,) = journal.record([inspection(6)], plain)
+
+    assert message.sequence == 6
+    kept = tail(path, 99)
+    assert sorted(record.sequence for record in kept) == [1, 2, 3, 4, 5, 6]
+    assert {record.inspection.id for record in kept} == {inspection(n).id for n in range(1, 7)}
+    with closing(Outbox(path)) as outbox:
+        assert [one.payload for one in outbox.pending(0, 99)][:5] == [b"payload"] * 5

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_agent.target import Target
 from edge_agent.worker.judge import Judge
 from edge_agent.worker.predictor import Predictor, Scored
 from edge_agent.worker.protocol import (
@@ -170,6 +171,7 @@ def test_a_file_that_may_not_be_read(unprivileged, judge):
 @pytest.mark.parametrize("score", [float("nan"), -0.1, 1.5, float("inf")])
 def test_a_score_that_is_no_probability_is_a_fault_of_the_model(predictor, image, score):
     class Broken:
+        target = Target("cpu", "CPU")
         preprocess = predictor.preprocess
 
         @staticmethod
@@ -186,6 +188,7 @@ def test_a_score_that_is_no_probability_is_a_fault_of_the_model(predictor, image
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 7.0])
 def test_a_heatmap_that_is_no_probability_is_a_fault_of_the_model(predictor, image, value):
     class Broken:
+        target = Target("cpu", "CPU")
         preprocess = predictor.preprocess
 
         @staticmethod
@@ -200,6 +203,7 @@ def test_a_heatmap_that_is_no_probability_is_a_fault_of_the_model(predictor, ima
 
 def test_a_rounding_error_beyond_one_is_one(predictor, image):
     class Rounded:
+        target = Target("cpu", "CPU")
         preprocess = predictor.preprocess
 
         @staticmethod

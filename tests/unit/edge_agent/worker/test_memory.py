@@ -20,9 +20,7 @@ class NVMLError(Exception):
 @pytest.fixture
 def driver(monkeypatch):
     """A pynvml whose device 1 runs what the test puts into ``running``."""
-    driver = SimpleNamespace(
-        NVMLError=NVMLError, running={1: []}, asked=0, nvmlInit=lambda: None
-    )
+    driver = SimpleNamespace(NVMLError=NVMLError, running={1: []}, asked=0, nvmlInit=lambda: None)
 
     def handle(index: int) -> int:
         if index not in driver.running:
