@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edge_agent import __version__
 from edge_agent.bundle import BundleError, read_manifest
 from edge_agent.settings import SettingsError, load_settings
-from edge_agent.target import ProviderError, parse_target
+from edge_agent.target import AUTO, ProviderError, parse_target
 from edge_agent.text import printable
 
 if TYPE_CHECKING:
@@ -127,10 +127,16 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
 def _bundle_verify(parsed: argparse.Namespace) -> int:
     from edge_agent.worker.verify import prove_apart, verify_apart
 
-    bundle = verify_apart(parsed.bundle)
+    provider, place = parsed.provider, parsed.bundle
+    if parsed.config:
+        settings = load_settings(parsed.config)
+        place = settings.bundle
+        if provider is None and settings.runtime.provider != AUTO:
+            provider = settings.runtime.provider
+    bundle = verify_apart(place)
     print("files, hashes and graphs: as the manifest says")
     for variant in bundle.manifest.variants:
-        ready = prove_apart(bundle.path, variant.name, parsed.provider)
+        ready = prove_apart(bundle.path, variant.name, provider or "cpu")
         print(
             f"{variant.name} on {ready.provider}: {len(bundle.manifest.golden)} golden images "
             f"within {ready.golden_error:.5f}"
@@ -415,8 +421,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="the whole manifest")
     command.set_defaults(command=_bundle_show)
     command = verbs.add_parser("verify", help="files, hashes, graphs and golden images")
-    command.add_argument("bundle", type=Path, metavar="BUNDLE")
-    command.add_argument("--provider", default="cpu", help="that judges them (default: cpu)")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
+    which.add_argument("--config", type=Path, metavar="FILE", help="this station's bundle")
+    command.add_argument(
+        "--provider", help="that judges them (default: the one that the station names, or cpu)"
+    )
     command.set_defaults(command=_bundle_verify)
 
     journal = commands.add_parser("journal", help="read the station's journal, also while it runs")

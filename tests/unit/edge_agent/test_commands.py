@@ -123,6 +123,22 @@ def test_a_bundle_is_shown_and_verified(bundle, capsys):
     assert "2 golden images within 0.00000" in capsys.readouterr().out
 
 
+def test_the_bundle_of_a_station_is_verified_as_the_station_would(bundle, tmp_path, capsys):
+    config = tmp_path / "station.toml"
+    text = (
+        f'bundle = "{bundle}"\n[source.folder]\npath = "inbox"\n[storage]\nroot = "state"\n'
+        "[runtime]\nprovider = "
+    )
+    config.write_text(text + '"auto"')
+    assert run(["bundle", "verify", "--config", str(config)]) == 0
+    assert "fp32 on cpu: 2 golden images" in capsys.readouterr().out
+
+    config.write_text(text + '"cuda"')
+    assert run(["bundle", "verify", "--config", str(config)]) == 2
+    assert "cuda" in capsys.readouterr().err
+    assert run(["bundle", "verify", "--config", str(config), "--provider", "cpu"]) == 0
+
+
 def test_a_damaged_bundle_is_not_verified(tmp_path, capsys):
     bundle = make_bundle(tmp_path / "bundle").path
     (bundle / "golden/ok.png").write_bytes(b"other")
