@@ -38,6 +38,7 @@ _PAD = 114  # letterbox grey
 # The decoder takes zeros for pixels, and so a file that was given its whole length before its
 # content for a whole image. Neither marker can occur inside of compressed pixels.
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
+_MAX_SCANS = 100
 
 
 class DecodeError(ValueError):
@@ -112,12 +113,13 @@ def _decode(data: bytes, formats: Sequence[str], max_pixels: int, spec: Preproce
                 raise DecodeError(
                     f"{width} x {height} pixels is more than the limit of {max_pixels}"
                 )
-            frames = getattr(image, "n_frames", 1)
-            if frames != 1:
-                raise DecodeError(f"the file holds {frames} frames; one image a file is judged")
-            if image.format == "JPEG" and data.rfind(_END) < data.rfind(_SCAN):
-                raise DecodeError("damaged or truncated: the JPEG has no end marker")
-            reduced = 1 if spec is None or image.format != "JPEG" else _reduce(image, spec)
+            # Not counted: in a TIFF that alone can take minutes.
+            if getattr(image, "is_animated", False):
+                raise DecodeError("the file holds several frames; one image a file is judged")
+            reduced = 1
+            if image.format == "JPEG":
+                _look_at_scans(data)
+                reduced = 1 if spec is None else _reduce(image, spec)
             image.load()
             upright = _to_grey_or_rgb(ImageOps.exif_transpose(image))
             if reduced == 1:
@@ -186,6 +188,19 @@ def fit(frame: Frame | Image.Image, spec: Preprocess) -> Fitted:
     else:
         tensor = np.asarray(result)
     return Fitted(tensor, x[0], y[0], x[1], y[1])
+
+
+def _look_at_scans(data: bytes) -> None:
+    """Refuse a JPEG that lacks its end, or whose scans have none.
+
+    A progressive JPEG has about 10 scans, and its thumbnail as many. Each goes over the whole
+    image, whether it says anything or not: thousands of a few bytes each take many minutes.
+    """
+    if data.rfind(_END) < data.rfind(_SCAN):
+        raise DecodeError("damaged or truncated: the JPEG has no end marker")
+    scans = data.count(_SCAN)
+    if scans > _MAX_SCANS:
+        raise DecodeError(f"the JPEG has {scans} scans, more than the limit of {_MAX_SCANS}")
 
 
 def _to_grey_or_rgb(image: Image.Image) -> Image.Image:

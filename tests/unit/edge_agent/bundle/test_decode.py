@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from edge_agent.bundle.preprocess import FORMATS, DecodeError, decode
-from tests.hostile import png_of
+from tests.hostile import jpeg_of_scans, png_of, tiff_of_frames
 
 NOISE = np.random.default_rng(7).integers(0, 256, (60, 40), np.uint8)
 COLOURS = np.random.default_rng(8).integers(0, 256, (60, 40, 3), np.uint8)
@@ -239,8 +239,33 @@ def test_several_frames_in_one_file(form):
     frames = [Image.fromarray(np.roll(COLOURS, step, axis=0)) for step in range(3)]
     several = encode(frames[0], form, save_all=True, append_images=frames[1:])
 
-    with pytest.raises(DecodeError, match="the file holds 3 frames; one image a file is judged"):
+    with pytest.raises(
+        DecodeError, match="the file holds several frames; one image a file is judged"
+    ):
         decode(several)
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_the_first_of_them(monkeypatch):
+    assert decode(jpeg_of_scans(64, 64, 100)).size == (64, 64)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("it was decoded"))
+
+    with pytest.raises(DecodeError, match="the JPEG has 101 scans, more than the limit of 100"):
+        decode(jpeg_of_scans(64, 64, 101))
+
+
+def test_a_tiff_of_endless_frames_is_refused_at_the_second(monkeypatch):
+    assert decode(tiff_of_frames(1)).size == (1, 1)
+    looked = []
+    load = TiffImagePlugin.ImageFileDirectory_v2.load
+    monkeypatch.setattr(
+        TiffImagePlugin.ImageFileDirectory_v2,
+        "load",
+        lambda self, stream: looked.append(1) or load(self, stream),
+    )
+
+    with pytest.raises(DecodeError, match="several frames"):
+        decode(tiff_of_frames(1000))
+    assert len(looked) < 10
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 1)])
