@@ -1,4 +1,7 @@
-"""A worker process: ``python -m edge_agent.worker FD``, started by the supervisor."""
+"""A worker process: ``python -m edge_agent.worker LINK STAGE``, started by the supervisor.
+
+Both are descriptors: of a socket, and of the memory of `edge_agent.worker.stage`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from edge_agent.worker.protocol import (
     replies,
     unpack_task,
 )
+from edge_agent.worker.stage import Stage
 
 if TYPE_CHECKING:
     from edge_agent.runtime.session import Execution
@@ -34,10 +38,10 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as link:
         wanted = options.validate_json(link.recv(PACKET))
         _limit(wanted.memory_mb)
-        work(link, wanted)
+        work(link, Stage(int(sys.argv[2])), wanted)
 
 
-def work(link: socket.socket, wanted: WorkerOptions) -> None:
+def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
     """The worker's whole life on an open link."""
     # Imported after the limits are set, and after a traceback could only be the daemon's fault.
     import psutil
@@ -55,7 +59,7 @@ def work(link: socket.socket, wanted: WorkerOptions) -> None:
         at_fault = not isinstance(refusal, BundleError) or isinstance(refusal, GoldenError)
         link.send(replies.dump_json(Refused(str(refusal), provider=at_fault)))
         return
-    judge = Judge(predictor, wanted)
+    judge = Judge(predictor, wanted, lambda inferring: setattr(stage, "inferring", inferring))
     rss = psutil.Process().memory_info().rss
     target = predictor.target
     ready = Ready(wanted.variant, target.provider, target.device, error, rss)

@@ -15,6 +15,7 @@ from edge_agent.worker.protocol import Failed, Judged, WorkerOptions
 from edge_agent.worker.regions import find_regions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_agent.worker.predictor import Predictor
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
 class Judge:
     """Holds a predictor and the limits; judges files one by one."""
 
-    def __init__(self, predictor: Predictor, options: WorkerOptions) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        options: WorkerOptions,
+        inferring: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """``inferring`` is told when the session begins and ends."""
         self._predictor = predictor
         self._options = options
         self._memory = Memory(predictor.target)
+        self._inferring = inferring
 
     def judge(self, identity: str, path: Path) -> Judged | Failed:
         """Judge one file. Exceptions of the session are not caught: they end the worker."""
@@ -51,7 +59,9 @@ class Judge:
         decoded = time.perf_counter()
         fitted = fit(frame, self._predictor.preprocess)
         prepared = time.perf_counter()
+        self._inferring(True)
         scored = self._predictor.predict(fitted.tensor[None])
+        self._inferring(False)
         score = min(max(float(scored.score[0]), 0.0), 1.0)
         image = Image(image.sha256, image.bytes, frame.width, frame.height)
         latency = Latency(

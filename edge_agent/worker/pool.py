@@ -30,6 +30,7 @@ from edge_agent.worker.protocol import (
     pack_task,
     replies,
 )
+from edge_agent.worker.stage import Stage, create
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ class _Worker:
     number: int
     process: subprocess.Popen[bytes]
     link: socket.socket
+    stage: Stage
     started: float
     ready: Ready | None = None
     claims: deque[Claim] = field(default_factory=deque)
@@ -112,7 +114,7 @@ class WorkerPool:
         self._broken = 0
         """Sessions that raised in a row, without a frame judged between them."""
         self._deaths: list[str] = []
-        """The frames that workers died over in a row, without a frame judged between them."""
+        """The frames in whose inference workers died in a row, without one judged between them."""
         self.restarts = 0
         self.trouble = ""
         """Why there are fewer workers than there should be; empty when all is well."""
@@ -176,9 +178,10 @@ class WorkerPool:
         """Why the execution provider can't be worked with any more; empty while it can.
 
         Its workers refuse, crash or hang at each start; or its session raises, or its workers die
-        over one frame and another, and none is judged between. A single frame that takes down
-        worker after worker is poison, not a fault of the provider. A bundle that can't be read at
-        the moment is waited for: no other provider would help.
+        in the session over one frame and another, and none is judged between. A single frame that
+        takes down worker after worker is poison, not a fault of the provider, and so is every
+        frame that kills the decoder. A bundle that can't be read at the moment is waited for: no
+        other provider would help.
         """
         most = _GIVE_UP * len(self._failures)
         dying = len(self._deaths) >= most and len(set(self._deaths)) > 1
@@ -259,24 +262,29 @@ class WorkerPool:
                 self._put_off(vacancy[1], f"no process could be started: {error.strerror}")
 
     def _spawn(self, number: int) -> _Worker:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        shared = create()
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "edge_agent.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
-        except OSError:
-            ours.close()
-            raise
+            stage = Stage(shared)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                descriptors = [theirs.fileno(), shared]
+                try:
+                    process = subprocess.Popen(
+                        [sys.executable, "-m", "edge_agent.worker", *map(str, descriptors)],
+                        pass_fds=descriptors,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                    )
+                except OSError:
+                    ours.close()
+                    raise
         finally:
-            theirs.close()
+            os.close(shared)
         ours.setblocking(False)
         with contextlib.suppress(OSError):  # dead already: its end of the link will say so
             ours.send(options.dump_json(self._options))
-        worker = _Worker(number, process, ours, time.monotonic())
+        worker = _Worker(number, process, ours, stage, time.monotonic())
         assert process.stderr is not None
         os.set_blocking(process.stderr.fileno(), False)
         self._selector.register(ours, selectors.EVENT_READ, worker)
@@ -376,8 +384,10 @@ class WorkerPool:
         claims = list(worker.claims)
         if claims and worker.ready and not worker.broken:
             outcomes.append(Outcome(claims[0], Lost(reason), worker.ready))
-            self._deaths.append(claims[0].id)
+            if worker.stage.inferring:
+                self._deaths.append(claims[0].id)
             claims = claims[1:]
+        worker.stage.close()
         self._requeued.extendleft(reversed(claims))
         self.restarts += 1
         if worker.ready is None:
@@ -402,6 +412,7 @@ class WorkerPool:
         if worker.process.stderr in self._selector.get_map():
             self._selector.unregister(worker.process.stderr)
         worker.process.stderr.close()
+        worker.stage.close()
 
     def _put_off(self, number: int, reason: str) -> None:
         """Try later, and later each time: it can't be started, or did nothing before it died."""

@@ -426,7 +426,7 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         script.write_text(
             f"#!{sys.executable}\n"
             "import os, socket, sys, time\n"
-            "link = socket.socket(fileno=int(sys.argv[-1]))\n"
+            "link = socket.socket(fileno=int(sys.argv[-2]))\n"
             "link.recv(1 << 18)\n"
             'READY = b\'{"variant":"fp32","provider":"cpu","device":"CPU","golden_error":0,\''
             'b\'"rss":1,"kind":"ready"}\'\n' + code
