@@ -26,6 +26,7 @@ from edge_agent.publish import (
     topics_of,
     verdict_payload,
 )
+from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.spool import Spool
@@ -240,11 +241,13 @@ def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:
 
 
 def mqtt_options(mqtt: MqttSettings, station: Station) -> MqttOptions:
-    """How to reach the broker of the settings; the password is read from its file.
+    """How to reach the broker of the settings.
 
     Raises:
-        SettingsError: that file can't be read.
+        SettingsError: the password can't be read, or everyone can read it or the key.
     """
+    _see_secrets(mqtt)
+    password = mqtt.password_file
     own = f"edge-agent-{station.site}-{station.line}-{station.station}"
     return MqttOptions(
         client_id=mqtt.client_id or own,
@@ -252,7 +255,7 @@ def mqtt_options(mqtt: MqttSettings, station: Station) -> MqttOptions:
         port=mqtt.port or (8883 if mqtt.tls else 1883),
         keepalive=mqtt.keepalive,
         username=mqtt.username,
-        password=_password(mqtt.password_file),
+        password=None if password is None else lambda: read_secret(password),
         tls=TlsOptions(mqtt.ca_file, mqtt.cert_file, mqtt.key_file) if mqtt.tls else None,
     )
 
@@ -280,15 +283,22 @@ def _publisher(
     )
 
 
-def _password(file: Path | None) -> str | None:
-    if file is None:
-        return None
+def _see_secrets(mqtt: MqttSettings) -> None:
+    """Find out at the start what would otherwise be found out at the first connection.
+
+    A key that is not there yet holds up messages, as a broker that is not there does, and not
+    inspections.
+    """
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        if mqtt.password_file is not None:
+            read_secret(mqtt.password_file)
+        if mqtt.key_file is not None and mqtt.key_file.exists():
+            check_secret(mqtt.key_file)
     except OSError as error:
-        raise SettingsError(f"mqtt.password_file {file} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"mqtt.password_file {file} does not hold text in UTF-8") from None
+        name = "password_file" if error.filename == str(mqtt.password_file) else "key_file"
+        raise SettingsError(
+            f"mqtt.{name} {error.filename} can't be used: {error.strerror}"
+        ) from None
 
 
 def _health(

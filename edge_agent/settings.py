@@ -1,12 +1,14 @@
 """``station.toml`` as frozen models, checked whole at start.
 
-Relative paths are relative to the file. Unknown keys are errors: a typo must not be a default.
+Relative paths are relative to the file, and ``credential:NAME`` is a credential that systemd hands
+to the service. Unknown keys are errors: a typo must not be a default.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,6 +41,14 @@ Level = Annotated[str, AfterValidator(_level)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP"]
+
+
+# Where systemd puts the credentials of the unit that ships with the agent: for commands that are
+# run beside the service, which are not told.
+_CREDENTIALS = "/run/credentials/edge-agent.service"
+_CREDENTIAL = re.compile(r"credential:([A-Za-z0-9][A-Za-z0-9._-]*)")
+_UNTOLD = tuple(("mqtt", key) for key in ("host", "username", "password_file", "key_file"))
+_HOST = re.compile(r"[\w.:%-]+")  # a name, or an address with its zone; no URL
 
 
 class SettingsError(Exception):
@@ -170,7 +180,7 @@ class WorkerSettings(_Section):
 class MqttSettings(_Section):
     """The broker that verdicts go to."""
 
-    host: str = Field(min_length=1)
+    host: str
     port: Port | None = None
     root: str = "inspection"
     client_id: str | None = Field(default=None, min_length=1, max_length=128)
@@ -181,6 +191,14 @@ class MqttSettings(_Section):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _alone(cls, host: str) -> str:
+        # A URL may hold a password, and the host is told wherever the broker is spoken of.
+        if not _HOST.fullmatch(host):
+            raise ValueError("is the broker's name or address alone: port, tls and username apart")
+        return host
 
     @field_validator("root")
     @classmethod
@@ -298,6 +316,10 @@ def _absolute(raw: dict[str, Any], model: type[BaseModel], base: Path) -> dict[s
 
 def _path(value: str, base: Path) -> str:
     """Absolute, where it can be: the models refuse it otherwise, with its place."""
+    if credential := _CREDENTIAL.fullmatch(value):
+        return f"{os.environ.get('CREDENTIALS_DIRECTORY', _CREDENTIALS)}/{credential[1]}"
+    if value.startswith("credential:"):
+        return value
     try:
         return str(base / Path(value).expanduser()) if value else value
     except RuntimeError:  # the home of nobody
@@ -322,4 +344,6 @@ def _message(detail: Any) -> str:
         return f"is a section of its own: write [{_place(detail)}]"
     message = str(detail["msg"]).removeprefix("Value error, ")
     given = detail.get("input")
-    return message if isinstance(given, dict) else f"{message} (it is {given!r})"
+    # What was put where a broker's or a secret's place belongs may be the secret itself.
+    untold = isinstance(given, dict) or detail["loc"] in _UNTOLD
+    return message if untold else f"{message} (it is {given!r})"

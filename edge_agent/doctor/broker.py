@@ -50,26 +50,20 @@ def look_at_broker(settings: Settings, limit: float = _LIMIT) -> list[Finding]:
     probe = f"{options.client_id}-doctor-{secrets.token_hex(4)}"
     options = replace(options, client_id=probe, connect_timeout=limit)
     base = topics_of(station, settings.mqtt.root).status.rpartition("/")[0]
-    found = look_at_secrecy(options, settings.mqtt.password_file)
+    found = look_at_secrecy(options)
     found += look_at_network(options, limit)
     if not any(finding.level == "error" for finding in found):
         found += look_at_exchange(options, base, exchange(options, f"{base}/doctor", limit))
     return found
 
 
-def look_at_secrecy(options: MqttOptions, password: Path | None) -> list[Finding]:
-    """Who could read the password: others on this machine, or on the network."""
-    found = []
-    files = (password, options.tls.key if options.tls else None)
-    for file in files:
-        if file is not None and _open_to_all(file):
-            what = f"{file} can be read by everyone on this machine"
-            found.append(Finding(TOPIC, "warning", what, f"chmod o= {file}"))
-    if options.password is not None and options.tls is None and not _on_this_machine(options.host):
-        what = f"the password goes to {options.broker} in plain text"
-        mend = "set tls = true, and ca_file if the broker's authority is your own"
-        found.append(Finding(TOPIC, "warning", what, mend))
-    return found
+def look_at_secrecy(options: MqttOptions) -> list[Finding]:
+    """Whether others on the network could read the password."""
+    if options.password is None or options.tls is not None or _on_this_machine(options.host):
+        return []
+    what = f"the password goes to {options.broker} in plain text"
+    mend = "set tls = true, and ca_file if the broker's authority is your own"
+    return [Finding(TOPIC, "warning", what, mend)]
 
 
 def look_at_network(options: MqttOptions, limit: float) -> list[Finding]:
@@ -192,13 +186,6 @@ def look_at_exchange(options: MqttOptions, base: str, went: Exchanged) -> list[F
         return [*found, Finding(TOPIC, "warning", what, mend)]
     what = f"and comes back after {went.returned * 1000:.0f} ms: verdicts are delivered"
     return [*found, Finding(TOPIC, "ok", what)]
-
-
-def _open_to_all(file: Path) -> bool:
-    try:
-        return bool(file.stat().st_mode & 0o004)
-    except OSError:
-        return False  # the TLS step says so
 
 
 def _on_this_machine(host: str) -> bool:

@@ -74,8 +74,6 @@ class _Exchange:
             reconnect_on_failure=False,
         )
         client.connect_timeout = options.connect_timeout
-        if options.username is not None:
-            client.username_pw_set(options.username, options.password)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -85,6 +83,9 @@ class _Exchange:
     def run(self) -> Exchanged:
         options, client = self._options, self._client
         try:
+            if options.username is not None:
+                password = options.password() if options.password else None
+                client.username_pw_set(options.username, password)
             if options.tls is not None:
                 client.tls_set_context(tls_context(options.tls))
             client.connect(options.host, options.port, options.keepalive, clean_start=True)

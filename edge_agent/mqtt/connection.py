@@ -19,6 +19,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.mqtt.reasons import TAKEN_OVER, closed_by_broker, refused_connection
+from edge_agent.secret import check_secret
 
 if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags
@@ -58,8 +59,6 @@ class Connection:
         # ``window``, so paho never holds more than that.
         client.max_inflight_messages_set(0)
         client.will_set(will_topic, will, qos=1, retain=True)
-        if options.username is not None:
-            client.username_pw_set(options.username, options.password)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
@@ -68,9 +67,13 @@ class Connection:
         """Connect (TCP, TLS) and ask to be accepted; blocks up to ``connect_timeout`` each.
 
         Raises:
-            OSError: not reachable, certificate not trusted, a TLS file not readable.
+            OSError: not reachable, certificate not trusted, a file of TLS or the password's not to
+                be used.
         """
         options = self._options
+        if options.username is not None:
+            password = options.password() if options.password else None
+            self._client.username_pw_set(options.username, password)
         if options.tls is not None:
             self._client.tls_set_context(tls_context(options.tls))
         self._client.connect(options.host, options.port, options.keepalive, clean_start=True)
@@ -181,11 +184,14 @@ def tls_context(tls: TlsOptions) -> ssl.SSLContext:
     """What a connection to the broker trusts, and the certificate that it shows.
 
     Raises:
-        OSError: a file can't be read, or doesn't hold what it should (`ssl.SSLError`).
+        OSError: a file can't be read, or doesn't hold what it should (`ssl.SSLError`); or everyone
+            can read the key.
     """
     for file in (tls.ca, tls.cert, tls.key):
         if file is not None:
             file.open("rb").close()  # an error that names the file, which ssl's does not
+    if tls.key is not None:
+        check_secret(tls.key)
     context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.cert is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -18,6 +19,7 @@ class TlsOptions:
     cert: Path | None = None
     """PEM, the client's certificate; None: it has none."""
     key: Path | None = None
+    """PEM; a file that only the service can read."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class MqttOptions:
     port: int = 1883
     keepalive: int = 15
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: Callable[[], str] | None = field(default=None, repr=False)
+    """Asked at each connection, so that a new one is taken without a restart. Raises OSError."""
     tls: TlsOptions | None = None
     max_inflight: int = 100
     """Publishes without PUBACK at once; the broker may allow less."""

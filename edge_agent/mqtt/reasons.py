@@ -101,6 +101,6 @@ def unreachable(broker: str, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer from {broker}: check the address, the network and firewalls"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename} can't be read: {error.strerror}"
+        return f"{error.filename} can't be used: {error.strerror}"
     detail = error.strerror if isinstance(error, OSError) and error.strerror else error
     return f"no connection to {broker}: {detail}"

@@ -499,7 +499,7 @@ def test_a_missing_certificate_holds_up_messages_and_not_inspections(make_statio
     wait_for(lambda: health(port)["outbox"] == 1)
     told = health(port)
     assert told["status"] == "degraded"
-    assert "none.crt can't be read: No such file or directory" in told["reasons"][0]
+    assert "none.crt can't be used: No such file or directory" in told["reasons"][0]
     assert station.stop() == 0
 
 

@@ -231,7 +231,9 @@ def test_what_the_access_list_denies_is_kept_and_delivered_once_mended(
 ):
     broker = secured(make_broker, ALLOWED)
     subscriber = subscribe(broker.port, username="reader", password="secret")
-    publisher = line.publisher(broker.port, username="camera", password="secret", max_inflight=10)
+    publisher = line.publisher(
+        broker.port, username="camera", password=lambda: "secret", max_inflight=10
+    )
     line.record([1], publisher=publisher)
     line.record([2], Verdict.DEFECT, publisher)
     line.record(range(3, 40), publisher=publisher)
@@ -261,7 +263,11 @@ def test_a_refusal_is_probed_with_one_message_at_a_time(make_broker, line):
     broker = secured(make_broker, f"user camera\ntopic write {TOPICS.status}\n")
     line.record(range(40))
     publisher = line.publisher(
-        broker.port, username="camera", password="secret", max_inflight=10, reconnect_min=0.5
+        broker.port,
+        username="camera",
+        password=lambda: "secret",
+        max_inflight=10,
+        reconnect_min=0.5,
     )
     seen = set()
 
@@ -279,7 +285,7 @@ def test_a_refusal_is_probed_with_one_message_at_a_time(make_broker, line):
 
 def test_a_wrong_password_is_said_and_nothing_is_lost(make_broker, subscribe, line):
     broker = secured(make_broker, ALLOWED)
-    publisher = line.publisher(broker.port, username="camera", password="wrong")
+    publisher = line.publisher(broker.port, username="camera", password=lambda: "wrong")
     line.record(range(3))
     until(lambda: "check user name, password" in publisher.state().reason)
     assert not publisher.state().connected

@@ -213,11 +213,11 @@ def test_an_unknown_name(publish):
 
 def test_a_ca_file_that_is_missing_is_named(publish, tmp_path):
     publisher = publish(1883, tls=TlsOptions(ca=tmp_path / "ca.pem"))
-    said(publisher, "ca.pem can't be read: No such file")
+    said(publisher, "ca.pem can't be used: No such file")
 
 
 def test_the_password_is_in_no_printed_form():
-    assert "secret" not in repr(MqttOptions(client_id="c", password="secret"))
+    assert "secret" not in repr(MqttOptions(client_id="c", password=lambda: "secret"))
 
 
 # paho leaves a socket whose handshake failed to be closed by its last reference.

@@ -63,6 +63,26 @@ def test_relative_paths_of_an_optional_section_too(tmp_path):
     assert settings.mqtt.password_file == tmp_path / "secret"
 
 
+def test_a_credential_is_where_systemd_says(tmp_path, monkeypatch):
+    text = (
+        LEAST + '[mqtt]\nhost = "h"\nusername = "u"\npassword_file = "credential:mqtt-password"\n'
+    )
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/somewhere")
+
+    assert load(tmp_path, text).mqtt.password_file == Path("/run/somewhere/mqtt-password")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")  # a command that is run beside the service
+    assert load(tmp_path, text).mqtt.password_file == Path(
+        "/run/credentials/edge-agent.service/mqtt-password"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "..", "../shadow", "a/b", "/etc/shadow"])
+def test_a_credential_is_a_name_and_no_path(tmp_path, name):
+    text = LEAST + f'[mqtt]\nhost = "h"\nusername = "u"\npassword_file = "credential:{name}"\n'
+
+    assert "mqtt.password_file: is not a path on this machine" in refusal(tmp_path, text)
+
+
 def test_a_home_directory_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
 
@@ -194,6 +214,36 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path, more, said):
 )  # fmt: skip
 def test_a_wrong_value_of_what_must_be_given(tmp_path, change, said):
     assert said in refusal(tmp_path, LEAST.replace(*change))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'host = "mqtt://u:hunter2@broker"',
+        'host = "u:hunter2@broker"',
+        'host = "h"\npassword = "hunter2"',
+        'host = "h"\nusername = ["hunter2"]',
+        'host = "h"\nusername = "u"\npassword_file = ["hunter2"]',
+        'host = "h"\ntls = true\ncert_file = "x"\nkey_file = "\\u0000hunter2"',
+        'host = "h"\nusername = "hunter2" "u"',
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path, line):
+    said = refusal(tmp_path, LEAST + f"[mqtt]\n{line}\n")
+
+    assert "hunter2" not in said
+    assert "mqtt." in said or "is not TOML" in said
+
+
+def test_a_section_that_is_a_secret_is_not_repeated(tmp_path):
+    assert "hunter2" not in refusal(tmp_path, 'mqtt = "mqtt://u:hunter2@broker"\n' + LEAST)
+
+
+@pytest.mark.parametrize(
+    "host", ["broker", "broker.plant.example", "10.0.0.7", "::1", "fe80::1%eth0"]
+)
+def test_a_broker_by_name_or_address(tmp_path, host):
+    assert load(tmp_path, LEAST + f'[mqtt]\nhost = "{host}"\n').mqtt.host == host
 
 
 def test_directories_are_compared_behind_their_links(tmp_path):

@@ -44,7 +44,7 @@ def test_what_an_operator_reads():
         (ConnectionRefusedError(111, "refused"), "nothing listens at b:1"),
         (socket.gaierror(-2, "unknown"), "can't be resolved"),
         (TimeoutError("timed out"), "no answer from b:1"),
-        (FileNotFoundError(2, "No such file", "/x/ca.pem"), "/x/ca.pem can't be read"),
+        (FileNotFoundError(2, "No such file", "/x/ca.pem"), "/x/ca.pem can't be used"),
         (ssl.SSLError(1, "wrong version number"), "no TLS with b:1"),
         (OSError(113, "No route to host"), "No route to host"),
     ],
