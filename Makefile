@@ -1,6 +1,7 @@
 # make demo    the whole way on this machine, with what ships: no torch, no broker, no downloads
 # make check   format, lint, types, imports, fast tests; no torch
 # make test    everything: sets up what the tests need, then runs them
+# make faults  the long sweeps of faults; SEED=N repeats one
 # make bench   measures speed and memory
 # Environments: .venv has the edge part alone, .venv-dev what checks and tests need.
 
@@ -37,11 +38,15 @@ check: .venv-dev/.installed
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 	$(DEV)/lint-imports
-	$(DEV)/pytest -q -m 'not slow and not train and not broker'
+	$(DEV)/pytest -q -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
 test: .venv-dev/.trainer broker browser
-	$(DEV)/pytest
+	$(DEV)/pytest -m 'not faults'
+
+.PHONY: faults
+faults: .venv-dev/.installed broker
+	$(DEV)/pytest -m faults tests/faults
 
 # With the demo's bundle, or: make bench BUNDLE=RUN/bundle IMAGES=FOLDER
 BUNDLE ?= edge_agent/demo/bundle

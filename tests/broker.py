@@ -32,6 +32,8 @@ class Broker:
     settings: str = ""
     """Lines for the configuration beyond listener, persistence and log."""
     port: int = field(default_factory=free_port)
+    whole: str = ""
+    """The whole configuration instead, of a broker that listens on ``port``."""
     _running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Broker:
@@ -39,7 +41,8 @@ class Broker:
         assert MOSQUITTO is not None
         config = self.directory / "mosquitto.conf"
         config.write_text(
-            f"listener {self.port} 127.0.0.1\n"
+            self.whole
+            or f"listener {self.port} 127.0.0.1\n"
             f"persistence true\npersistence_location {self.directory}/\n"
             # Without these two a killed broker forgets what it has acknowledged.
             "autosave_interval 1\nautosave_on_changes true\n"

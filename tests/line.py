@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -174,6 +176,28 @@ def verify(station: Station, offered: int, subscriber: Subscriber | None = None)
         if differing := [i for i, seen in payloads.items() if len(seen) > 1]:
             wrong.append(f"I3: {len(differing)} ids repeated with other bytes")
     return Verified(len(rows), processed, quarantined, published, repeats, wrong)
+
+
+def health(port: int) -> dict[str, Any]:
+    """What ``/healthz`` says, whatever its status."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return json.load(error)
+
+
+def at_rest(station: Station, count: int, seconds: float = 60) -> None:
+    """Wait until so many inspections are recorded, and every image has found its place."""
+    wait_for(lambda: len(station.rows()) >= count, seconds)
+    wait_for(lambda: not list((station.state / "work").iterdir()))
+
+
+def reasons(station: Station) -> dict[str, str]:
+    """Why images are in quarantine, by their names."""
+    notes = (station.state / "quarantine").glob("*.reason.json")
+    return {note["name"]: note["reason"] for note in (json.loads(p.read_text()) for p in notes)}
 
 
 def wait_for(satisfied: Any, seconds: float = 60.0, pause: float = 0.01) -> None:

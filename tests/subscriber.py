@@ -14,6 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 
@@ -40,6 +41,7 @@ class Subscriber:
         client_id: str = "recorder",
         username: str | None = None,
         password: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._changed = threading.Condition()
         self._received: list[Received] = []
@@ -51,6 +53,8 @@ class Subscriber:
         )
         if username is not None:
             client.username_pw_set(username, password)
+        if tls is not None:
+            client.tls_set_context(tls)
         client.reconnect_delay_set(1, 1)
         client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
         client.on_subscribe = lambda *_: self._subscribed.set()

@@ -11,8 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,7 @@ from tests.broker import free_port
 from tests.bundles import make_image
 from tests.hostile import png_of
 from tests.integration.conftest import QUICK, children_of
-from tests.line import verify, wait_for
+from tests.line import at_rest, health, reasons, verify, wait_for
 from tests.slow import FOREVER, make_slow_image
 
 if TYPE_CHECKING:
@@ -39,15 +37,6 @@ HEAVY = ("numpy", "onnxruntime", "PIL", "torch", "onnx_cpp2py", "libopenblas")
 def mappings(pid: int) -> set[str]:
     lines = Path(f"/proc/{pid}/maps").read_text()
     return {name for name in HEAVY if name in lines}
-
-
-def health(port: int) -> dict[str, Any]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return json.load(error)
 
 
 def worker_of(station: Station) -> psutil.Process:
@@ -67,16 +56,6 @@ def until_busy(station: Station) -> psutil.Process:
     start = worker.cpu_times().user
     wait_for(lambda: worker.cpu_times().user > start + 0.2, pause=0.005)
     return worker
-
-
-def at_rest(station: Station, count: int, seconds: float = 60) -> None:
-    wait_for(lambda: len(station.rows()) >= count, seconds)
-    wait_for(lambda: not list((station.state / "work").iterdir()))
-
-
-def reasons(station: Station) -> dict[str, str]:
-    notes = (station.state / "quarantine").glob("*.reason.json")
-    return {note["name"]: note["reason"] for note in (json.loads(p.read_text()) for p in notes)}
 
 
 # -- the way of an image -----------------------------------------------------------------------

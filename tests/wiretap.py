@@ -1,0 +1,57 @@
+"""A wire that listens: passes every byte on between its port and another, and keeps a copy."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+
+
+class Wiretap:
+    """On a loopback port of its own, until it is closed."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._heard = bytearray()
+        self._closed = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    @property
+    def heard(self) -> bytes:
+        """Everything so far, of both directions and all connections."""
+        return bytes(self._heard)
+
+    def close(self) -> None:
+        """Cut every connection, and take no more."""
+        self._closed.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while not self._closed.is_set():
+                near, _ = self._listener.accept()
+                self._threads.append(threading.Thread(target=self._pass_on, args=(near,)))
+                self._threads[-1].start()
+
+    def _pass_on(self, near: socket.socket) -> None:
+        with (
+            near,
+            contextlib.suppress(OSError),  # the broker is away, or one has gone without a word
+            socket.create_connection(("127.0.0.1", self._to)) as far,
+        ):
+            other = {near: far, far: near}
+            while not self._closed.is_set():
+                for link in select.select(list(other), [], [], 0.1)[0]:
+                    content = link.recv(65_536)
+                    if not content:
+                        return
+                    self._heard += content
+                    other[link].sendall(content)
