@@ -41,11 +41,11 @@ check: .venv-dev/.installed
 	$(DEV)/pytest -q -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
-test: .venv-dev/.trainer broker browser
+test: .venv-dev/.trainer broker injectors browser
 	$(DEV)/pytest -m 'not faults'
 
 .PHONY: faults
-faults: .venv-dev/.installed broker
+faults: .venv-dev/.installed broker injectors
 	$(DEV)/pytest -m faults tests/faults
 
 # With the demo's bundle, or: make bench BUNDLE=RUN/bundle IMAGES=FOLDER
@@ -64,6 +64,16 @@ broker:
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto; \
 	  else \
 	    echo "mosquitto is not installed: the tests that need a broker are skipped"; \
+	  fi; }
+
+# Some faults are put in at the system call, or at the filesystem.
+.PHONY: injectors
+injectors:
+	@command -v strace >/dev/null && [ -x /sbin/mkfs.ext4 ] || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends strace e2fsprogs; \
+	  else \
+	    echo "strace or mkfs.ext4 is not installed: the tests that need it are skipped"; \
 	  fi; }
 
 # And look at the report in a real browser.

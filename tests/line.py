@@ -23,11 +23,17 @@ import urllib.request
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from tests.broker import Broker
 from tests.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 # Nothing to be measured first.
 FIXED = '[runtime]\nprovider = "cpu"\nvariant = "fp32"\nworkers = 1\nthreads = 1\n'
@@ -71,12 +77,12 @@ class Station:
         file = self.home / "agent.log"
         return file.read_text(errors="replace") if file.exists() else ""
 
-    def start(self, *, wait: bool = True) -> Station:
-        """Start the daemon; wait until it says ready."""
+    def start(self, *, wait: bool = True, under: Sequence[str] = ()) -> Station:
+        """Start the daemon, as an argument of the command ``under``; wait until it says ready."""
         said = self.log.count("ready: ")
         with (self.home / "agent.log").open("ab") as log:
             self.daemon = subprocess.Popen(
-                [sys.executable, "-m", "edge_agent", "run", "--config", str(self.config)],
+                [*under, sys.executable, "-m", "edge_agent", "run", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
             )
@@ -108,6 +114,16 @@ class Station:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute("SELECT * FROM inspections ORDER BY sequence")]
 
+    def last_sequence(self) -> int:
+        """How many inspections there are; 0 also where there is no journal yet."""
+        try:
+            with closing(
+                sqlite3.connect(f"file:{self.state / 'journal.db'}?mode=ro", uri=True, timeout=10)
+            ) as db:
+                return int(db.execute("SELECT max(sequence) FROM inspections").fetchone()[0] or 0)
+        except sqlite3.OperationalError:
+            return 0
+
     def filed(self, where: str = "processed") -> list[Path]:
         directory = self.state / where
         return [
@@ -135,23 +151,41 @@ class Verified:
     wrong: list[str] = field(default_factory=list)
 
 
-def verify(station: Station, offered: int, subscriber: Subscriber | None = None) -> Verified:
+def verify(
+    station: Station, offered: int | Collection[bytes], subscriber: Subscriber | None = None
+) -> Verified:
     """Hold a station that has come to rest to the invariants I1 to I4.
 
-    I1 every image ends in processed or quarantine; I2 exactly one inspection each; I3 the
-    subscriber has every id of the journal and no other, repeats byte-identical; I4 the database
-    is whole.
+    I1 every image ends in processed or quarantine, its bytes unchanged; I2 exactly one inspection
+    each; I3 the subscriber has every id of the journal and no other, repeats byte-identical; I4
+    the database is whole.
+
+    ``offered``: how many images, each under a name of its own; or what was in them, under
+    whatever names, so that the bytes are compared too.
     """
     rows = station.rows()
+    filed = station.filed() + station.filed("quarantine")
     processed, quarantined = len(station.filed()), len(station.filed("quarantine"))
     wrong = []
-    if len(rows) != offered:
-        wrong.append(f"I2: {offered} images, {len(rows)} inspections")
-    if station.after == "move" and processed + quarantined != offered:
-        wrong.append(f"I1: {offered} images, {processed} processed + {quarantined} quarantined")
-    names = Counter(row["name"] for row in rows)
-    if doubled := [name for name, count in names.items() if count > 1]:
-        wrong.append(f"I2: judged twice: {doubled[:5]}")
+    count = offered if isinstance(offered, int) else len(offered)
+    if len(rows) != count:
+        wrong.append(f"I2: {count} images, {len(rows)} inspections")
+    if station.after == "move" and processed + quarantined != count:
+        wrong.append(f"I1: {count} images, {processed} processed + {quarantined} quarantined")
+    if isinstance(offered, int):
+        names = Counter(row["name"] for row in rows)
+        doubled = [name for name, times in names.items() if times > 1]
+    else:
+        contents = Counter(sha256(content).hexdigest() for content in offered)
+        judged = Counter(row["sha256"] for row in rows if row["sha256"])
+        doubled = list(judged - contents)
+        found = Counter(sha256(path.read_bytes()).hexdigest() for path in filed)
+        if station.after == "move" and found != contents:
+            wrong.append(
+                f"I1: bytes lost {contents - found}, bytes nobody offered {found - contents}"
+            )
+    if doubled:
+        wrong.append(f"I2: judged twice, or never offered: {doubled[:5]}")
     left = [p.name for p in (station.state / "work").iterdir()]
     if left:
         wrong.append(f"I1: left in work: {left[:5]}")
@@ -176,6 +210,36 @@ def verify(station: Station, offered: int, subscriber: Subscriber | None = None)
         if differing := [i for i, seen in payloads.items() if len(seen) > 1]:
             wrong.append(f"I3: {len(differing)} ids repeated with other bytes")
     return Verified(len(rows), processed, quarantined, published, repeats, wrong)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a daemon holds, for I5."""
+
+    descriptors: int
+    threads: int
+    processes: int
+    rss: int
+    """Bytes, of the daemon alone."""
+
+
+def footprint(station: Station) -> Footprint:
+    """Of the running daemon, now."""
+    assert station.daemon is not None
+    daemon = psutil.Process(station.daemon.pid)
+    with daemon.oneshot():
+        return Footprint(
+            daemon.num_fds(),
+            daemon.num_threads(),
+            len(daemon.children(recursive=True)),
+            daemon.memory_info().rss,
+        )
+
+
+def told(station: Station, port: int, words: str) -> None:
+    """I6: wait until ``/healthz`` and the log both say it."""
+    wait_for(lambda: any(words in reason for reason in health(port)["reasons"]), pause=0.05)
+    assert words in station.log
 
 
 def health(port: int) -> dict[str, Any]:

@@ -1,0 +1,243 @@
+"""Rows 1 and 2: the daemon killed at random moments, and at every call that changes the disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.bundles import make_image
+from tests.injected import CHANGES, attached, launched, needs_strace
+from tests.line import at_rest, verify, wait_for
+from tests.slow import make_slow_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+    from tests.broker import Broker
+    from tests.line import Station
+    from tests.subscriber import Subscriber
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
+
+AT_ONCE = "[worker]\nretry_truncated = 0.0\n"
+
+
+def on(broker: Broker) -> str:
+    return AT_ONCE + f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+
+
+def content(number: int) -> bytes:
+    """No two alike: good ones, a defect now and then, and some that are no images."""
+    if number % 7 == 3:
+        return b"words %d" % number
+    if number % 5 == 4:
+        return make_image(defect=True, seed=number)
+    return make_slow_image(number % 4, grey=65 + number % 190) + b"%d" % number
+
+
+def settled(station: Station, count: int) -> bool:
+    """Whether every image has its inspection and its place; a journal may not be there yet."""
+    try:
+        done = len(station.rows())
+    except sqlite3.OperationalError:
+        return False
+    return done >= count and not list((station.state / "work").iterdir())
+
+
+def finish(station: Station, offered: list[bytes], subscriber: Subscriber) -> dict[str, float]:
+    """Let it come to rest, stop it, and hold it to the invariants."""
+    at_rest(station, len(offered), 120)
+    ids = {row["id"] for row in station.rows()}
+    subscriber.wait(
+        lambda got: ids <= {m.json()["id"] for m in got if m.topic.endswith("/verdict")}, 120
+    )
+    assert station.stop() == 0, station.log
+    found = verify(station, offered, subscriber)
+    assert found.wrong == []
+    assert "Traceback" not in station.log
+    return {"images": len(offered), "repeats": found.repeats}
+
+
+# -- 1: at random moments ----------------------------------------------------------------------
+
+
+@dataclass
+class Camera:
+    """Drops images at a steady rate until it is told to stop."""
+
+    station: Station
+    every: float
+    offered: list[bytes] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._shoot)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _shoot(self) -> None:
+        while not self._over.wait(self.every):
+            number = len(self.offered)
+            self.station.drop(f"{number}.png", content(number))
+            self.offered.append(content(number))
+
+
+def kill_at_random(
+    station: Station, subscriber: Subscriber, kills: int, seed: int
+) -> dict[str, float]:
+    """Under load; every third time it is killed before it has got going again."""
+    chance = random.Random(seed)
+    recoveries = []
+    station.start()
+    with Camera(station, 0.05) as camera:
+        for number in range(kills):
+            if number % 3 == 2:
+                time.sleep(chance.uniform(0.0, 1.5))
+                station.kill()
+                station.start(wait=False)
+                continue
+            time.sleep(chance.uniform(0.0, 0.5))
+            station.kill()
+            before = station.last_sequence()
+            restarted = time.monotonic()
+            station.start(wait=False)
+            wait_for(lambda before=before: station.last_sequence() > before)
+            recoveries.append(time.monotonic() - restarted)
+    found = finish(station, camera.offered, subscriber)
+    recoveries.sort()
+    return {
+        "kills": kills,
+        **found,
+        "restart to first verdict, median s": round(recoveries[len(recoveries) // 2], 2),
+        "maximum s": round(recoveries[-1], 2),
+    }
+
+
+def test_some_kills_at_random_moments(make_station, slow_bundle, broker, subscribe):
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    subscriber = subscribe(broker.port, "inspection/#")
+
+    print(kill_at_random(make_station(on(broker), bundle=slow_bundle), subscriber, 4, seed))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_two_hundred_kills_at_random_moments(make_station, slow_bundle, broker, subscribe, capsys):
+    seed = int(os.environ.get("SEED") or int.from_bytes(os.urandom(4), "big"))
+    with capsys.disabled():
+        print(f"\nSEED={seed}", flush=True)
+    subscriber = subscribe(broker.port, "inspection/#")
+
+    found = kill_at_random(make_station(on(broker), bundle=slow_bundle), subscriber, 200, seed)
+
+    with capsys.disabled():
+        print(json.dumps(found))
+
+
+# -- 2: at every call --------------------------------------------------------------------------
+
+
+class Sweep:
+    """Kills a station at the N-th call of each name, with two images to judge each time."""
+
+    def __init__(self, station: Station) -> None:
+        self.station = station
+        self.offered: list[bytes] = []
+        self.points: dict[str, int] = {}
+
+    def offer(self) -> None:
+        for _ in range(2):
+            number = len(self.offered)
+            made = make_image(defect=False, seed=number) if number % 2 else b"words %d" % number
+            self.station.drop(f"{number}.png", made)
+            self.offered.append(made)
+
+    def round(self, call: str, run: Callable[[], object]) -> bool:
+        """Offer, run until it is killed or has nothing left to do; whether it was killed."""
+        self.offer()
+        run()
+        daemon = self.station.daemon
+        wait_for(lambda: daemon.poll() is not None or settled(self.station, len(self.offered)), 120)
+        if daemon.poll() is None:
+            self.station.kill()
+            return False
+        assert daemon.returncode == -signal.SIGKILL, self.station.log
+        self.points[call] = self.points.get(call, 0) + 1
+        return True
+
+    def of_main_thread(self, call: str, numbers: Iterable[int]) -> None:
+        """From the start, which takes up what the last kill left, to images filed away."""
+        for number in numbers:
+            fault = f"{call}:signal=KILL:when={number}"
+            start = partial(self.station.start, wait=False, under=launched(fault))
+            if not self.round(call, start):
+                return
+
+    def of_other_threads(self, call: str, numbers: Iterable[int], log: Path) -> None:
+        """The publisher's, from a start that is complete."""
+        for number in numbers:
+            fault = f"{call}:signal=KILL:when={number}"
+            self.station.start()
+            daemon = psutil.Process(self.station.daemon.pid)
+            threads = [t.id for t in daemon.threads() if t.id != daemon.pid]
+            with attached(threads, fault, log):
+                if not self.round(call, lambda: None):
+                    return
+
+
+@needs_strace
+def test_killed_at_some_calls_that_change_the_disk(make_station, broker, subscribe, tmp_path):
+    subscriber = subscribe(broker.port, "inspection/#")
+    sweep = Sweep(make_station(on(broker)))
+
+    sweep.of_main_thread("rename", [1, 2])
+    sweep.of_main_thread("fdatasync", [3])
+    sweep.of_main_thread("rmdir", [1])
+    sweep.of_other_threads("sendto", [2], tmp_path / "strace")
+
+    sweep.station.start(wait=False)
+    found = finish(sweep.station, sweep.offered, subscriber)
+    print(sweep.points, found)
+    assert sum(sweep.points.values()) >= 5
+
+
+@needs_strace
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("after", ["move", "keep"])
+def test_killed_at_every_call_that_changes_the_disk(
+    make_station, broker, subscribe, tmp_path, capsys, after
+):
+    subscriber = subscribe(broker.port, "inspection/#")
+    sweep = Sweep(make_station(on(broker), after=after))
+
+    for call in CHANGES:
+        sweep.of_main_thread(call, itertools.count(1))
+    for call in ("sendto", "pwrite64"):
+        sweep.of_other_threads(call, itertools.count(1), tmp_path / "strace")
+
+    sweep.station.start(wait=False)
+    found = finish(sweep.station, sweep.offered, subscriber)
+    with capsys.disabled():
+        print(json.dumps({"after": after, "points": sweep.points, **found}))
+    assert sum(sweep.points.values()) > 20

@@ -1,0 +1,60 @@
+"""Faults at the system call, by strace: an error code, or death, at the N-th call of a name."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.line import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+STRACE = shutil.which("strace")
+needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
+
+# What changes a disk, on the way of an image through the daemon.
+CHANGES = (
+    "mkdir", "rename", "rmdir", "unlink", "fsync", "fdatasync", "pwrite64", "ftruncate",
+)  # fmt: skip
+
+
+def launched(fault: str, *, threads: bool = False) -> list[str]:
+    """What to start a program under, so that ``fault`` meets its main thread, or all.
+
+    The program is the child still, and the tracer a process beside it. ``fault`` as strace has
+    it: ``fsync:signal=KILL:when=3``. It counts the calls of each thread by themselves.
+    """
+    assert STRACE is not None
+    call = fault.split(":", 1)[0]
+    follow = ["-f"] if threads else []
+    return [STRACE, "-D", "-qq", *follow, "-o", "/dev/null", f"--trace={call}", f"--inject={fault}"]
+
+
+@contextmanager
+def attached(threads: Iterable[int], fault: str, log: Path) -> Iterator[None]:
+    """``fault`` meets these running threads, until the block ends; ``log`` has the calls."""
+    assert STRACE is not None
+    call = fault.split(":", 1)[0]
+    pids = [argument for thread in threads for argument in ("-p", str(thread))]
+    said = log.with_suffix(".said")
+    with said.open("wb") as stream:
+        tracer = subprocess.Popen(
+            [STRACE, *pids, "-o", str(log), f"--trace={call}", f"--inject={fault}"], stderr=stream
+        )
+        try:
+            count = len(pids) // 2
+            wait_for(
+                lambda: said.read_text().count(" attached") >= count or tracer.poll() is not None
+            )
+            assert tracer.poll() is None, said.read_text()
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(30)
