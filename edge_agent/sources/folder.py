@@ -221,21 +221,25 @@ class FolderSource:
             self._rescan = True  # it changed between the scan and now: let it settle again
             return None
         moves = self._settings.after == "move"
+        identity = stable_id(path, status, stays=not moves)
+        # What was copied before, and could not be removed then, is only removed now.
+        known = self._known(identity)
         try:
-            if moves:
+            if moves and not known and not self._spool.holds(identity):
                 return self._spool.claim(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             if error.errno != errno.EXDEV and error.errno not in _REFUSALS:
                 raise
-        return self._take_copy(path, status, stays=not moves)
+        return self._take_copy(path, status, None if known else identity)
 
-    def _take_copy(self, path: Path, status: os.stat_result, *, stays: bool) -> Claim | None:
-        identity = stable_id(path, status, stays=stays)
+    def _take_copy(self, path: Path, status: os.stat_result, identity: str | None) -> Claim | None:
+        """``identity``: None where it has been judged."""
+        stays = self._settings.after == "keep"
         claim, failure = None, ""
         try:
-            if not self._known(identity):
+            if identity is not None:
                 claim = self._spool.claim_copy(path, identity)
             if not stays and _signature(path.lstat()) == _signature(status):
                 failure = "was judged, but it can't be removed"

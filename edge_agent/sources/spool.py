@@ -99,6 +99,10 @@ class Spool:
             raise
         return self._claimed(home / source.name)
 
+    def holds(self, identity: str) -> bool:
+        """Whether the frame of this identity is in work."""
+        return (self._work / identity).exists()
+
     def sync(self, claims: Iterable[Claim]) -> None:
         """Make claims durable: a power cut can't put a file that was judged back in the inbox."""
         for claim in claims:

@@ -507,6 +507,30 @@ def test_a_file_that_may_be_read_and_not_removed_is_taken_once_and_named(camera,
     line.inbox.chmod(0o755)
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_file_that_can_be_removed_after_a_restart_is_no_other_frame(
+    camera, unprivileged, recorded
+):
+    line = camera(root=unprivileged)
+    line.write()
+    line.look()
+    line.inbox.chmod(0o555)
+    (claim,) = line.claims(after=1)
+    if recorded:
+        line.known.add(claim.id)
+        line.spool.keep(claim)
+    line.source.close()
+    line.inbox.chmod(0o755)
+
+    again = camera(root=unprivileged)
+    again.known |= line.known
+    again.look()
+
+    assert again.look(after=1) == []
+    assert list(again.inbox.iterdir()) == []
+    assert again.spool.depth() == (not recorded)
+
+
 def test_work_that_may_not_be_written_is_no_fault_of_the_file(camera, unprivileged):
     line = camera(root=unprivileged)
     line.write()
