@@ -11,9 +11,11 @@ import logging
 import signal
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_agent import __version__, lock
+from edge_agent.decide import overridden
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
 from edge_agent.mqtt import MqttOptions, TlsOptions
@@ -26,6 +28,7 @@ from edge_agent.publish import (
     topics_of,
     verdict_payload,
 )
+from edge_agent.reload import Reload, note_running, open_trusted
 from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
@@ -37,13 +40,12 @@ from edge_agent.telemetry.systemd import Pulse, ServiceLink
 from edge_agent.tuning.select import Choice, Selector
 from edge_agent.types import Model
 from edge_agent.worker.pool import BACKOFF, WorkerPool, WorkerStartError
-from edge_agent.worker.verify import verify_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_agent.bundle import Manifest
+    from edge_agent.bundle import Bundle
     from edge_agent.settings import MqttSettings, Settings, WorkerSettings
     from edge_agent.worker.protocol import Ready
 
@@ -60,8 +62,15 @@ class LostError(Exception):
 class Agent:
     """One station, from start to stop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, file: Path) -> None:
+        """Nothing is started yet.
+
+        Args:
+            settings: checked.
+            file: where they were read from, and are read again on SIGHUP.
+        """
         self._settings = settings
+        self._file = file
         self._stopping = False
 
     def run(self) -> None:
@@ -80,10 +89,14 @@ class Agent:
             spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
             stack.enter_context(lock.hold(storage.lock))
             service.status(f"verifying {settings.bundle}")
-            bundle = verify_apart(settings.bundle)
+            bundle = open_trusted(settings)
+            decision = overridden(
+                bundle.manifest.decision, settings.decision.threshold, settings.decision.review
+            )
             journal = stack.enter_context(Journal(storage.journal))
             page = _page(settings, stack)
-            selector = Selector(bundle, settings.runtime, settings.worker, _cache(storage.cache))
+            cache = _cache(storage.cache)
+            selector = Selector(bundle, settings.runtime, settings.worker, cache)
             service.status("finding out what runs the bundle best")
             choice = selector.select()
             service.status(f"starting workers: {choice.candidate}")
@@ -98,8 +111,8 @@ class Agent:
             stack.callback(source.close)
             publisher: Publisher | None = None
             choice, ready = _start(pool, selector, choice)
-            self._obey_signals(stack, pool)  # up to here there is nothing to finish: they kill
-            running = Running(bundle.manifest, choice, ready)
+            running = Running(bundle, selector, choice, ready)
+            note_running(settings, bundle)
             station = Station(settings.station.site, settings.station.line, settings.station.name)
             if settings.mqtt:
                 publisher = _publisher(settings.mqtt, station, running, storage.journal, started)
@@ -107,7 +120,7 @@ class Agent:
                 stack.callback(publisher.stop, _FLUSH)
             loop = Loop(
                 settings=settings,
-                decision=bundle.manifest.decision,
+                decision=decision,
                 model_of=running.model_of,
                 source=source,
                 spool=spool,
@@ -116,10 +129,22 @@ class Agent:
                 render=lambda sequence, inspection: verdict_payload(station, sequence, inspection),
                 notify=publisher.notify if publisher else lambda: None,
             )
+            reload = Reload(
+                self._file,
+                settings,
+                running=running,
+                pool=pool,
+                loop=loop,
+                cache=cache,
+                service=service,
+                notify=publisher.notify if publisher else lambda: None,
+            )
+            # Up to here there is nothing to finish: signals kill.
+            self._obey_signals(stack, pool, reload)
             recovered = loop.recover()
 
             def ask() -> Health:
-                return _health(loop, source, spool, pool, publisher, running)
+                return _health(loop, source, spool, pool, publisher, running, reload)
 
             if page:
                 page.serve(ask)
@@ -136,9 +161,10 @@ class Agent:
             while not self._stopping:
                 loop.step(1.0)
                 if pool.lost:
-                    running.fall_back(pool, selector, service.alive)
+                    running.fall_back(pool, service.alive)
                     if publisher:
                         publisher.notify()  # what it says at birth has changed
+                reload.step()
                 pulse.beat(loop.outcomes + pool.restarts)
             service.stopping()
             log.info("stopping: %d frames to finish", pool.pending())
@@ -146,14 +172,18 @@ class Agent:
                 log.warning("frames are left in %s: the next start judges them", storage.work_dir)
         log.info("stopped")
 
-    def _obey_signals(self, stack: ExitStack, pool: WorkerPool) -> None:
+    def _obey_signals(self, stack: ExitStack, pool: WorkerPool, reload: Reload) -> None:
         def stop(number: int, _: object) -> None:
             log.info("%s received", signal.Signals(number).name)
             self._stopping = True
             pool.wake()
 
+        def hang_up(*_: object) -> None:
+            reload.want()
+
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, stop))
+        stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, hang_up))
 
 
 def _start(pool: WorkerPool, selector: Selector, choice: Choice) -> tuple[Choice, Ready]:
@@ -172,9 +202,11 @@ def _start(pool: WorkerPool, selector: Selector, choice: Choice) -> tuple[Choice
 class Running:
     """What runs now, and what it would be replaced by if it failed."""
 
-    def __init__(self, manifest: Manifest, choice: Choice, ready: Ready) -> None:
-        self._manifest = manifest
-        self._spare = list(choice.spare)
+    def __init__(self, bundle: Bundle, selector: Selector, choice: Choice, ready: Ready) -> None:
+        self.bundle = bundle
+        self.selector = selector
+        self.choice = choice
+        """What was chosen, or fallen back to."""
         self._ready = ready
         self.degraded = choice.degraded
         """Why it is not what was asked for; empty when it is."""
@@ -187,12 +219,29 @@ class Running:
     def model_of(self, ran: Ready) -> Model:
         """What judged, in the words of the worker that did."""
         return Model(
-            self._manifest.name, self._manifest.version, ran.variant, ran.provider, ran.device
+            self.bundle.manifest.name,
+            self.bundle.manifest.version,
+            *(ran.variant, ran.provider, ran.device),
         )
 
-    def fall_back(
-        self, pool: WorkerPool, selector: Selector, meanwhile: Callable[[], None]
+    def change_over(
+        self,
+        pool: WorkerPool,
+        bundle: Bundle,
+        selector: Selector,
+        choice: Choice,
+        meanwhile: Callable[[], None],
     ) -> None:
+        """Let other workers judge from now on, with another bundle.
+
+        Raises:
+            WorkerStartError: they can't be started.
+        """
+        pool.replace(selector.options(choice.candidate), choice.candidate.workers)
+        self._ready = pool.start(meanwhile)
+        self.bundle, self.selector, self.choice = bundle, selector, choice
+
+    def fall_back(self, pool: WorkerPool, meanwhile: Callable[[], None]) -> None:
         """Replace a provider that was lost by the next one that was right.
 
         ``meanwhile`` is called while workers start: that may take longer than a watchdog's period.
@@ -200,13 +249,14 @@ class Running:
         Raises:
             LostError: there is none, or ``fallback`` is not set.
         """
-        selector.forget()
+        self.selector.forget()
         why, lost = pool.lost, Target(self._ready.provider, self._ready.device).name
-        while self._spare:
-            spare = self._spare.pop(0)
+        while self.choice.spare:
+            spare, *others = self.choice.spare
+            self.choice = replace(self.choice, candidate=spare, spare=tuple(others))
             degraded = f"{lost} was lost: {why}"
             log.error("degraded: %s; going on with %s", degraded, spare)
-            pool.replace(selector.options(spare), spare.workers)
+            pool.replace(self.selector.options(spare), spare.workers)
             try:
                 ready = pool.start(meanwhile)
             except WorkerStartError as error:
@@ -308,6 +358,7 @@ def _health(
     pool: WorkerPool,
     publisher: Publisher | None,
     running: Running,
+    reload: Reload,
 ) -> Health:
     now = time.monotonic()
     age = None if loop.last_inspection is None else now - loop.last_inspection
@@ -317,6 +368,8 @@ def _health(
     degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
     if running.degraded:
         degraded.append(f"not what was asked for: {running.degraded}")
+    if reload.refused:
+        degraded.append(f"not reloaded: {reload.refused}")
     state = publisher.state() if publisher else None
     if state and state.reason:
         degraded.append(f"mqtt: {state.reason}")

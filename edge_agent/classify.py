@@ -58,12 +58,13 @@ def classify(
         BundleError, WorkerStartError: the bundle can't be used.
     """
     settings = WorkerSettings()
-    decision = verify_apart(bundle_path).manifest.decision
+    bundle = verify_apart(bundle_path)
+    decision = bundle.manifest.decision
     pool = WorkerPool(
         worker_options(
             settings,
             runtime,
-            bundle_path,
+            bundle,
             variant=runtime.variant,
             provider=runtime.provider,
             threads=runtime.threads,

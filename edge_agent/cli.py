@@ -63,7 +63,7 @@ def _run(parsed: argparse.Namespace) -> int:
     settings = load_settings(parsed.config)
     set_up_logging(settings.log.level, settings.log.format)
     try:
-        Agent(settings).run()
+        Agent(settings, parsed.config).run()
     except LostError as loss:
         print(f"edge-agent: {loss}", file=sys.stderr)
         return FAILED
@@ -124,19 +124,35 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
     return OK
 
 
+def _bundle_keygen(parsed: argparse.Namespace) -> int:
+    from edge_agent.bundle.signature import make_keys
+
+    print(make_keys(parsed.file))
+    return OK
+
+
+def _bundle_sign(parsed: argparse.Namespace) -> int:
+    from edge_agent.bundle.signature import sign
+
+    print(f"signed; the key's public half, for [trust.keys]: {sign(parsed.bundle, parsed.key)}")
+    return OK
+
+
 def _bundle_verify(parsed: argparse.Namespace) -> int:
     from edge_agent.worker.verify import prove_apart, verify_apart
 
-    provider, place = parsed.provider, parsed.bundle
+    provider, place, trust = parsed.provider, parsed.bundle, None
     if parsed.config:
         settings = load_settings(parsed.config)
-        place = settings.bundle
+        place, trust = settings.bundle, settings.trust
         if provider is None and settings.runtime.provider != AUTO:
             provider = settings.runtime.provider
-    bundle = verify_apart(place)
+    bundle = verify_apart(place, trust)
     print("files, hashes and graphs: as the manifest says")
+    if trust and trust.keys:
+        print(f"signed by {bundle.signed_by}" if bundle.signed_by else "not signed")
     for variant in bundle.manifest.variants:
-        ready = prove_apart(bundle.path, variant.name, provider or "cpu")
+        ready = prove_apart(bundle, variant.name, provider or "cpu")
         print(
             f"{variant.name} on {ready.provider}: {len(bundle.manifest.golden)} golden images "
             f"within {ready.golden_error:.5f}"
@@ -414,7 +430,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="the findings as one JSON list")
     command.set_defaults(command=_doctor)
 
-    bundle = commands.add_parser("bundle", help="look at a bundle, or verify it")
+    bundle = commands.add_parser("bundle", help="look at a bundle, verify or sign it")
     verbs = bundle.add_subparsers(required=True, metavar="VERB")
     command = verbs.add_parser("show", help="what is in it, and how good it is")
     command.add_argument("bundle", type=Path, metavar="BUNDLE")
@@ -428,6 +444,15 @@ def _parser() -> argparse.ArgumentParser:
         "--provider", help="that judges them (default: the one that the station names, or cpu)"
     )
     command.set_defaults(command=_bundle_verify)
+    command = verbs.add_parser(
+        "keygen", help="make a key that signs bundles; print its public half"
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="where the private key goes")
+    command.set_defaults(command=_bundle_keygen)
+    command = verbs.add_parser("sign", help="vouch for a bundle: write its manifest.sig")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.add_argument("--key", type=Path, required=True, metavar="FILE", help="of keygen")
+    command.set_defaults(command=_bundle_sign)
 
     journal = commands.add_parser("journal", help="read the station's journal, also while it runs")
     verbs = journal.add_subparsers(required=True, metavar="VERB")

@@ -5,10 +5,30 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from edge_agent.settings import SettingsError
 from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Decision
+
+
+def overridden(
+    decision: Decision, threshold: float | None, review: tuple[float, float] | None
+) -> Decision:
+    """The bundle's decision with what the station's settings say instead.
+
+    Raises:
+        SettingsError: the threshold would lie outside of the review band.
+    """
+    changes = {"threshold": threshold, "review": review}
+    wanted = decision.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    band = wanted.review
+    if band is not None and not band[0] <= wanted.threshold <= band[1]:
+        raise SettingsError(
+            f"[decision] threshold {wanted.threshold:g} lies outside of the review band "
+            f"{band[0]:g} to {band[1]:g}: give threshold and review that fit each other"
+        )
+    return wanted
 
 
 def decide(score: float, decision: Decision) -> Verdict:

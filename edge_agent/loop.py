@@ -63,7 +63,8 @@ class Loop:
     ) -> None:
         self._max_attempts = settings.worker.max_attempts
         self._retry_truncated = settings.worker.retry_truncated
-        self._decision = decision
+        self.decision = decision
+        """The thresholds; a reload changes them."""
         self._model_of = model_of
         self._source = source
         self._spool = spool
@@ -253,14 +254,14 @@ class Loop:
         if isinstance(what, Failure):
             verdict, reason = Verdict.ERROR, what.reason
         else:
-            verdict, score, regions = decide(what.score, self._decision), what.score, what.regions
+            verdict, score, regions = decide(what.score, self.decision), what.score, what.regions
         own = what.latency
         busy = self._busy = own.decode + own.preprocess + own.infer
         return Inspection(
             id=claim.id,
             verdict=verdict,
             score=score,
-            threshold=self._decision.threshold,
+            threshold=self.decision.threshold,
             reason=reason,
             name=claim.name,
             image=what.image,

@@ -6,6 +6,7 @@ to the service. Unknown keys are errors: a typo must not be a default.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -135,8 +136,55 @@ class StorageSettings(_Section):
         return self.root / "cache"
 
     @property
+    def bundles(self) -> Path:
+        """Which version of each bundle ran here last."""
+        return self.root / "bundles.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+
+class DecisionSettings(_Section):
+    """Instead of what the bundle says, where this station must be stricter or laxer."""
+
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    review: tuple[float, float] | None = None
+
+    @field_validator("review")
+    @classmethod
+    def _band(cls, review: tuple[float, float] | None) -> tuple[float, float] | None:
+        if review is not None and not 0.0 <= review[0] <= review[1] <= 1.0:
+            raise ValueError("must be two scores from 0 to 1, the lower one first")
+        return review
+
+
+class TrustSettings(_Section):
+    """Whose bundles run here."""
+
+    keys: dict[str, str] = {}
+    require_signature: bool = False
+    allow_downgrade: bool = False
+
+    @field_validator("keys")
+    @classmethod
+    def _keys(cls, keys: dict[str, str]) -> dict[str, str]:
+        for name, key in keys.items():
+            try:
+                raw = base64.b64decode(key.removeprefix("ed25519:"), validate=True)
+            except ValueError:
+                raw = b""
+            if not key.startswith("ed25519:") or len(raw) != 32:
+                raise ValueError(
+                    f"{name} is not a public key: give what `edge-agent bundle keygen` printed"
+                )
+        return keys
+
+    @model_validator(mode="after")
+    def _someone(self) -> TrustSettings:
+        if self.require_signature and not self.keys:
+            raise ValueError("require_signature is set, but keys lists nobody whose would count")
+        return self
 
 
 class RuntimeSettings(_Section):
@@ -242,6 +290,8 @@ class Settings(_Section):
     station: StationSettings = StationSettings()
     source: SourceSettings
     storage: StorageSettings
+    decision: DecisionSettings = DecisionSettings()
+    trust: TrustSettings = TrustSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     worker: WorkerSettings = WorkerSettings()
     mqtt: MqttSettings | None = None

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.child import python_module
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,7 +55,7 @@ def run_bare(
     running = []
     for share in shares:
         loop = subprocess.Popen(
-            [sys.executable, "-m", "edge_agent.bench.bare"],
+            python_module("edge_agent.bench.bare"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

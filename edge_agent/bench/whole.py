@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from edge_agent.child import python_module
 from edge_agent.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Plant:
         self._client.loop_start()
         with (home / "agent.log").open("wb") as log:
             self._daemon = subprocess.Popen(
-                [sys.executable, "-m", "edge_agent", "run", "--config", str(self._config)],
+                python_module("edge_agent", "run", "--config", str(self._config)),
                 stdout=log,
                 stderr=log,
             )

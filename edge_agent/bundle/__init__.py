@@ -16,7 +16,14 @@ from edge_agent.bundle.manifest import (
     Training,
     Variant,
 )
-from edge_agent.bundle.store import Bundle, open_bundle, read_manifest, sha256_of, write_bundle
+from edge_agent.bundle.store import (
+    Bundle,
+    look_at_bundle,
+    open_bundle,
+    read_manifest,
+    sha256_of,
+    write_bundle,
+)
 
 __all__ = [
     "Accuracy",
@@ -30,6 +37,7 @@ __all__ = [
     "Reference",
     "Training",
     "Variant",
+    "look_at_bundle",
     "open_bundle",
     "read_manifest",
     "sha256_of",

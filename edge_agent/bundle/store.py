@@ -29,6 +29,10 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    digest: str
+    """SHA-256 of manifest.json's bytes: what was verified, whatever lies there by now."""
+    signed_by: str = ""
+    """Name of the key that vouches for it; empty where none does, or nobody asked."""
 
     def variant(self, name: str) -> Variant:
         """The variant called ``name``.
@@ -62,6 +66,19 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         BundleError: missing, not JSON, a newer format, an unknown or wrong field.
     """
+    return _read_manifest(path)[0]
+
+
+def look_at_bundle(path: Path) -> Bundle:
+    """A bundle whose manifest alone was read: what it says of itself is not verified.
+
+    Raises:
+        BundleError: as `read_manifest`.
+    """
+    return Bundle(path, *_read_manifest(path))
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, str]:
     file = path / MANIFEST
     try:
         if file.stat().st_size > _MANIFEST_LIMIT:
@@ -82,23 +99,29 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{file} must hold a JSON object")
     _check_format(file, content)
     try:
-        return Manifest.model_validate_json(raw)
+        return Manifest.model_validate_json(raw), hashlib.sha256(raw).hexdigest()
     except ValidationError as error:
         raise BundleError(f"{file}: {_explain(error)}") from None
 
 
-def open_bundle(path: Path, *, graphs: bool = True) -> Bundle:
+def open_bundle(path: Path, *, graphs: bool = True, digest: str = "") -> Bundle:
     """Open a bundle after verifying everything that can be verified without running it.
 
     Args:
         path: the bundle's directory.
         graphs: also parse every model. A worker, which opens what was verified before it was
             started, leaves that out and checks the hashes alone.
+        digest: of the manifest that must be there; empty: whichever is.
 
     Raises:
         BundleError: any file missing, of another hash, outside, or a graph off the contract.
     """
-    manifest = read_manifest(path)
+    manifest, found = _read_manifest(path)
+    if digest not in ("", found):
+        raise BundleError(
+            f"{path} was changed after it was verified. A bundle is never changed: write the new "
+            "one to another name, and reload"
+        )
     root = path.resolve()
     for variant in manifest.variants:
         _check_file(root, path / variant.file, variant.sha256, variant.size)
@@ -106,7 +129,7 @@ def open_bundle(path: Path, *, graphs: bool = True) -> Bundle:
         _check_file(root, path / golden.file, golden.sha256, None)
     for variant in manifest.variants if graphs else ():
         check_graph(path / variant.file, manifest.preprocess)
-    return Bundle(path, manifest)
+    return Bundle(path, manifest, found)
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -> Bundle:
@@ -140,7 +163,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path | byte
         _sync_directory(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Bundle(path, manifest)
+    return Bundle(path, manifest, hashlib.sha256(text.encode()).hexdigest())
 
 
 def _check_file(root: Path, file: Path, sha256: str, size: int | None) -> None:

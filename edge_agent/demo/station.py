@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import read_manifest
+from edge_agent.child import python_module
 from edge_agent.journal import JournalError, stats, tail
 from edge_agent.settings import SettingsError
 from edge_agent.types import Verdict
@@ -112,7 +113,7 @@ def _introduce(broker: tuple[str, int] | None) -> None:
 
 def _start(home: Path, config: Path, stack: ExitStack) -> subprocess.Popen[bytes]:
     log = stack.enter_context((home / "agent.log").open("w+b"))
-    command = [sys.executable, "-m", "edge_agent", "run", "--config", str(config)]
+    command = python_module("edge_agent", "run", "--config", str(config))
     agent = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     stack.callback(_stop, agent)
     deadline = time.monotonic() + _READY

@@ -6,13 +6,14 @@ import platform
 import sys
 
 from edge_agent import __version__
+from edge_agent.child import SAFELY
 from edge_agent.doctor.ask import ask_program
 from edge_agent.doctor.finding import Finding
 from edge_agent.runtime.wheels import Wheels, find_wheels
 
 TOPIC = "python"
 _IMPORT = 20.0  # seconds; a cold disk takes its time
-_CODE = "import onnxruntime; print(onnxruntime.__version__)"
+_CODE = SAFELY + "import onnxruntime; print(onnxruntime.__version__)"
 _INSTALL = "install edge-inspect with one of the extras cpu, openvino, gpu: pip install '.[cpu]'"
 
 

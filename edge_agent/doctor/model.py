@@ -22,16 +22,17 @@ TOPIC = "bundle"
 def look_at_bundle(settings: Settings) -> list[Finding]:
     """Hashes and graphs, then one worker that has to find the golden images' scores."""
     try:
-        bundle = verify_apart(settings.bundle)
+        bundle = verify_apart(settings.bundle, settings.trust)
         variant, provider = what_runs(settings, bundle)
     except BundleError as error:
         mend = "copy it again from where it was trained, whole; or set `bundle` to one that is"
         return [Finding(TOPIC, "error", str(error), mend)]
     manifest = bundle.manifest
     what = f"{manifest.name} {manifest.version}: files, hashes and graphs as the manifest says"
+    what += f", signed by {bundle.signed_by}" if bundle.signed_by else ""
     found = [Finding(TOPIC, "ok", what)]
     try:
-        ready = prove_apart(bundle.path, variant, provider)
+        ready = prove_apart(bundle, variant, provider)
     except WorkerStartError as error:
         mend = f"edge-agent tune --bundle {bundle.path} shows what can run it here, and why not"
         what = f"{variant} on {provider}: {error}"

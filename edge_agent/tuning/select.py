@@ -66,7 +66,7 @@ class Selector:
         return worker_options(
             self._worker,
             self._runtime,
-            self._bundle.path,
+            self._bundle,
             variant=candidate.variant,
             provider=candidate.provider,
             threads=candidate.threads,

@@ -52,7 +52,7 @@ def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
     from edge_agent.worker.predictor import GoldenError, Predictor, SessionError
 
     try:
-        bundle = open_bundle(Path(wanted.bundle), graphs=False)
+        bundle = open_bundle(Path(wanted.bundle), graphs=False, digest=wanted.digest)
         predictor = Predictor(bundle, wanted.variant, _execution(wanted))
         error = predictor.prove()
     except (BundleError, ProviderError, SessionError) as refusal:

@@ -9,7 +9,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from edge_agent.child import python_module
 from edge_agent.text import printable
 from edge_agent.worker.protocol import (
     PACKET,
@@ -270,7 +270,7 @@ class WorkerPool:
                 descriptors = [theirs.fileno(), shared]
                 try:
                     process = subprocess.Popen(
-                        [sys.executable, "-m", "edge_agent.worker", *map(str, descriptors)],
+                        python_module("edge_agent.worker", *map(str, descriptors)),
                         pass_fds=descriptors,
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,

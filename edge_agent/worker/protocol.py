@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter
 from edge_agent.types import Failure, Prediction  # noqa: TC001  pydantic reads them at run time
 
 if TYPE_CHECKING:
+    from edge_agent.bundle import Bundle
     from edge_agent.settings import RuntimeSettings, WorkerSettings
 
 PACKET = 1 << 18
@@ -26,6 +27,8 @@ class WorkerOptions:
     """Everything a worker needs to know, sent once at its start."""
 
     bundle: str
+    digest: str
+    """Of the manifest that was verified: no other may have taken its place."""
     variant: str
     provider: str
     threads: int
@@ -42,7 +45,7 @@ class WorkerOptions:
 def worker_options(
     worker: WorkerSettings,
     runtime: RuntimeSettings,
-    bundle: Path,
+    bundle: Bundle,
     *,
     variant: str,
     provider: str,
@@ -51,7 +54,8 @@ def worker_options(
 ) -> WorkerOptions:
     """What a worker is told of the station's settings, and of what was chosen to run."""
     return WorkerOptions(
-        bundle=str(bundle),
+        bundle=str(bundle.path),
+        digest=bundle.digest,
         variant=variant,
         provider=provider,
         threads=threads,

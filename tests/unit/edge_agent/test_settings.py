@@ -15,7 +15,7 @@ LEAST = 'bundle = "b"\n[source.folder]\npath = "inbox"\n[storage]\nroot = "state
 EXAMPLES_OF_WHAT_HAS_NO_DEFAULT = {
     "mqtt.host", "mqtt.client_id", "mqtt.username", "mqtt.password_file", "mqtt.tls",
     "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file", "bundle", "source.folder.path",
-    "storage.root",
+    "storage.root", "decision.threshold", "decision.review", "trust.keys",
 }  # fmt: skip
 
 

@@ -1,0 +1,214 @@
+"""Take other settings, and another bundle, without a restart.
+
+The new bundle is verified and proved beside the one that runs, in a thread; only then do the
+workers change over, between two frames. Whatever is wrong with it, the old one goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edge_agent.bundle import BundleError, look_at_bundle
+from edge_agent.bundle.history import check_version, remember
+from edge_agent.decide import overridden
+from edge_agent.settings import Settings, SettingsError, load_settings
+from edge_agent.target import ProviderError
+from edge_agent.tuning.select import Choice, Selector
+from edge_agent.worker.pool import WorkerPool, WorkerStartError
+from edge_agent.worker.verify import verify_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edge_agent.agent import Running
+    from edge_agent.bundle import Bundle
+    from edge_agent.loop import Loop
+    from edge_agent.telemetry.systemd import ServiceLink
+
+log = logging.getLogger(__name__)
+
+TAKEN = ("bundle", "decision", "trust", "log")
+"""What can change while the agent runs."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A bundle that has proved itself, and what is to run it."""
+
+    bundle: Bundle
+    selector: Selector
+    choice: Choice
+
+
+def open_trusted(settings: Settings) -> Bundle:
+    """Verify the bundle of the settings: its signature, its files, and that it is no older one.
+
+    Raises:
+        BundleError: it may not run here.
+    """
+    bundle = verify_apart(settings.bundle, settings.trust)
+    if not settings.trust.allow_downgrade:
+        check_version(settings.storage.bundles, bundle.manifest)
+    return bundle
+
+
+def note_running(settings: Settings, bundle: Bundle) -> None:
+    """Write down that the bundle runs: an older one is then refused."""
+    try:
+        remember(settings.storage.bundles, bundle.manifest)
+    except OSError as error:
+        log.warning("%s can't be written: %s", settings.storage.bundles, error.strerror)
+
+
+class Reload:
+    """Does what SIGHUP asks for, a step at a time, in the loop's thread."""
+
+    def __init__(
+        self,
+        file: Path,
+        settings: Settings,
+        *,
+        running: Running,
+        pool: WorkerPool,
+        loop: Loop,
+        cache: Path | None,
+        service: ServiceLink,
+        notify: Callable[[], None],
+    ) -> None:
+        self._file = file
+        self._settings = settings
+        self._running = running
+        self._pool = pool
+        self._loop = loop
+        self._cache = cache
+        self._service = service
+        self._notify = notify
+        self._wanted = False
+        self._thread: threading.Thread | None = None
+        self._asked = settings
+        """What is being prepared."""
+        self._outcome: Prepared | str = ""
+        self.refused = ""
+        """Why the last reload was not carried out; empty if it was."""
+
+    def want(self) -> None:
+        """Reload at the next step; from a signal handler."""
+        self._wanted = True
+        self._pool.wake()
+
+    def step(self) -> None:
+        """Begin what is wanted; finish what is prepared."""
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread.join()
+            self._thread = None
+            self._change_over()
+        if self._wanted and self._thread is None:
+            self._wanted = False
+            self._begin()
+
+    def _begin(self) -> None:
+        self._service.reloading()
+        try:
+            new = load_settings(self._file)
+            later = [n for n in Settings.model_fields if _differ(n, new, self._settings)]
+            self._asked = self._settings.model_copy(update={n: getattr(new, n) for n in TAKEN})
+            found = look_at_bundle(self._asked.bundle.resolve())
+        except (SettingsError, BundleError) as error:
+            self._end(str(error))
+            return
+        if waits := [name for name in later if name not in TAKEN]:
+            log.warning("changed, and taken at the next restart: %s", ", ".join(waits))
+        if (found.path, found.digest) == (self._running.bundle.path, self._running.bundle.digest):
+            self._decide_by(self._running.bundle)
+            return
+        log.info("verifying %s, while %s goes on", found.path, self._running.bundle.path)
+        self._thread = threading.Thread(target=self._prepare, name="reload", daemon=True)
+        self._thread.start()
+
+    def _prepare(self) -> None:
+        try:
+            self._outcome = prepare(self._asked, self._running.choice, self._cache)
+        except (BundleError, ProviderError, WorkerStartError, SettingsError) as error:
+            self._outcome = str(error)
+        except Exception as error:  # a thread's traceback would tell nobody
+            log.exception("the new bundle can't be prepared")
+            self._outcome = f"it can't be prepared: {type(error).__name__}: {error}"
+        self._pool.wake()
+
+    def _change_over(self) -> None:
+        outcome = self._outcome
+        if isinstance(outcome, str):
+            self._end(outcome)
+            return
+        old = self._running.bundle, self._running.selector, self._running.choice
+        try:
+            self._running.change_over(
+                self._pool, outcome.bundle, outcome.selector, outcome.choice, self._service.alive
+            )
+        except WorkerStartError as error:
+            log.exception("the new bundle's workers can't be started: back to the old one")
+            self._running.change_over(self._pool, *old, self._service.alive)
+            self._end(str(error))
+            return
+        self._decide_by(outcome.bundle)
+        note_running(self._settings, outcome.bundle)
+        self._notify()
+
+    def _decide_by(self, bundle: Bundle) -> None:
+        decision = self._asked.decision
+        try:
+            self._loop.decision = overridden(
+                bundle.manifest.decision, decision.threshold, decision.review
+            )
+        except SettingsError as error:
+            self._end(str(error))
+            return
+        self._settings = self._asked
+        logging.getLogger().setLevel(self._settings.log.level.upper())
+        manifest = bundle.manifest
+        log.info(
+            "reloaded: %s %s, threshold %.4f",
+            *(manifest.name, manifest.version, self._loop.decision.threshold),
+        )
+        self._end("")
+
+    def _end(self, refused: str) -> None:
+        if refused:
+            log.error("not reloaded, what ran before goes on: %s", refused)
+        self.refused = refused
+        self._service.ready()
+
+
+def prepare(settings: Settings, current: Choice, cache: Path | None) -> Prepared:
+    """Verify a bundle and let a worker prove its golden images, on what runs now if that fits.
+
+    Raises:
+        BundleError, ProviderError, WorkerStartError, SettingsError: it may not, or can't, run here.
+    """
+    bundle = open_trusted(settings)
+    decision = settings.decision
+    overridden(bundle.manifest.decision, decision.threshold, decision.review)
+    selector = Selector(bundle, settings.runtime, settings.worker, cache)
+    has = {variant.name for variant in bundle.manifest.variants}
+    # Measuring would take the cores from the line. The next start measures.
+    choice = current if current.candidate.variant in has else selector.select()
+    choice = replace(choice, spare=tuple(one for one in choice.spare if one.variant in has))
+    pool = WorkerPool(
+        selector.options(choice.candidate),
+        workers=1,
+        frame_timeout=settings.worker.frame_timeout,
+        start_timeout=settings.worker.start_timeout,
+    )
+    try:
+        pool.start()
+    finally:
+        pool.close()
+    return Prepared(bundle, selector, choice)
+
+
+def _differ(name: str, new: Settings, old: Settings) -> bool:
+    return bool(getattr(new, name) != getattr(old, name))
