@@ -240,6 +240,7 @@ class Running:
         pool.replace(selector.options(choice.candidate), choice.candidate.workers)
         self._ready = pool.start(meanwhile)
         self.bundle, self.selector, self.choice = bundle, selector, choice
+        self.degraded = choice.degraded
 
     def fall_back(self, pool: WorkerPool, meanwhile: Callable[[], None]) -> None:
         """Replace a provider that was lost by the next one that was right.

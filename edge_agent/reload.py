@@ -91,7 +91,8 @@ class Reload:
         self._thread: threading.Thread | None = None
         self._asked = settings
         """What is being prepared."""
-        self._outcome: Prepared | str = ""
+        self._outcome: Prepared | str | None = None
+        """What came of it: a bundle to take, or why there is none."""
         self.refused = ""
         """Why the last reload was not carried out; empty if it was."""
 
@@ -102,10 +103,10 @@ class Reload:
 
     def step(self) -> None:
         """Begin what is wanted; finish what is prepared."""
-        if self._thread is not None and not self._thread.is_alive():
+        if self._thread is not None and self._outcome is not None:
             self._thread.join()
-            self._thread = None
-            self._change_over()
+            outcome, self._thread, self._outcome = self._outcome, None, None
+            self._change_over(outcome)
         if self._wanted and self._thread is None:
             self._wanted = False
             self._begin()
@@ -116,22 +117,23 @@ class Reload:
             new = load_settings(self._file)
             later = [n for n in Settings.model_fields if _differ(n, new, self._settings)]
             self._asked = self._settings.model_copy(update={n: getattr(new, n) for n in TAKEN})
-            found = look_at_bundle(self._asked.bundle.resolve())
-        except (SettingsError, BundleError) as error:
+        except SettingsError as error:
             self._end(str(error))
             return
         if waits := [name for name in later if name not in TAKEN]:
             log.warning("changed, and taken at the next restart: %s", ", ".join(waits))
-        if (found.path, found.digest) == (self._running.bundle.path, self._running.bundle.digest):
-            self._decide_by(self._running.bundle)
-            return
-        log.info("verifying %s, while %s goes on", found.path, self._running.bundle.path)
         self._thread = threading.Thread(target=self._prepare, name="reload", daemon=True)
         self._thread.start()
 
     def _prepare(self) -> None:
+        runs = self._running
         try:
-            self._outcome = prepare(self._asked, self._running.choice, self._cache)
+            found = look_at_bundle(self._asked.bundle.resolve())
+            if (found.path, found.digest) == (runs.bundle.path, runs.bundle.digest):
+                self._outcome = Prepared(runs.bundle, runs.selector, runs.choice)
+            else:
+                log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)
+                self._outcome = prepare(self._asked, runs.choice, self._cache)
         except (BundleError, ProviderError, WorkerStartError, SettingsError) as error:
             self._outcome = str(error)
         except Exception as error:  # a thread's traceback would tell nobody
@@ -139,10 +141,12 @@ class Reload:
             self._outcome = f"it can't be prepared: {type(error).__name__}: {error}"
         self._pool.wake()
 
-    def _change_over(self) -> None:
-        outcome = self._outcome
+    def _change_over(self, outcome: Prepared | str) -> None:
         if isinstance(outcome, str):
             self._end(outcome)
+            return
+        if outcome.bundle is self._running.bundle:
+            self._decide_by(outcome.bundle)
             return
         old = self._running.bundle, self._running.selector, self._running.choice
         try:
@@ -178,7 +182,10 @@ class Reload:
 
     def _end(self, refused: str) -> None:
         if refused:
-            log.error("not reloaded, what ran before goes on: %s", refused)
+            log.error(
+                "not reloaded, what ran before goes on: %s. Mend %s: the next start refuses it",
+                *(refused, self._file),
+            )
         self.refused = refused
         self._service.ready()
 

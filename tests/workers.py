@@ -9,6 +9,7 @@ from edge_agent.worker.protocol import WorkerOptions
 
 _PLAIN: dict[str, Any] = {
     "bundle": "",
+    "digest": "",
     "variant": "fp32",
     "provider": "cpu",
     "threads": 1,

@@ -21,17 +21,17 @@ def main(path: Path, keys: dict[str, str], *, required: bool) -> dict[str, str]:
     Raises:
         BundleError: anything is wrong with it.
     """
-    signed_by = ""
+    signed_by = digest = ""
     if keys:  # first: what nobody vouches for is not parsed further
         from edge_agent.bundle.signature import SIGNATURE, signer
 
-        signed_by = signer(path, keys)
+        signed_by, digest = signer(path, keys)
         if required and not signed_by:
             raise BundleError(
                 f"{path} has no {SIGNATURE}, and [trust] require_signature is set: sign it with "
                 "`edge-agent bundle sign`"
             )
-    return {"digest": open_bundle(path).digest, "signed_by": signed_by}
+    return {"digest": open_bundle(path, digest=digest).digest, "signed_by": signed_by}
 
 
 if __name__ == "__main__":

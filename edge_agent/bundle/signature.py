@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,10 @@ def sign(bundle: Path, private: Path) -> str:
     return _text(key)
 
 
-def signer(bundle: Path, keys: Mapping[str, str]) -> str:
-    """The name of the key that signed the bundle; empty where there is no signature.
+def signer(bundle: Path, keys: Mapping[str, str]) -> tuple[str, str]:
+    """The name of the key that signed the bundle, and the SHA-256 of the manifest that it signed.
+
+    Both are empty where there is no signature.
 
     Args:
         bundle: its directory.
@@ -90,7 +93,7 @@ def signer(bundle: Path, keys: Mapping[str, str]) -> str:
         signature = base64.b64decode(text.strip(), validate=True)
         manifest = (bundle / MANIFEST).read_bytes()
     except FileNotFoundError:
-        return ""
+        return "", ""
     except binascii.Error:
         raise BundleError(f"{file} is not a signature: sign the bundle again") from None
     except OSError as error:
@@ -101,7 +104,7 @@ def signer(bundle: Path, keys: Mapping[str, str]) -> str:
             Ed25519PublicKey.from_public_bytes(raw).verify(signature, manifest)
         except InvalidSignature:
             continue
-        return name
+        return name, hashlib.sha256(manifest).hexdigest()
     raise BundleError(
         f"{file} is of none of the keys in [trust.keys] ({', '.join(keys)}), or manifest.json was "
         "changed after it was signed"

@@ -207,17 +207,6 @@ def test_settings_that_can_change_and_those_that_can_not(make_station, bundle):
     assert station.stop() == 0
 
 
-def test_a_json_py_in_the_working_directory_breaks_nothing(make_station, tmp_path, monkeypatch):
-    (tmp_path / "trap").mkdir()
-    (tmp_path / "trap/json.py").write_text("raise SystemExit('from the working directory')\n")
-    monkeypatch.chdir(tmp_path / "trap")
-    station = make_station()
-    station.start(safe=True)
-    load(station, 0)
-    at_rest(station, COUNT)
-    assert station.stop() == 0
-
-
 def refuse(
     make_station: Callable[..., Station],
     new: Path,

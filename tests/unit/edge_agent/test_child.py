@@ -44,12 +44,13 @@ def test_no_child_runs_them(littered, tmp_path):
     bundle = make_bundle(tmp_path / "bundle").path
 
     assert verify_apart(bundle).path == bundle
-    assert prove_apart(bundle, "fp32", "cpu").provider == "cpu"
+    assert prove_apart(verify_apart(bundle), "fp32", "cpu").provider == "cpu"
     assert take_inventory().providers
     assert [finding.level for finding in look_at_environment()] == ["ok", "ok"]
     assert not (littered / "ran").exists()
 
 
+@pytest.mark.slow
 def test_no_child_of_a_daemon_that_was_started_there_runs_them(littered, tmp_path):
     bundle = make_bundle(tmp_path / "bundle").path
     station = Station(tmp_path / "station", bundle, "")

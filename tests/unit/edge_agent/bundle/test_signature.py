@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge_agent.bundle import BundleError
+from edge_agent.bundle import BundleError, look_at_bundle
 from edge_agent.bundle.signature import make_keys, sign, signer
 from edge_agent.settings import TrustSettings
 from edge_agent.worker.verify import verify_apart
@@ -32,7 +32,9 @@ def test_a_signed_bundle_names_its_signer(bundle, key, tmp_path):
     public, other = make_keys(key), make_keys(tmp_path / "other")
 
     assert sign(bundle, key) == public
-    assert signer(bundle, {"them": other, "us": public}) == "us"
+    name, digest = signer(bundle, {"them": other, "us": public})
+    assert name == "us"
+    assert digest == look_at_bundle(bundle).digest
 
 
 def test_the_private_key_is_for_its_owner_alone_and_never_overwritten(key):
