@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -125,10 +127,6 @@ def test_an_export_does_not_hold_up_checkpoints(path, tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user without rights")
 def test_a_user_who_may_only_read(path):
-    path.parent.chmod(0o755)
-    for parent in path.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    path.chmod(0o644)
     code = (
         "import os, sys; from pathlib import Path\n"
         "from edge_agent.journal import stats\n"
@@ -136,8 +134,13 @@ def test_a_user_who_may_only_read(path):
         "print(stats(Path(sys.argv[1])).count)\n"
     )
     root = Path(__file__).parents[4]
-    command = [sys.executable, "-c", code, str(path)]
-    done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
+    # Not below pytest's own directory, which it keeps to itself.
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        copy = Path(shutil.copy(path, place))
+        copy.chmod(0o644)
+        command = [sys.executable, "-c", code, str(copy)]
+        done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("2501\n", 0), done.stderr
 
 
