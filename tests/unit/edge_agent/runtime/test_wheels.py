@@ -35,7 +35,7 @@ def test_a_clash_is_named_by_the_command_before_anything_is_measured(tmp_path):
 
     done = subprocess.run(
         [sys.executable, "-m", "edge_agent", "tune", "--bundle", "edge_agent/demo/bundle"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[4]}"},
         capture_output=True,
         text=True,
         timeout=120,
