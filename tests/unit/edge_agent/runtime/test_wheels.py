@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from edge_agent.runtime.wheels import Wheels, find_wheels
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def install(path: Path, name: str, version: str) -> None:
