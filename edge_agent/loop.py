@@ -80,6 +80,8 @@ class Loop:
         """A heap of frames whose file may not be whole yet, by when to look again."""
         self._unchanged: dict[str, tuple[tuple[int, int], float]] = {}
         """What such a frame looked like at the last look, and since when."""
+        self._uncounted: dict[str, int] = {}
+        """Workers that a frame has cost and a full disk kept from being counted."""
         self._judged: list[tuple[Claim, Inspection]] = []
         """To be committed together, at the latest at ``_commit_at``."""
         self._commit_at = float("inf")
@@ -204,16 +206,12 @@ class Loop:
         """The inspection, or None where the frame has to be judged again."""
         claim, reply = outcome.claim, outcome.reply
         if isinstance(reply, Lost):
-            try:
-                attempts = self._journal.add_attempt(claim.id)
-            except JournalError as error:
-                if not error.full:
-                    raise
-                attempts = 0
+            attempts = self._attempt(claim)
             if attempts < self._max_attempts:
                 log.warning("%s cost a worker (%d): %s", claim.name, attempts, reply.reason)
                 self._queue.append(claim)
                 return None
+            self._uncounted.pop(claim.id, None)
             reason = f"took down {attempts} workers, the last: {reply.reason}"
             return self._inspection(outcome, Failure(reason, _unread(claim)))
         if self._changed(claim, reply.signature):
@@ -226,6 +224,18 @@ class Loop:
         self._unchanged.pop(claim.id, None)
         what = reply.prediction if isinstance(reply, Judged) else reply.failure
         return self._inspection(outcome, what)
+
+    def _attempt(self, claim: Claim) -> int:
+        """How many workers the frame has cost by now; where the disk is full, as far as we know."""
+        uncounted = self._uncounted.pop(claim.id, 0) + 1
+        try:
+            return self._journal.add_attempts(claim.id, uncounted)
+        except JournalError as error:
+            if not error.full:
+                raise
+            self._say("journal", str(error))
+        self._uncounted[claim.id] = uncounted
+        return self._journal.attempts(claim.id) + uncounted
 
     def _changed(self, claim: Claim, signature: tuple[int, int]) -> bool:
         try:

@@ -114,14 +114,14 @@ class Journal:
         with self._reading() as db:
             return _attempts(db, frame)
 
-    def add_attempt(self, frame: str) -> int:
-        """Count one more worker that the frame has cost, durably; return how many by now.
+    def add_attempts(self, frame: str, more: int = 1) -> int:
+        """Count workers that the frame has cost, durably; return how many by now.
 
         Raises:
             JournalError: it was not counted.
         """
         with self._transaction() as db:
-            count = _attempts(db, frame) + 1
+            count = _attempts(db, frame) + more
             db.execute(
                 "INSERT OR REPLACE INTO attempts (id, count, at) VALUES (?, ?, ?)",
                 (frame, count, self._clock()),

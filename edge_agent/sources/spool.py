@@ -104,10 +104,20 @@ class Spool:
         return (self._work / identity).exists()
 
     def sync(self, claims: Iterable[Claim]) -> None:
-        """Make claims durable: a power cut can't put a file that was judged back in the inbox."""
-        for claim in claims:
-            with contextlib.suppress(FileNotFoundError):
-                _sync(claim.path.parent)
+        """Make claims durable: a power cut can't put a file that was judged back in the inbox.
+
+        Raises:
+            SpoolError: the disk is failing; only a new start knows what is really on it.
+        """
+        try:
+            for claim in claims:
+                with contextlib.suppress(FileNotFoundError):  # judged and filed away by now
+                    _sync(claim.path.parent)
+        except OSError as error:
+            raise SpoolError(
+                f"{self._work} can't be brought to the disk ({error.strerror}): look at the "
+                "disk (`dmesg`), then start again"
+            ) from error
 
     def recover(self) -> Iterator[Claim]:
         """What an earlier run claimed and did not finish, oldest first."""

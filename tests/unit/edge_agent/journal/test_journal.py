@@ -79,7 +79,7 @@ def test_attempts_survive_a_restart_and_end_with_the_inspection(path):
     frame = inspection(1).id
     with Journal(path) as journal:
         assert journal.attempts(frame) == 0
-        assert [journal.add_attempt(frame), journal.add_attempt(frame)] == [1, 2]
+        assert [journal.add_attempts(frame), journal.add_attempts(frame)] == [1, 2]
     with Journal(path) as journal:
         assert journal.attempts(frame) == 2
         journal.record([inspection(1)], plain)

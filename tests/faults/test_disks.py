@@ -1,0 +1,257 @@
+"""Rows 3, 11, 12 and 13: the power goes, the disk is full, the disk fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.broker import free_port
+from tests.bundles import make_image
+from tests.injected import launched, needs_strace
+from tests.line import Station, at_rest, health, told, verify, wait_for
+from tests.mounts import (
+    cut_power,
+    fill,
+    format_ext4,
+    mounted,
+    needs_ext4,
+    needs_root,
+    small,
+    take_all_inodes,
+)
+from tests.slow import FOREVER, make_slow_image
+
+if TYPE_CHECKING:
+    from tests.subscriber import Subscriber
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
+
+AT_ONCE = "[worker]\nretry_truncated = 0.0\n"
+
+
+def settings_of(broker, port: int) -> str:
+    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+    return AT_ONCE + mqtt + f"[http]\nport = {port}\n"
+
+
+def arrived(subscriber: Subscriber) -> set[str]:
+    return {message.json()["id"] for message in subscriber.received("/verdict")}
+
+
+def finish(station: Station, offered: list[bytes], subscriber: Subscriber) -> None:
+    at_rest(station, len(offered))
+    ids = {row["id"] for row in station.rows()}
+    wait_for(lambda: ids <= arrived(subscriber), pause=0.1)
+    assert station.stop() == 0, station.log
+    assert verify(station, offered, subscriber).wrong == []
+    assert "Traceback" not in station.log
+
+
+# -- 3: the power ------------------------------------------------------------------------------
+
+
+@needs_root
+@needs_ext4
+@pytest.mark.parametrize("cuts", [2, pytest.param(20, marks=pytest.mark.faults)])
+def test_the_power_goes_and_what_was_published_has_a_row(
+    tmp_path, slow_bundle, broker, subscribe, cuts
+):
+    subscriber = subscribe(broker.port, "inspection/#")
+    disk, place = tmp_path / "disk", tmp_path / "place"
+    format_ext4(disk)
+    offered: list[bytes] = []
+    settings = settings_of(broker, free_port())
+    for _ in range(cuts):
+        with mounted(place, "-o", "loop", str(disk)):
+            station = Station(place / "station", slow_bundle, settings)
+            for _ in range(20):
+                number = len(offered)
+                offered.append(make_slow_image(2, grey=65 + number % 190) + b"%d" % number)
+                station.drop(f"{number}.png", offered[-1])
+            os.sync()  # what the camera has not brought to the disk is the camera's to lose
+            known = arrived(subscriber)
+            station.start(wait=False)
+            wait_for(lambda known=known: len(arrived(subscriber) - known) >= 5)
+            cut_power(place)
+            published = arrived(subscriber)
+            station.kill()
+        with mounted(place, "-o", "loop", str(disk)):
+            assert published <= {row["id"] for row in station.rows()}
+    with mounted(place, "-o", "loop", str(disk)):
+        station.start()
+        finish(station, offered, subscriber)
+
+
+# -- 11: full ----------------------------------------------------------------------------------
+
+
+@needs_root
+def test_a_full_disk_holds_up_claims_and_goes_on_by_itself(
+    make_station, broker, subscribe, tmp_path
+):
+    subscriber = subscribe(broker.port, "inspection/#")
+    port = free_port()
+    station = make_station(settings_of(broker, port))
+    made = [make_image(defect=False, seed=number) for number in range(8)]
+    with small(station.state):
+        station.start()
+        station.drop("0.png", made[0])
+        at_rest(station, 1)
+        ballast = fill(station.state)
+        for number in range(1, 8):
+            station.drop(f"{number}.png", made[number])
+        told(station, port, "images can't be claimed: No space left on device")
+        assert health(port)["status"] == "failing"
+        assert len(station.rows()) == 1
+        assert len(list(station.inbox.iterdir())) == 7
+
+        ballast.unlink()
+        freed = time.monotonic()
+        at_rest(station, 8)
+        print(f"resumed after {time.monotonic() - freed:.2f} s")
+
+        wait_for(lambda: health(port)["status"] == "ok")
+        finish(station, made, subscriber)
+
+
+@needs_root
+def test_nothing_is_published_that_a_full_disk_kept_from_the_journal(
+    tmp_path, bundle, broker, subscribe
+):
+    subscriber = subscribe(broker.port, "inspection/#")
+    port = free_port()
+    made = [make_image(defect=False, seed=number) for number in range(40)]
+    with small(tmp_path / "small"):
+        # All on one filesystem: a claim is a rename, for which there is room.
+        station = Station(tmp_path / "small/station", bundle, settings_of(broker, port)).start()
+        try:
+            os.kill(station.daemon.pid, signal.SIGSTOP)
+            for number in range(40):
+                station.drop(f"{number}.png", made[number])
+            ballast = fill(station.state)
+            os.kill(station.daemon.pid, signal.SIGCONT)
+            wait_for(lambda: any("is full" in reason for reason in health(port)["reasons"]))
+            assert health(port)["status"] == "failing"
+            assert station.rows() == []
+            assert arrived(subscriber) == set()
+            assert list(station.inbox.iterdir())  # the rest is not even claimed
+
+            ballast.unlink()
+            freed = time.monotonic()
+            at_rest(station, 40)
+            print(f"resumed after {time.monotonic() - freed:.2f} s")
+
+            finish(station, made, subscriber)
+        finally:
+            station.kill()
+
+
+@needs_root
+def test_a_frame_that_kills_workers_is_poison_on_a_full_disk_too(tmp_path, slow_bundle):
+    port = free_port()
+    limits = "[worker]\nframe_timeout = 0.5\nretry_truncated = 0.0\n"
+    poison = make_slow_image(FOREVER)
+    with small(tmp_path / "small"):
+        station = Station(
+            tmp_path / "small/station", slow_bundle, limits + f"[http]\nport = {port}\n"
+        ).start()
+        try:
+            os.kill(station.daemon.pid, signal.SIGSTOP)
+            station.drop("poison.png", poison)
+            ballast = fill(station.state)
+            os.kill(station.daemon.pid, signal.SIGCONT)
+            wait_for(lambda: any("is full" in reason for reason in health(port)["reasons"]))
+            wait_for(lambda: health(port)["worker_restarts"] == 3)
+
+            ballast.unlink()
+            at_rest(station, 1)
+            assert station.stop() == 0
+            assert verify(station, [poison]).wrong == []
+            (row,) = station.rows()
+            assert row["reason"] == "took down 3 workers, the last: hung for 0.5 s at a frame"
+        finally:
+            station.kill()
+
+
+@needs_root
+def test_a_filesystem_out_of_inodes_holds_up_claims_and_goes_on_by_itself(
+    make_station, broker, subscribe
+):
+    subscriber = subscribe(broker.port, "inspection/#")
+    port = free_port()
+    station = make_station(settings_of(broker, port))
+    made = [make_image(defect=False, seed=number) for number in range(4)]
+    with small(station.state, inodes=60):
+        station.start()
+        station.drop("0.png", made[0])
+        at_rest(station, 1)
+        crowd = station.state / ".crowd"
+        crowd.mkdir()
+        take_all_inodes(crowd)
+        for number in range(1, 4):
+            station.drop(f"{number}.png", made[number])
+        told(station, port, "images can't be claimed: No space left on device")
+
+        for path in crowd.iterdir():
+            path.unlink()
+        at_rest(station, 4)
+
+        finish(station, made, subscriber)
+
+
+# -- 12: nowhere to file -----------------------------------------------------------------------
+
+
+@needs_root
+def test_a_full_disk_for_what_was_judged_gets_no_part_of_an_image(make_station, broker, subscribe):
+    subscriber = subscribe(broker.port, "inspection/#")
+    port = free_port()
+    station = make_station('processed = "state/processed"\n' + settings_of(broker, port))
+    made = [make_image(defect=False, seed=number, size=(300, 400)) for number in range(3)]
+    with small(station.state / "processed", size="1m"):
+        ballast = fill(station.state / "processed")
+        station.start()
+        for number in range(3):
+            station.drop(f"{number}.png", made[number])
+        wait_for(lambda: len(station.rows()) == 3)  # judged and published all the same
+        told(station, port, "can't leave")
+        assert {p.name for p in (station.state / "processed").iterdir()} == {".ballast"}
+
+        ballast.unlink()
+
+        finish(station, made, subscriber)
+
+
+# -- 13: failing -------------------------------------------------------------------------------
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    "fault", ["fdatasync:error=EIO:when=1", "pwrite64:error=EIO:when=2", "fsync:error=EIO:when=1"]
+)
+def test_a_disk_that_fails_ends_the_daemon_and_the_next_start_finishes(
+    make_station, broker, subscribe, fault
+):
+    subscriber = subscribe(broker.port, "inspection/#")
+    station = make_station(settings_of(broker, free_port()))
+    made = [make_image(defect=False, seed=number) for number in range(20)]
+    station.start()
+    station.drop("0.png", made[0])
+    at_rest(station, 1)
+    assert station.stop() == 0
+    for number in range(1, 20):
+        station.drop(f"{number}.png", made[number])
+
+    station.start(wait=False, under=launched(fault))
+
+    assert station.daemon.wait(60) == 2, station.log
+    assert "ook at the disk (`dmesg`)" in station.log
+    assert len(station.rows()) < 20
+    assert arrived(subscriber) <= {row["id"] for row in station.rows()}
+    assert "Traceback" not in station.log
+    station.start()
+    finish(station, made, subscriber)
