@@ -3,6 +3,7 @@
 # make test    everything: sets up what the tests need, then runs them
 # make faults  the long sweeps of faults; SEED=N repeats one
 # make bench   measures speed and memory
+# make wheels  a folder for installing without a network
 # Environments: .venv has the edge part alone, .venv-dev what checks and tests need.
 
 PYTHON ?= python3
@@ -41,7 +42,7 @@ check: .venv-dev/.installed
 	$(DEV)/pytest -q -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
-test: .venv-dev/.trainer broker injectors browser
+test: .venv-dev/.trainer broker injectors browser machines
 	$(DEV)/pytest -m 'not faults'
 
 .PHONY: faults
@@ -86,6 +87,29 @@ browser:
 	  else \
 	    echo "chromium is not installed: the tests that need a browser are skipped"; \
 	  fi; }
+
+# And install the service in a booted system, and run the container.
+MACHINES = mmdebstrap systemd-container uidmap shellcheck \
+  buildah podman runc iptables netavark aardvark-dns catatonit
+.PHONY: machines
+machines:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  dpkg -s $(MACHINES) >/dev/null 2>&1 || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MACHINES); }; \
+	else \
+	  echo "not root on Debian: the tests of the service and of the container are skipped"; \
+	fi
+
+# What an installation without a network needs: make wheels RUNTIME=cpu WHEELS=FOLDER
+# On a machine with the line PC's version of Python.
+RUNTIME ?= cpu
+WHEELS ?= wheels
+.PHONY: wheels
+wheels:
+	@rm -rf build/wheels && mkdir -p build/wheels
+	@cp -r edge_agent trainer pyproject.toml README.md LICENSE build/wheels
+	$(PYTHON) -m pip wheel $(PIP_FLAGS) --wheel-dir $(WHEELS) './build/wheels[$(RUNTIME)]'
+	@rm -rf build/wheels
 
 .PHONY: demo-bundle
 demo-bundle: .venv-dev/.trainer

@@ -1,0 +1,387 @@
+"""The service as it is installed: in a booted system, by deploy/install.sh, under its own unit."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.bundles import make_bundle, make_image
+from tests.line import Station, verify, wait_for
+from tests.machine import REPO, Machine, make_wheels, missing
+from tests.slow import make_slow_bundle, make_slow_image
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+UNIT = "edge-agent.service"
+HOME = "/var/lib/edge-agent"
+CONFIG = "/etc/edge-agent/station.toml"
+SECRET = "/run/credentials/edge-agent.service/mqtt-password"
+PASSWORD = "correct horse battery"
+STARTS = ("MainPID", "NRestarts")
+INSTALL = ("bash", "/repo/deploy/install.sh")
+OPENVINO = ("--runtime", "openvino", "--wheels", "/wheels")
+SYSTEMD = REPO / "deploy/systemd"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """A line PC without a network, on which the agent was installed with a bundle."""
+    if why := missing("mmdebstrap", "systemd-nspawn", "nsenter"):
+        pytest.skip(f"the service can't be installed in a booted system here: {why}")
+    place = tmp_path_factory.mktemp("machine")
+    bundle = make_slow_bundle(place / "bundle").path
+    wheels = make_wheels(place / "wheels", "cpu", "openvino")
+    plain = make_bundle(place / "plain").path
+    shared = {REPO: "/repo", wheels: "/wheels", bundle: "/bundle", plain: "/plain"}
+    (place / "machine").mkdir()
+    made = Machine(place / "machine", shared)
+    try:
+        yield made.boot()
+    finally:
+        made.turn_off()
+
+
+@pytest.fixture(scope="module")
+def installed(machine):
+    """The station, as the one command leaves it, and what that command said."""
+    options = ("--runtime", "cpu", "--bundle", "/bundle", "--wheels", "/wheels")
+    said = machine.run(*INSTALL, *options).stdout
+    after = machine.unit(UNIT)
+    # From here on nothing is to be measured at a start, and a frozen worker is not waited for long.
+    change(machine, provider='"cpu"', workers="1", threads="1", frame_timeout="3.0")
+    machine.path("/etc/edge-agent/mqtt-password").write_text(f"{PASSWORD}\n")
+    mqtt = f'\n[mqtt]\nhost = "127.0.0.1"\nusername = "a"\npassword_file = "{SECRET}"\n'
+    with machine.path(CONFIG).open("a") as config:
+        config.write(mqtt)
+    # Half a minute is long for a test; what counts is that it is the watchdog that ends it.
+    drop_in = machine.path(f"/etc/systemd/system/{UNIT}.d/quick.conf")
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text("[Service]\nWatchdogSec=8\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", UNIT)
+    return said, after
+
+
+@pytest.fixture(scope="module")
+def station(machine, installed):
+    """Its state, seen from outside; it goes on from test to test."""
+    return Line(machine.path(HOME), Path("/bundle"))
+
+
+@dataclass
+class Line(Station):
+    """A station that knows how many images it was offered."""
+
+    offered: int = 0
+
+    def offer(self, count: int, *, white: int = 0) -> None:
+        for _ in range(count):
+            self.offered += 1
+            image = make_slow_image(white, grey=100 + self.offered % 100)
+            self.drop(f"part{self.offered}.png", image)
+
+    def judged(self) -> bool:
+        """Whether all of them are, each once."""
+        wait_for(lambda: len(self.rows()) >= self.offered, 120)
+        wait_for(lambda: not list((self.state / "work").iterdir()))
+        return verify(self, self.offered).wrong == []
+
+
+def change(machine: Machine, **settings: str) -> None:
+    """Set what is commented out in the example."""
+    for key, value in settings.items():
+        machine.run("sed", "-i", "-E", f"s|^#? ?{key} = .*|{key} = {value}|", CONFIG)
+
+
+def agent_of(machine: Machine) -> psutil.Process:
+    """The daemon's process as it is known here, not by its number inside."""
+    name = "/opt/edge-agent/current/bin/edge-agent run"
+    (found,) = [p for p in psutil.process_iter() if name in " ".join(command_of(p))]
+    return found
+
+
+def worker_of(machine: Machine) -> psutil.Process:
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        children = agent_of(machine).children()
+        found[:] = [c for c in children if "edge_agent.worker" in command_of(c)]
+        return bool(found)
+
+    wait_for(there)
+    return found[0]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def until_restarted(machine: Machine, before: dict[str, str]) -> None:
+    def again() -> bool:
+        unit = machine.unit(UNIT)
+        other = unit["MainPID"] not in (before["MainPID"], "0")
+        return other and unit["ActiveState"] == "active"
+
+    wait_for(again, 120, 0.1)
+
+
+def journald(machine: Machine) -> str:
+    return machine.run("journalctl", "--unit", UNIT, "--no-pager", "--output=cat").stdout
+
+
+# -- installed -------------------------------------------------------------------------------------
+
+
+def test_one_command_installs_a_station_that_runs(machine, installed):
+    said, unit = installed
+
+    assert f"{UNIT} runs: drop images into {HOME}/inbox" in said
+    assert unit["ActiveState"] == "active"
+    assert unit["SubState"] == "running"
+    assert unit["Type"] == "notify"
+    assert unit["NRestarts"] == "0"
+    assert unit["StatusText"].startswith("ok: 0 inspections")
+    assert unit["UnitFileState"] == "enabled"
+
+
+def test_images_of_another_user_are_judged_and_the_status_counts_them(machine, station):
+    machine.run("useradd", "--groups", "edge-agent", "camera")
+    machine.path("/opt/part.png").write_bytes(make_image(defect=True))
+    machine.run("runuser", "-u", "camera", "--", "cp", "/opt/part.png", f"{HOME}/inbox/")
+    station.offered += 1
+
+    assert station.judged()
+    assert station.rows()[0]["verdict"] == "defect"
+    wait_for(lambda: ": 1 inspections, 0 waiting" in machine.unit(UNIT)["StatusText"])
+    listed = machine.run("runuser", "-u", "camera", "--", "ls", f"{HOME}/state", check=False)
+    assert "Permission denied" in listed.stderr
+
+
+def test_again_changes_nothing(machine, station):
+    before = machine.unit(UNIT)["MainPID"]
+
+    said = machine.run(*INSTALL, "--runtime", "cpu", "--wheels", "/wheels").stdout
+
+    assert "is there already" in said
+    assert machine.unit(UNIT)["MainPID"] == before
+    assert len(list(machine.path("/opt/edge-agent/releases").iterdir())) == 1
+
+
+def test_it_runs_with_nothing_that_it_does_not_need(machine, station):
+    for process in (agent_of(machine), worker_of(machine)):
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        assert status["NoNewPrivs"] == "1"
+        assert status["Seccomp"] == "2"
+        assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+        assert status["Uid"].split()[0] != "0"
+    wrote = machine.run(
+        "nsenter", "--target", machine.unit(UNIT)["MainPID"], "--mount",
+        "touch", "/opt/edge-agent/there", check=False,
+    )  # fmt: skip
+    assert "Read-only file system" in wrote.stderr
+
+
+def test_a_secret_is_the_service_s_alone(machine, station):
+    """It runs, so it could read its password: without, it would not have started."""
+    for user in ("camera", "nobody"):
+        for file in (SECRET, "/etc/edge-agent/mqtt-password"):
+            read = machine.run("runuser", "-u", user, "--", "cat", file, check=False)
+            assert "Permission denied" in read.stderr
+            assert read.stdout == ""
+    inside = Path(f"/proc/{agent_of(machine).pid}/root{SECRET}")
+    assert inside.read_text() == f"{PASSWORD}\n"
+    source = machine.run("stat", "-c", "%U %a", "/etc/edge-agent/mqtt-password").stdout
+    assert source.split() == ["root", "600"]
+    assert PASSWORD not in journald(machine)
+    for process in (agent_of(machine), worker_of(machine)):
+        assert PASSWORD not in " ".join(process.cmdline())
+        assert PASSWORD.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+def test_a_frozen_worker_is_replaced_and_its_frame_judged(machine, station):
+    before = machine.unit(UNIT)
+    frozen = worker_of(machine)
+    frozen.send_signal(signal.SIGSTOP)
+
+    station.offer(5)
+
+    assert station.judged()
+    assert not frozen.is_running()
+    after = machine.unit(UNIT)
+    assert [after[key] for key in STARTS] == [before[key] for key in STARTS]
+
+
+def test_a_frozen_daemon_is_ended_by_the_watchdog_and_started_again(machine, station):
+    before = machine.unit(UNIT)
+    agent_of(machine).send_signal(signal.SIGSTOP)
+    station.offer(5)
+
+    until_restarted(machine, before)
+
+    assert station.judged()
+    assert "Watchdog timeout" in journald(machine)
+
+
+def test_after_kills_under_load_no_image_is_missing(machine, station):
+    judged = station.offered
+    station.offer(120, white=2)
+    for more in (10, 40):
+        wait_for(lambda least=judged + more: len(station.rows()) >= least, 120)
+        before = machine.unit(UNIT)
+        agent_of(machine).kill()
+        until_restarted(machine, before)
+
+    assert station.judged()
+
+
+def test_it_stops_cleanly_under_load_within_five_seconds(machine, station):
+    judged = station.offered
+    station.offer(120, white=3)
+    wait_for(lambda: len(station.rows()) >= judged + 5)
+
+    began = time.monotonic()
+    machine.run("systemctl", "stop", UNIT)
+    seconds = time.monotonic() - began
+
+    unit = machine.unit(UNIT)
+    assert (unit["Result"], unit["ExecMainStatus"]) == ("success", "0")
+    assert len(station.rows()) < station.offered, "there was no load"
+    assert seconds < 5
+    machine.run("systemctl", "start", UNIT)
+    assert station.judged()
+
+
+# -- upgraded, and removed -------------------------------------------------------------------------
+
+
+def test_an_upgrade_judges_the_golden_images_first(machine, station):
+    change(machine, provider='"openvino:CPU"', bundle='"/plain"')
+    before = machine.unit(UNIT)
+    old = machine.path("/opt/edge-agent/current").readlink()
+
+    # One that is not right: the bundle's golden image says something else by now.
+    spoilt = "/opt/spoilt"
+    machine.run("cp", "-rT", "/plain", spoilt)
+    machine.run("sh", "-c", f"echo other > {spoilt}/golden/ok.png; chmod -R a+rX {spoilt}")
+    change(machine, bundle=f'"{spoilt}"')
+    refused = machine.run(*INSTALL, *OPENVINO, check=False)
+    assert refused.returncode == 2
+    assert "golden/ok.png was changed or damaged" in refused.stderr
+    assert "nothing was replaced, what ran still runs" in refused.stderr
+    assert machine.path("/opt/edge-agent/current").readlink() == old
+    assert machine.unit(UNIT)["MainPID"] == before["MainPID"]
+
+    # One that is.
+    change(machine, bundle='"/plain"')
+    said = machine.run(*INSTALL, *OPENVINO).stdout
+    assert "fp32 on openvino: 2 golden images within" in said
+    assert machine.path("/opt/edge-agent/current").readlink() != old
+    assert machine.unit(UNIT)["MainPID"] != before["MainPID"]
+    station.offer(3)
+    assert station.judged()
+    assert {row["provider"] for row in station.rows()[-3:]} == {"openvino"}
+    assert old.name in {one.name for one in machine.path("/opt/edge-agent/releases").iterdir()}
+
+
+def test_an_upgrade_that_does_not_start_is_taken_back(machine, station):
+    """With a CPU's release a station that names OpenVINO proves its images by no other."""
+    old = machine.path("/opt/edge-agent/current").readlink()
+
+    refused = machine.run(*INSTALL, "--runtime", "cpu", "--wheels", "/wheels", check=False)
+
+    assert refused.returncode == 2
+    assert machine.path("/opt/edge-agent/current").readlink() == old
+    assert machine.unit(UNIT)["ActiveState"] == "active"
+    assert machine.path(f"/etc/systemd/system/{UNIT}.d/openvino.conf").exists()
+
+
+def test_removed_it_leaves_what_is_the_user_s(machine, station):
+    machine.run(*INSTALL, "uninstall")
+
+    assert machine.unit(UNIT)["LoadState"] == "not-found"
+    assert not machine.path("/opt/edge-agent").exists()
+    assert len(station.rows()) == station.offered
+    assert machine.path(CONFIG).exists()
+    machine.run(*INSTALL, "uninstall", "--purge")
+    assert not machine.path(HOME).exists()
+    assert not machine.path("/etc/edge-agent").exists()
+    assert machine.run("id", "edge-agent", check=False).returncode != 0
+
+
+# -- the files -------------------------------------------------------------------------------------
+
+
+def security(place: Path, *dropins: str) -> float:
+    """The exposure that systemd gives the unit with these drop-ins: 0 is best, 10 worst."""
+    unit = place / UNIT
+    unit.write_text((SYSTEMD / UNIT).read_text())
+    extra = place / f"{UNIT}.d"
+    extra.mkdir()
+    for name in dropins:
+        (extra / name).write_text((SYSTEMD / "dropins" / name).read_text())
+    done: Any = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    line = done.stdout.strip().splitlines()[-1]
+    return float(line.split(f"{UNIT}: ")[1].split()[0])
+
+
+@pytest.mark.parametrize(
+    ("dropins", "most"), [((), 1.6), (("openvino.conf",), 2.0), (("gpu.conf",), 2.0)]
+)
+def test_the_unit_is_hardened(tmp_path, dropins, most):
+    if why := missing("systemd-analyze"):
+        pytest.skip(f"the unit can't be judged here: {why}")
+
+    assert security(tmp_path, *dropins) <= most
+
+
+@pytest.mark.parametrize("dropins", [(), ("openvino.conf",), ("gpu.conf",)])
+def test_the_unit_has_no_key_that_systemd_does_not_know(tmp_path, dropins):
+    if why := missing("systemd-analyze"):
+        pytest.skip(f"the unit can't be judged here: {why}")
+    security(tmp_path, *dropins)
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / UNIT], capture_output=True, text=True, check=False
+    )
+
+    complaints = [line for line in done.stderr.splitlines() if "is not executable" not in line]
+    assert complaints == []
+
+
+def test_the_unit_of_many_stations_is_the_unit_of_one(tmp_path):
+    def settings(name: str) -> list[str]:
+        lines = (SYSTEMD / name).read_text().splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
+
+    many = [
+        line.replace("of station %i", "of the station")
+        .replace("/%i.mqtt", "/mqtt")
+        .replace("/%i.toml", "/station.toml")
+        .replace("/%i", "")
+        for line in settings("edge-agent@.service")
+    ]
+    assert many == settings(UNIT)
+
+
+def test_the_script_is_clean():
+    if why := missing("shellcheck"):
+        pytest.skip(f"install.sh can't be checked here: {why}")
+
+    subprocess.run(["shellcheck", REPO / "deploy/install.sh"], check=True)
