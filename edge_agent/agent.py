@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent import __version__, lock
 from edge_agent.decide import overridden
+from edge_agent.housekeeping import Housekeeping
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
 from edge_agent.mqtt import MqttOptions, TlsOptions
@@ -142,6 +143,9 @@ class Agent:
             # Up to here there is nothing to finish: signals kill.
             self._obey_signals(stack, pool, reload)
             recovered = loop.recover()
+            housekeeping = Housekeeping(settings)
+            housekeeping.start()
+            stack.callback(housekeeping.stop)
 
             def ask() -> Health:
                 return _health(loop, source, spool, pool, publisher, running, reload)

@@ -187,6 +187,36 @@ class TrustSettings(_Section):
         return self
 
 
+Days = Annotated[float, Field(gt=0.0, le=36_500.0)]
+
+
+class RetentionSettings(_Section):
+    """How long the station keeps what it has judged; None: for ever."""
+
+    ok_days: Days | None = None
+    defect_days: Days | None = None
+    max_images: int | None = Field(default=None, ge=1)
+    min_free_mb: int | None = Field(default=None, ge=1)
+    journal_days: Days | None = None
+    replay_days: Days = 7.0
+
+    @model_validator(mode="after")
+    def _defects_longest(self) -> RetentionSettings:
+        if self.defect_days and (self.ok_days is None or self.ok_days > self.defect_days):
+            raise ValueError("defect_days is shorter than ok_days: defects are kept longest")
+        return self
+
+    @property
+    def ok_images_go(self) -> bool:
+        """Whether images that were judged ok are ever removed."""
+        return any((self.ok_days, self.max_images, self.min_free_mb))
+
+    @property
+    def other_images_go(self) -> bool:
+        """Whether the others are."""
+        return any((self.defect_days, self.max_images, self.min_free_mb))
+
+
 class RuntimeSettings(_Section):
     """Which model runs on what; ``auto`` and 0 are found out by measuring."""
 
@@ -292,6 +322,7 @@ class Settings(_Section):
     storage: StorageSettings
     decision: DecisionSettings = DecisionSettings()
     trust: TrustSettings = TrustSettings()
+    retention: RetentionSettings = RetentionSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     worker: WorkerSettings = WorkerSettings()
     mqtt: MqttSettings | None = None

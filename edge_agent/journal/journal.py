@@ -163,7 +163,10 @@ class Journal:
 
 
 def _has(db: sqlite3.Connection, frame: str) -> bool:
-    found = db.execute("SELECT 1 FROM inspections WHERE id = ?", (frame,)).fetchone()
+    found = db.execute(
+        "SELECT 1 FROM inspections WHERE id = ? UNION ALL SELECT 1 FROM pruned WHERE id = ?",
+        (frame, frame),
+    ).fetchone()
     return found is not None
 
 

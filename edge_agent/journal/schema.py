@@ -70,6 +70,7 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
     "ALTER TABLE inspections ADD COLUMN gpu_memory INTEGER;",
+    "CREATE TABLE pruned (id TEXT PRIMARY KEY) WITHOUT ROWID;",
 )
 VERSION = len(MIGRATIONS)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import stat
+import tempfile
 import time
 from collections import deque
 from fnmatch import fnmatch
@@ -288,12 +289,11 @@ def _check(path: Path, *, writable: bool) -> None:
             f"[source.folder] path {path} is not a directory: create it, and let the camera "
             "write there"
         )
-    probe = path / f".edge-agent-{time.time_ns():x}"
     try:
         next(path.iterdir(), None)
         if writable:
-            probe.touch()
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=path):  # without a name: a kill leaves nothing
+                pass
     except OSError as error:
         raise SpoolError(
             f"[source.folder] path {path} is not writable ({error.strerror}): images are moved "

@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PARTIAL = ".partial"  # no source offers a hidden name, so it can't be an image's
-_REASON = ".reason.json"
+REASON = ".reason.json"
 _NAME_LIMIT = 255  # bytes, on every filesystem that matters
 _IDENTITY = re.compile(r"[0-9a-f]{24}|k[0-9a-f]{23}")
 _COPY = "k"  # what the identity of a copy begins with, so that a restart knows it for one
@@ -53,6 +54,13 @@ def stable_id(path: Path, status: os.stat_result, *, stays: bool) -> str:
     key = f"{os.fsencode(path)!r}\0{status.st_size}\0{status.st_mtime_ns}"
     digest = hashlib.sha256(key.encode()).hexdigest()
     return _COPY + digest[:23] if stays else digest[:24]
+
+
+def numbered(path: Path, identity: str) -> str:
+    """The name under which a frame is filed away when its own is taken, or too long."""
+    tail = os.fsencode("." + identity + path.suffix[:16])
+    stem = os.fsencode(path.stem)[: _NAME_LIMIT - len(REASON) - len(tail)]
+    return os.fsdecode(stem + tail)
 
 
 class Spool:
@@ -141,7 +149,7 @@ class Spool:
         """Move an image that could not be judged aside, with the reason in a file beside it."""
         name = self._free(self._quarantine, claim)
         note = {"id": claim.id, "name": claim.name, "reason": reason, "received": claim.received}
-        _write(self._quarantine / (name + _REASON), json.dumps(note, indent=2) + "\n")
+        _write(self._quarantine / (name + REASON), json.dumps(note, indent=2) + "\n")
         self._file(claim, self._quarantine / name)
 
     def discard(self, claim: Claim) -> None:
@@ -173,13 +181,10 @@ class Spool:
     def _free(self, directory: Path, claim: Claim) -> str:
         """A name that is free in ``directory`` and leaves room for the reason's suffix."""
         name = claim.path.name
-        limit = _NAME_LIMIT - len(_REASON)
-        fits = len(os.fsencode(name)) <= limit
+        fits = len(os.fsencode(name)) <= _NAME_LIMIT - len(REASON)
         if fits and (not os.path.lexists(directory / name) or self._there(directory / name, claim)):
             return name
-        tail = os.fsencode("." + claim.id + claim.path.suffix[:16])
-        stem = os.fsencode(claim.path.stem)[: limit - len(tail)]
-        return os.fsdecode(stem + tail)
+        return numbered(claim.path, claim.id)
 
     def _there(self, target: Path, claim: Claim) -> bool:
         """Whether a run that was killed has copied the image there and not yet removed it here."""
@@ -218,9 +223,8 @@ class Spool:
 def _make_writable(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / f".{secrets.token_hex(8)}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=directory):  # without a name: a kill leaves nothing
+            pass
     except OSError as error:
         raise SpoolError(
             f"{directory} is not writable ({error.strerror}): create it or change its owner, "

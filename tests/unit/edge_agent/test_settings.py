@@ -16,6 +16,8 @@ EXAMPLES_OF_WHAT_HAS_NO_DEFAULT = {
     "mqtt.host", "mqtt.client_id", "mqtt.username", "mqtt.password_file", "mqtt.tls",
     "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file", "bundle", "source.folder.path",
     "storage.root", "decision.threshold", "decision.review", "trust.keys",
+    "retention.ok_days", "retention.defect_days", "retention.max_images",
+    "retention.min_free_mb", "retention.journal_days",
 }  # fmt: skip
 
 

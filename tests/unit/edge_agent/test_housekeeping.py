@@ -1,0 +1,365 @@
+"""What is old goes, what was not asked for stays; the numbers and identities go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edge_agent import housekeeping
+from edge_agent.housekeeping import Housekeeping
+from edge_agent.journal import Journal, Outbox, tail
+from edge_agent.journal.archive import may_come_again
+from edge_agent.settings import Settings, SettingsError, load_settings
+from edge_agent.sources.spool import Spool, new_id
+from edge_agent.types import Image, Verdict
+from tests.inspections import inspection, plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = 86_400.0
+NOW = 1_800_000_000.0
+
+
+class Line:
+    """A station's state without its daemon: images judged at any age, and the housekeeping."""
+
+    def __init__(self, home: Path, retention: str = "", *, broker: bool = True) -> None:
+        home.joinpath("inbox").mkdir()
+        config = home / "station.toml"
+        config.write_text(
+            'bundle = "b"\n[source.folder]\npath = "inbox"\n[storage]\nroot = "state"\n'
+            f"[retention]\n{retention}\n" + ('[mqtt]\nhost = "h"\n' if broker else "")
+        )
+        self.settings: Settings = load_settings(config)
+        storage = self.settings.storage
+        self.inbox = home / "inbox"
+        self.spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
+        self.processed, self.quarantine = storage.processed_dir, storage.quarantine_dir
+        self.journal = Journal(storage.journal)
+        self.keeper = Housekeeping(self.settings, clock=lambda: NOW)
+
+    def judge(self, name: str, verdict: Verdict = Verdict.OK, days: float = 0.0, **changes: Any):
+        """Claim, record and file away an image that was judged so many days ago."""
+        source = self.inbox / name
+        source.write_bytes(os.urandom(16))
+        claim = self.spool.claim(source)
+        image = Image(hashlib.sha256(claim.path.read_bytes()).hexdigest(), 16, 1, 1)
+        at = NOW - days * DAY
+        made = replace(
+            inspection(1, verdict),
+            **{"id": claim.id, "name": claim.name, "image": image, "completed": at, **changes},
+        )
+        self.journal.record([made], plain)
+        if verdict is Verdict.ERROR:
+            self.spool.quarantine(claim, "why")
+        else:
+            self.spool.keep(claim)
+        return claim
+
+    def acknowledge(self, days: float = 0.0) -> None:
+        """As if the broker had taken everything, so many days ago."""
+        with closing(Outbox(self.journal.path, clock=lambda: NOW - days * DAY)) as outbox:
+            outbox.acknowledge([message.sequence for message in outbox.pending(0, 1_000_000)])
+
+    def left(self) -> set[str]:
+        found = [*self.processed.iterdir(), *self.quarantine.iterdir()]
+        return {path.name for path in found}
+
+    def names(self) -> list[str]:
+        return [r.inspection.name for r in sorted(tail(self.journal.path, 9999), key=_sequence)]
+
+
+def _sequence(record: Any) -> int:
+    return record.sequence
+
+
+@pytest.fixture
+def line(tmp_path):
+    made: list[Line] = []
+
+    def make(*args: Any, **options: Any) -> Line:
+        made.append(Line(tmp_path, *args, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.journal.close()
+
+
+# -- images ------------------------------------------------------------------------------------
+
+
+def test_nothing_is_deleted_that_nobody_asked_for(line):
+    state = line()
+    for verdict in Verdict:
+        state.judge(f"{verdict.value}.png", verdict, days=9999)
+    before = state.left()
+
+    state.keeper.tidy()
+
+    assert state.left() == before
+    assert len(state.names()) == 4
+
+
+def test_images_go_by_age_and_defects_are_kept_longest(line):
+    state = line("ok_days = 10\ndefect_days = 100")
+    for days in (9, 11, 99, 101):
+        for verdict in Verdict:
+            state.judge(f"{verdict.value} {days}.png", verdict, days=days)
+
+    state.keeper.tidy()
+
+    assert state.left() == {
+        "ok 9.png",
+        *(f"{kind} {days}.png" for kind in ("defect", "review", "error") for days in (9, 11, 99)),
+        *(f"error {days}.png.reason.json" for days in (9, 11, 99)),
+    }
+    assert len(state.names()) == 16  # the inspections stay
+    state.judge("ok 12.png", days=12)  # judged late, recorded now: the next round finds it
+    state.keeper.tidy()
+    assert "ok 12.png" not in state.left()
+
+
+def test_beyond_a_number_the_oldest_go_and_defects_last(line, monkeypatch):
+    monkeypatch.setattr(housekeeping, "_BATCH", 2)
+    state = line("max_images = 4")
+    state.judge("defect 1.png", Verdict.DEFECT)
+    for number in range(5):
+        state.judge(f"ok {number}.png")
+    state.judge("error.png", Verdict.ERROR)
+    state.keeper.tidy()
+    assert state.left() == {
+        "defect 1.png", "ok 3.png", "ok 4.png", "error.png", "error.png.reason.json",
+    }  # fmt: skip
+
+    for number in range(2, 6):
+        state.judge(f"defect {number}.png", Verdict.DEFECT)
+    state.keeper.tidy()
+
+    assert state.left() == {f"defect {number}.png" for number in range(2, 6)}
+
+
+def test_for_want_of_room_the_oldest_go_until_there_is_enough(line, monkeypatch):
+    monkeypatch.setattr(housekeeping, "_BATCH", 2)
+    state = line("min_free_mb = 100")
+    state.judge("defect.png", Verdict.DEFECT)
+    for number in range(7):
+        state.judge(f"ok {number}.png")
+    # Each image is 20 MB of a disk of 220.
+    monkeypatch.setattr(state.keeper, "_free", lambda: (220 - 20 * len(state.left())) << 20)
+
+    state.keeper.tidy()
+
+    assert state.left() == {"defect.png", *(f"ok {number}.png" for number in range(2, 7))}
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "two\nlines.png", "\udcff\udcfe.png", r"back\nslash.png", "n" * 251 + ".png"]
+)
+def test_an_image_is_found_whatever_its_name(line, name):
+    state = line("ok_days = 1\ndefect_days = 1")
+    state.judge(name, days=2)
+    state.judge(name, days=2)  # filed under a numbered name
+    state.judge(name, Verdict.ERROR, days=2)
+    state.judge(name)
+
+    state.keeper.tidy()
+
+    (kept,) = state.left()
+    state.judge(name, days=2)
+    state.keeper.tidy()
+    assert state.left() == {kept}
+
+
+def test_a_file_that_has_taken_the_name_of_one_that_is_gone_stays(line):
+    state = line("ok_days = 1\ndefect_days = 1")
+    state.judge("a.png", days=2)
+    state.judge("b.png", Verdict.ERROR, days=2)
+    for path in (*state.processed.iterdir(), *state.quarantine.iterdir()):
+        path.unlink()  # by hand
+    state.judge("a.png")
+    state.judge("b.png", Verdict.ERROR)
+
+    state.keeper.tidy()
+
+    assert state.left() == {"a.png", "b.png", "b.png.reason.json"}
+
+
+def test_a_note_that_is_no_longer_ours_is_left_alone(line):
+    state = line("ok_days = 1\ndefect_days = 1")
+    state.judge("b.png", Verdict.ERROR, days=2)
+    (state.quarantine / "b.png.reason.json").write_text(json.dumps({"id": "another"}))
+
+    state.keeper.tidy()
+
+    assert state.left() == {"b.png", "b.png.reason.json"}
+
+
+# -- the journal -------------------------------------------------------------------------------
+
+
+def test_inspections_go_by_age_when_their_messages_have_gone(line):
+    state = line("journal_days = 30\nreplay_days = 5")
+    for days in (40, 31, 20):
+        state.judge(f"{days}.png", days=days)
+    state.acknowledge(days=6)
+    state.judge("unsent.png", days=40)
+
+    state.keeper.tidy()
+
+    assert state.names() == ["20.png", "unsent.png"]
+    with closing(Outbox(state.journal.path)) as outbox:
+        assert [message.sequence for message in outbox.pending(0, 9)] == [4]
+        outbox.replay(1)
+        assert [message.sequence for message in outbox.pending(0, 9)] == [4]
+    (message,) = state.journal.record([inspection(7)], plain)
+    assert message.sequence == 5  # no number is given twice
+
+
+def test_the_numbers_go_on_when_every_inspection_is_gone(line):
+    state = line("journal_days = 1\nreplay_days = 1")
+    for number in range(3):
+        state.judge(f"{number}.png", days=3)
+    state.acknowledge(days=2)
+
+    state.keeper.tidy()
+
+    assert state.names() == []
+    (message,) = state.journal.record([inspection(7)], plain)
+    assert message.sequence == 4
+
+
+def test_without_a_broker_messages_go_with_their_inspections(line):
+    state = line("journal_days = 30", broker=False)
+    state.judge("old.png", days=31)
+    state.judge("new.png", days=1)
+
+    state.keeper.tidy()
+
+    assert state.names() == ["new.png"]
+    with closing(Outbox(state.journal.path)) as outbox:
+        assert outbox.unacknowledged() == 1
+
+
+def test_an_inspection_is_kept_until_its_image_has_gone(line):
+    state = line("journal_days = 10\nok_days = 20\ndefect_days = 20\nreplay_days = 1")
+    state.judge("ok.png", days=21)
+    state.judge("defect.png", Verdict.DEFECT, days=21)
+    state.judge("later.png", days=15)
+    state.acknowledge(days=2)
+
+    state.keeper.tidy()
+
+    assert state.names() == ["later.png"]
+    assert state.left() == {"later.png"}
+
+
+def test_what_is_held_does_not_hide_what_may_go(line, monkeypatch):
+    monkeypatch.setattr("edge_agent.journal.archive._STEP", 2)
+    state = line("journal_days = 10\ndefect_days = 100\nok_days = 10", broker=False)
+    for number in range(5):
+        state.judge(f"defect {number}.png", Verdict.DEFECT, days=50)
+    for number in range(5):
+        state.judge(f"ok {number}.png", days=20)
+
+    state.keeper.tidy()
+
+    assert state.names() == [f"defect {number}.png" for number in range(5)]
+
+
+@pytest.mark.parametrize("identity", ["k" + "0" * 23, hashlib.sha256(b"file").hexdigest()[:24]])
+def test_a_file_that_stays_is_known_when_its_inspection_is_gone(line, identity):
+    state = line("journal_days = 1\nreplay_days = 1")
+    claim = state.judge("a.png", days=3, received=NOW)
+    kept = state.judge("b.png", days=3, id=identity)
+    state.acknowledge(days=2)
+
+    state.keeper.tidy()
+
+    assert state.names() == []
+    assert state.journal.has(identity)
+    assert state.journal.record([inspection(1, id=identity)], plain) == []
+    assert kept.id != identity
+    # An identity of the claim's own time never comes again: it is not kept for ever.
+    with closing(sqlite3.connect(state.journal.path)) as db:
+        pruned = {row[0] for row in db.execute("SELECT id FROM pruned")}
+    assert identity in pruned
+    assert (claim.id in pruned) is (abs(int(claim.id[:12], 16) / 1000 - NOW) > DAY)
+
+
+def test_the_identity_of_a_claim_does_not_come_again():
+    identity = new_id()
+    at = int(identity[:12], 16) / 1000
+    assert not may_come_again(identity, at)
+    assert may_come_again(identity, at - 3 * DAY)  # the clock was set: better kept
+    assert may_come_again("k" + identity[1:], at)
+
+
+def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
+    state = line("journal_days = 1\nreplay_days = 1")
+    sizes = []
+    number = 0
+
+    def old(number):
+        identity = f"{round(NOW * 1000):012x}{number:012x}"
+        return inspection(number, id=identity, received=NOW, completed=NOW - 3 * DAY)
+
+    for _ in range(4):
+        batch = [old(number + n) for n in range(2000)]
+        number += 2000
+        state.journal.record(batch, plain)
+        state.acknowledge(days=2)
+        slow = []
+        over = threading.Event()
+
+        def write(over=over, slow=slow):
+            written = 0
+            while not over.is_set():
+                written += 1
+                state.journal.add_attempt("frame")
+            slow.append(written)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        state.keeper.tidy()
+        over.set()
+        writer.join()
+        assert slow[0] > 0  # it got its turn, or `add_attempt` had raised
+        with closing(sqlite3.connect(state.journal.path)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        sizes.append(state.journal.path.stat().st_size)
+    assert sizes[3] < sizes[0] * 1.3, sizes
+
+
+def test_a_journal_that_fails_is_logged_and_tried_again(line, caplog, monkeypatch):
+    state = line("journal_days = 1")
+    rounds = threading.Semaphore(0)
+
+    def failing(*_: Any) -> None:
+        rounds.release()
+        raise OSError(5, "Input/output error")
+
+    keeper = Housekeeping(state.settings, period=0.0)
+    monkeypatch.setattr(keeper, "tidy", failing)
+    with caplog.at_level(logging.WARNING):
+        keeper.start()
+        for _ in range(3):
+            assert rounds.acquire(timeout=60)
+        keeper.stop()
+
+    assert "nothing is tidied up" in caplog.text
+
+
+def test_defects_are_not_to_be_kept_shorter(tmp_path):
+    with pytest.raises(SettingsError, match="defects are kept longest"):
+        Line(tmp_path, "ok_days = 10\ndefect_days = 5")
