@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import io
 import json
 import sys
@@ -38,6 +39,15 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         return OK
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        print(
+            f"edge-agent: {error.strerror}: let this program have more of them "
+            "(`ulimit -n`, or LimitNOFILE= of the service); 100 are enough",
+            file=sys.stderr,
+        )
+        return MISTAKE
     except KeyboardInterrupt:
         return 130
 

@@ -258,6 +258,24 @@ def at_rest(station: Station, count: int, seconds: float = 60) -> None:
     wait_for(lambda: not list((station.state / "work").iterdir()))
 
 
+def finish(
+    station: Station, offered: int | Collection[bytes], subscriber: Subscriber | None = None
+) -> Verified:
+    """Let a station come to rest, stop it, and hold it to the invariants."""
+    count = offered if isinstance(offered, int) else len(offered)
+    at_rest(station, count, 120 + count / 10)
+    if subscriber is not None:
+        ids = {row["id"] for row in station.rows()}
+        subscriber.wait(
+            lambda got: ids <= {m.json()["id"] for m in got if m.topic.endswith("/verdict")}, 120
+        )
+    assert station.stop() == 0, station.log
+    found = verify(station, offered, subscriber)
+    assert found.wrong == []
+    assert "Traceback" not in station.log
+    return found
+
+
 def reasons(station: Station) -> dict[str, str]:
     """Why images are in quarantine, by their names."""
     notes = (station.state / "quarantine").glob("*.reason.json")

@@ -326,7 +326,7 @@ def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
             written = 0
             while not over.is_set():
                 written += 1
-                state.journal.add_attempt("frame")
+                state.journal.record([inspection(10**6, completed=NOW)], plain)
             slow.append(written)
 
         writer = threading.Thread(target=write)
@@ -334,7 +334,7 @@ def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
         state.keeper.tidy()
         over.set()
         writer.join()
-        assert slow[0] > 0  # it got its turn, or `add_attempt` had raised
+        assert slow[0] > 0  # it got its turn, or `record` had raised
         with closing(sqlite3.connect(state.journal.path)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         sizes.append(state.journal.path.stat().st_size)
