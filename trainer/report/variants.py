@@ -13,9 +13,9 @@ _COLUMNS = {
     "f1": "F1",
     "escapes": "escapes",
     "overkills": "overkills",
-    "flips": "verdicts changed",
-    "max_difference": "largest difference",
-    "latency_ms": "ms an image",
+    "flips": "changed",
+    "max_difference": "max diff.",
+    "latency_ms": "ms",
     "how": "made by",
 }
 
@@ -39,7 +39,7 @@ def variant_table(run: RunFiles) -> Table | None:
         figures = dict(measured.get(name) or {})
         row = {"variant": name}
         if run.manifest:
-            row["in the bundle"] = "yes" if name in shipped else "no"
+            row["bundle"] = "yes" if name in shipped else "no"
         if name in shipped:
             accuracy = shipped[name].accuracy
             figures = {**(accuracy.model_dump() if accuracy else {}), **figures}
