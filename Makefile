@@ -2,7 +2,7 @@
 # make check   format, lint, types, imports, fast tests; no torch
 # make test    everything: sets up what the tests need, then runs them
 # make faults  the long sweeps of faults; SEED=N repeats one
-# make bench   measures speed and memory
+# make bench   measures speed and memory: half an hour, on a quiet machine
 # make wheels  a folder for installing without a network
 # Environments: .venv has the edge part alone, .venv-dev what checks and tests need.
 
@@ -49,13 +49,13 @@ test: .venv-dev/.trainer broker injectors browser machines
 faults: .venv-dev/.installed broker injectors
 	$(DEV)/pytest -m faults tests/faults
 
-# With the demo's bundle, or: make bench BUNDLE=RUN/bundle IMAGES=FOLDER
+# With the demo's bundle, or: make bench BUNDLE=RUN/bundle IMAGES=FOLDER OUT=docs/benchmarks.md
 BUNDLE ?= edge_agent/demo/bundle
 IMAGES ?= edge_agent/demo/images
+OUT ?= bench.md
 .PHONY: bench
-bench: .venv-dev/.installed broker
-	$(DEV)/edge-agent tune --bundle $(BUNDLE)
-	$(DEV)/edge-agent bench --bundle $(BUNDLE) --images $(IMAGES) --count 1000
+bench: .venv-dev/.trainer broker
+	$(DEV)/python -m tests.bench.everything $(BUNDLE) $(IMAGES) --out $(OUT)
 
 # The tests talk to a real mosquitto.
 .PHONY: broker

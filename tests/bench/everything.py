@@ -73,7 +73,11 @@ def measure(bundle: Path, sets: dict[str, Path], scratch: Path, share: float, sa
     size = f"{manifest.preprocess.width} x {manifest.preprocess.height}"
     say("# Benchmarks")
     say()
-    say("Written by `make bench`; what was compared with what is said beside each figure.")
+    say(
+        "Written by `make bench BUNDLE=RUN/bundle IMAGES=FOLDER OUT=docs/benchmarks.md`; what was "
+        "compared with what is said beside each figure. Broker and subscriber run on the same "
+        "cores."
+    )
     say()
     say(f"- machine: {machine()}")
     say(f"- bundle: {manifest.name} {manifest.version}, {size}; AP by variant: {accuracy(bundle)}")
