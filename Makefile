@@ -60,9 +60,10 @@ bench: .venv-dev/.trainer broker
 # The tests talk to a real mosquitto.
 .PHONY: broker
 broker:
-	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { \
+	@command -v mosquitto_rr >/dev/null && { command -v mosquitto >/dev/null || \
+	  [ -x /usr/sbin/mosquitto ]; } || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients; \
 	  else \
 	    echo "mosquitto is not installed: the tests that need a broker are skipped"; \
 	  fi; }

@@ -1,6 +1,6 @@
 """The composition root: the whole station on one screen.
 
-    lock -> bundle -> journal -> spool -> workers -> folder -> publisher -> page -> loop
+    lock -> bundle -> journal -> spool -> workers -> sources -> publisher -> page -> loop
 
 Each is acquired in that order on one stack and released in reverse, also when a start fails.
 """
@@ -20,6 +20,7 @@ from edge_agent.housekeeping import Housekeeping
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
 from edge_agent.mqtt import MqttOptions, TlsOptions
+from edge_agent.pause import Pause
 from edge_agent.publish import (
     Announcements,
     Publisher,
@@ -33,11 +34,14 @@ from edge_agent.reload import Reload, note_running, open_trusted
 from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.mqtt import MqttSource
+from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
 from edge_agent.target import Target
 from edge_agent.telemetry.health import Health, HealthServer
 from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.systemd import Pulse, ServiceLink
+from edge_agent.text import iso_utc
 from edge_agent.tuning.select import Choice, Selector
 from edge_agent.types import Model
 from edge_agent.worker.pool import BACKOFF, WorkerPool, WorkerStartError
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 
     from edge_agent.bundle import Bundle
     from edge_agent.settings import MqttSettings, Settings, WorkerSettings
+    from edge_agent.sources.several import Source
     from edge_agent.worker.protocol import Ready
 
 log = logging.getLogger(__name__)
@@ -108,15 +113,19 @@ class Agent:
                 start_timeout=settings.worker.start_timeout,
             )
             stack.callback(pool.close)
-            source = FolderSource(settings.source.folder, spool, known=journal.has, wake=pool.wake)
-            stack.callback(source.close)
+            folder = _folder(settings, spool, journal, pool, stack)
+            topic = _topic(settings, spool, journal, pool, stack)
+            source = Sources([found for found in (folder, topic) if found])
             publisher: Publisher | None = None
             choice, ready = _start(pool, selector, choice)
             running = Running(bundle, selector, choice, ready)
             note_running(settings, bundle)
-            station = Station(settings.station.site, settings.station.line, settings.station.name)
+            pause = Pause(pool.wake)
+            station = _station(settings)
             if settings.mqtt:
-                publisher = _publisher(settings.mqtt, station, running, storage.journal, started)
+                publisher = _publisher(
+                    settings.mqtt, station, running, pause, storage.journal, started
+                )
                 publisher.start()
                 stack.callback(publisher.stop, _FLUSH)
             loop = Loop(
@@ -129,6 +138,7 @@ class Agent:
                 journal=journal,
                 render=lambda sequence, inspection: verdict_payload(station, sequence, inspection),
                 notify=publisher.notify if publisher else lambda: None,
+                paused=lambda: pause.since is not None,
             )
             reload = Reload(
                 self._file,
@@ -146,9 +156,11 @@ class Agent:
             housekeeping = Housekeeping(settings)
             housekeeping.start()
             stack.callback(housekeeping.stop)
+            if topic:
+                topic.start()  # not before: what it receives would be recovered too
 
             def ask() -> Health:
-                return _health(loop, source, spool, pool, publisher, running, reload)
+                return _health(loop, source, spool, pool, publisher, running, reload, pause)
 
             if page:
                 page.serve(ask)
@@ -188,6 +200,33 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, stop))
         stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, hang_up))
+
+
+def _folder(
+    settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
+) -> FolderSource | None:
+    if settings.source.folder is None:
+        return None
+    folder = FolderSource(settings.source.folder, spool, known=journal.has, wake=pool.wake)
+    stack.callback(folder.close)
+    return folder
+
+
+def _topic(
+    settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
+) -> MqttSource | None:
+    found = settings.source.mqtt
+    if found is None or settings.mqtt is None:
+        return None
+    options = mqtt_options(settings.mqtt, _station(settings))
+    own = replace(options, client_id=found.client_id or f"{options.client_id}-source")
+    topic = MqttSource(found, own, spool, known=journal.has, wake=pool.wake)
+    stack.callback(topic.close)
+    return topic
+
+
+def _station(settings: Settings) -> Station:
+    return Station(settings.station.site, settings.station.line, settings.station.name)
 
 
 def _start(pool: WorkerPool, selector: Selector, choice: Choice) -> tuple[Choice, Ready]:
@@ -316,7 +355,12 @@ def mqtt_options(mqtt: MqttSettings, station: Station) -> MqttOptions:
 
 
 def _publisher(
-    mqtt: MqttSettings, station: Station, running: Running, journal: Path, started: float
+    mqtt: MqttSettings,
+    station: Station,
+    running: Running,
+    pause: Pause,
+    journal: Path,
+    started: float,
 ) -> Publisher:
     announcements = Announcements(
         birth=lambda: birth_payload(
@@ -325,6 +369,7 @@ def _publisher(
             version=__version__,
             started=started,
             degraded=bool(running.degraded),
+            paused=pause.since is not None,
         ),
         last_will=offline_payload(station, "connection lost", version=__version__, started=started),
         farewell=offline_payload(station, "stopped", version=__version__, started=started),
@@ -335,6 +380,7 @@ def _publisher(
         announcements,
         lambda: Outbox(journal),
         JournalError,
+        commands=pause.commands if mqtt.commands else None,
     )
 
 
@@ -358,12 +404,13 @@ def _see_secrets(mqtt: MqttSettings) -> None:
 
 def _health(
     loop: Loop,
-    source: FolderSource,
+    source: Source,
     spool: Spool,
     pool: WorkerPool,
     publisher: Publisher | None,
     running: Running,
     reload: Reload,
+    pause: Pause,
 ) -> Health:
     now = time.monotonic()
     age = None if loop.last_inspection is None else now - loop.last_inspection
@@ -375,6 +422,8 @@ def _health(
         degraded.append(f"not what was asked for: {running.degraded}")
     if reload.refused:
         degraded.append(f"not reloaded: {reload.refused}")
+    if pause.since is not None:
+        degraded.append(f"paused by a command at {iso_utc(pause.since)}: images wait for resume")
     state = publisher.state() if publisher else None
     if state and state.reason:
         degraded.append(f"mqtt: {state.reason}")
@@ -390,4 +439,5 @@ def _health(
         broker="none" if state is None else "connected" if state.connected else "not connected",
         worker_restarts=pool.restarts,
         ignored=source.ignored,
+        paused=pause.since is not None,
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edge_agent.bundle import Decision
     from edge_agent.journal import Journal
     from edge_agent.settings import Settings
-    from edge_agent.sources.folder import FolderSource
+    from edge_agent.sources.several import Source
     from edge_agent.sources.spool import Spool
     from edge_agent.types import Claim, Model
     from edge_agent.worker.pool import WorkerPool
@@ -54,12 +54,13 @@ class Loop:
         settings: Settings,
         decision: Decision,
         model_of: Callable[[Ready], Model],
-        source: FolderSource,
+        source: Source,
         spool: Spool,
         pool: WorkerPool,
         journal: Journal,
         render: Callable[[int, Inspection], bytes],
         notify: Callable[[], None],
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self._max_attempts = settings.worker.max_attempts
         self._retry_truncated = settings.worker.retry_truncated
@@ -72,6 +73,7 @@ class Loop:
         self._journal = journal
         self._render = render
         self._notify = notify
+        self._paused = paused
         self._process = psutil.Process()
         self._rss = 0
         self._queue: deque[Claim] = deque()
@@ -140,7 +142,7 @@ class Loop:
         ahead = self._queue if len(self._queue) <= _CLAIMED else deque()
         while (self._pool.pending() or ahead) and time.monotonic() < deadline:
             while ahead and self._pool.room():
-                self._pool.submit(ahead.popleft())
+                self._submit(ahead.popleft())
             self._settle(self._pool.poll(0.1))
             self._commit(behind=False)
         self._resume()
@@ -154,14 +156,14 @@ class Loop:
     # -- in ----------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
-        return not self._unrecorded and len(self._unfiled) < _UNFILED
+        return not self._paused() and not self._unrecorded and len(self._unfiled) < _UNFILED
 
     def _fill(self) -> None:
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._queue.append(heapq.heappop(self._later)[2])
         while self._queue and self._pool.room():
-            self._pool.submit(self._queue.popleft())
+            self._submit(self._queue.popleft())
         room = self._pool.room()
         if not room or not self._may_claim() or now < self._claim_at:
             return
@@ -175,8 +177,16 @@ class Loop:
         self._clear("claim")
         self._queue.extend(claims)
         while self._queue and self._pool.room():
-            self._pool.submit(self._queue.popleft())
+            self._submit(self._queue.popleft())
         self._spool.sync(claims)  # while the workers are at it already
+
+    def _submit(self, claim: Claim) -> None:
+        ready = self._pool.ready
+        if claim.refused is None or ready is None:
+            self._pool.submit(claim)
+        else:
+            failed = Failed(claim.id, claim.refused, (0, 0))
+            self._settle([Outcome(claim, failed, ready)])
 
     # -- out ---------------------------------------------------------------------------------
 
@@ -249,7 +259,7 @@ class Loop:
         signature, since = self._unchanged.get(claim.id, (reply.signature, now))
         if signature != reply.signature:
             since = now
-        left = self._retry_truncated - (now - since)
+        left = 0.0 if claim.whole else self._retry_truncated - (now - since)
         if left <= 0 or len(self._later) >= _LATER:
             return False
         self._unchanged[claim.id] = (reply.signature, since)
@@ -290,6 +300,7 @@ class Loop:
             agent_rss=self._rss,
             regions=regions,
             gpu_memory=what.gpu_memory,
+            reply=claim.reply,
         )
 
     def _record(self, done: list[tuple[Claim, Inspection]]) -> None:

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from edge_agent.pattern import TopicPattern
 from edge_agent.target import AUTO, ProviderError, parse_target
 
 if sys.version_info >= (3, 11):
@@ -100,10 +101,39 @@ class FolderSettings(_Section):
         return tuple(pattern.lower() for pattern in patterns)
 
 
-class SourceSettings(_Section):
-    """Where images come from."""
+class MqttSourceSettings(_Section):
+    """A topic that images arrive on, at the broker of ``[mqtt]``."""
 
-    folder: FolderSettings
+    topic: str
+    folder: Path | None = None
+    client_id: str | None = Field(default=None, min_length=1, max_length=128)
+    receive_maximum: int = Field(default=20, ge=1, le=65_535)
+    max_bytes: int = Field(default=128 << 20, ge=1)
+    session_expiry: int = Field(default=7 * 86_400, ge=1, le=(1 << 32) - 1)
+
+    @field_validator("topic")
+    @classmethod
+    def _topic(cls, topic: str) -> str:
+        TopicPattern(topic)
+        return topic
+
+    @property
+    def limit(self) -> int:
+        """Bytes that a message may have: an image's, or the name of one's."""
+        return self.max_bytes if self.folder is None else 1 << 16
+
+
+class SourceSettings(_Section):
+    """Where images come from: a folder, a topic, or both."""
+
+    folder: FolderSettings | None = None
+    mqtt: MqttSourceSettings | None = None
+
+    @model_validator(mode="after")
+    def _any(self) -> SourceSettings:
+        if self.folder is None and self.mqtt is None:
+            raise ValueError("no image can come: write [source.folder], [source.mqtt] or both")
+        return self
 
 
 class StorageSettings(_Section):
@@ -263,6 +293,7 @@ class MqttSettings(_Section):
     root: str = "inspection"
     client_id: str | None = Field(default=None, min_length=1, max_length=128)
     keepalive: int = Field(default=30, ge=5, le=3600)
+    commands: bool = True
     username: str | None = None
     password_file: Path | None = None
     tls: bool = False
@@ -331,9 +362,12 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _apart(self) -> Settings:
+        if self.source.mqtt and self.mqtt is None:
+            raise ValueError("[source.mqtt] needs [mqtt]: it says how to reach the broker")
         storage = self.storage
+        inbox = {"source.folder.path": self.source.folder.path} if self.source.folder else {}
         places = {
-            "source.folder.path": self.source.folder.path,
+            **inbox,
             "storage.root": storage.root,
             "storage.work": storage.work_dir,
             "storage.processed": storage.processed_dir,

@@ -26,6 +26,15 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True)
+class ReplyTo:
+    """Where a producer wants to have the verdict of its image."""
+
+    topic: str
+    correlation: bytes | None
+    """Goes back with it, unread."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """An image that this station has taken: on disk, under ``work/<id>/``, until it is judged."""
 
@@ -43,6 +52,11 @@ class Claim:
     """When this station claimed it, monotonic clock: what ``wait`` is measured from."""
     copy: bool = False
     """The original stays in its folder: this copy is dropped when it is judged."""
+    whole: bool = False
+    """It came in one piece: nothing of it can be still to come."""
+    reply: ReplyTo | None = None
+    refused: Failure | None = None
+    """Why it can't be judged: known before any worker has seen it."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,8 @@ class Inspection:
     agent_rss: int
     regions: tuple[Region, ...] = ()
     gpu_memory: int | None = None
+    reply: ReplyTo | None = None
+    """Kept in the outbox until it is delivered, not in the record."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +164,5 @@ class Message:
     alarm: bool
     """Also goes to the ``defect`` topic."""
     payload: bytes
+    reply: ReplyTo | None = None
+    """Also goes there, once."""

@@ -49,13 +49,15 @@ class Station:
     settings: str = ""
     """More lines for ``station.toml``."""
     after: str = "move"
+    source: str | None = None
+    """Lines in the place of ``[source.folder]``."""
     daemon: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         self.inbox.mkdir(parents=True, exist_ok=True)
+        folder = f'[source.folder]\npath = "inbox"\nafter = "{self.after}"\n'
         self.config.write_text(
-            f'bundle = "{self.bundle.resolve()}"\n'
-            f'[source.folder]\npath = "inbox"\nafter = "{self.after}"\n'
+            f'bundle = "{self.bundle.resolve()}"\n{self.source or folder}\n'
             f'[storage]\nroot = "state"\n{self.settings}\n'
             + ("" if "[runtime]" in self.settings else FIXED)
         )

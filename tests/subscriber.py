@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Received:
     retained: bool
     at: float
     """time.perf_counter"""
+    correlation: bytes | None = None
 
     def json(self) -> Any:
         return json.loads(self.payload)
@@ -45,6 +47,7 @@ class Subscriber:
     ) -> None:
         self._changed = threading.Condition()
         self._received: list[Received] = []
+        self._codes: dict[int, int] = {}
         self._subscribed = threading.Event()
         self._client = client = Client(
             CallbackAPIVersion.VERSION2,
@@ -59,6 +62,7 @@ class Subscriber:
         client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
         client.on_subscribe = lambda *_: self._subscribed.set()
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         session = Properties(PacketTypes.CONNECT)
         session.SessionExpiryInterval = 3600
         client.connect("127.0.0.1", port, clean_start=False, properties=session)
@@ -79,6 +83,38 @@ class Subscriber:
                 assert left > 0, f"after {seconds} s: {len(self._received)} received"
                 self._changed.wait(left)
 
+    def send(
+        self,
+        topic: str,
+        payload: bytes | str = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        seconds: float = 60,
+        **properties: Any,
+    ) -> int:
+        """Publish and wait for the broker's answer; its reason code. Properties of v5 by name."""
+        said = Properties(PacketTypes.PUBLISH)
+        for name, value in properties.items():
+            setattr(said, name, value)
+        with self._changed:
+            packet = self._client.publish(topic, payload, qos, retain, said).mid
+            came = self._changed.wait_for(lambda: packet in self._codes or not qos, seconds)
+            assert came, f"not acknowledged within {seconds} s"
+            return self._codes.pop(packet, 0)
+
+    def ask(self, topic: str, payload: bytes | str = b"", **properties: Any) -> Any:
+        """Send a command; what the station answers to it."""
+        mark = secrets.token_bytes(8)
+        assert self.send(topic, payload, CorrelationData=mark, **properties) == 0
+
+        def mine(all_: list[Received]) -> list[Received]:
+            return [r for r in all_ if r.correlation == mark and r.topic.endswith("/reply")]
+
+        self.wait(mine, 60)
+        (answer,) = mine(self.received())
+        return answer.json()
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
@@ -86,6 +122,17 @@ class Subscriber:
     def _on_message(self, _client: Client, _user: Any, message: Any) -> None:
         with self._changed:
             self._received.append(
-                Received(message.topic, message.payload, message.retain, time.perf_counter())
+                Received(
+                    message.topic,
+                    message.payload,
+                    message.retain,
+                    time.perf_counter(),
+                    getattr(message.properties, "CorrelationData", None),
+                )
             )
+            self._changed.notify_all()
+
+    def _on_publish(self, _client: Client, _user: Any, packet: int, code: Any, _: Any) -> None:
+        with self._changed:
+            self._codes[packet] = code.value
             self._changed.notify_all()

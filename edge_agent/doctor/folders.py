@@ -63,7 +63,8 @@ def look_at_folders(settings: Settings, mountinfo: Path = MOUNTINFO) -> list[Fin
     places = places_of(settings)
     mounts = read_mounts(mountinfo.read_text(encoding="utf-8", errors="surrogateescape"))
     found = [look_at_place(place) for place in places]
-    found += look_at_filesystems(places, mounts, settings.source.folder.scan_every)
+    folder = settings.source.folder
+    found += look_at_filesystems(places, mounts, folder.scan_every if folder else 0.0)
     seen: set[int] = set()
     for place in places:
         try:
@@ -74,7 +75,7 @@ def look_at_folders(settings: Settings, mountinfo: Path = MOUNTINFO) -> list[Fin
         if device not in seen:
             seen.add(device)
             found.append(judge_room(place.label, room))
-    if settings.source.folder.after == "move":
+    if folder and folder.after == "move":
         found += look_at_claim(places[0], places[2], mounts)
     return found
 
@@ -88,8 +89,11 @@ def places_of(settings: Settings) -> list[Place]:
         ("storage.processed", storage.processed_dir),
         ("storage.quarantine", storage.quarantine_dir),
     )
+    places = [Place(key, path, writes=True, made=True) for key, path in own]
+    if folder is None:
+        return places
     inbox = Place("source.folder.path", folder.path, writes=folder.after == "move", made=False)
-    return [inbox, *(Place(key, path, writes=True, made=True) for key, path in own)]
+    return [inbox, *places]
 
 
 def look_at_place(place: Place) -> Finding:

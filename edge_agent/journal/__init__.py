@@ -3,7 +3,7 @@
 from edge_agent.journal.archive import Archive
 from edge_agent.journal.errors import JournalError
 from edge_agent.journal.journal import Journal
-from edge_agent.journal.outbox import Outbox
+from edge_agent.journal.outbox import Outbox, Replayed
 from edge_agent.journal.reports import (
     STAGES,
     ModelCount,
@@ -25,6 +25,7 @@ __all__ = [
     "Outbox",
     "Percentiles",
     "Record",
+    "Replayed",
     "Selection",
     "Stats",
     "export",

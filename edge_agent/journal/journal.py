@@ -73,11 +73,18 @@ class Journal:
                     inspection.id,
                     inspection.verdict is not Verdict.OK,
                     render(sequence, inspection),
+                    inspection.reply,
                 )
                 db.execute(_INSERT, to_row(sequence, inspection))
+                topic, correlation = (
+                    (message.reply.topic, message.reply.correlation)
+                    if message.reply
+                    else (None, None)
+                )
                 db.execute(
-                    "INSERT INTO outbox (sequence, id, alarm, payload) VALUES (?, ?, ?, ?)",
-                    (sequence, message.id, message.alarm, message.payload),
+                    "INSERT INTO outbox (sequence, id, alarm, payload, reply, correlation) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (sequence, message.id, message.alarm, message.payload, topic, correlation),
                 )
                 messages.append(message)
             # A counter of its own, so that a number is never given twice, whatever was pruned.

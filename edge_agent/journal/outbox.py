@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.journal.errors import explained
 from edge_agent.journal.schema import open_outbox
-from edge_agent.types import Message
+from edge_agent.types import Message, ReplyTo
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-_PRUNE_STEP = 500  # rows in one transaction: the writer waits for no longer than that
+_STEP = 500  # rows in one transaction: the writer waits for no longer than that
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay will publish again: all that is kept of what was asked for, up to a limit."""
+
+    messages: int
+    first: int
+    """The first of their sequence numbers; 0 where there is none."""
+    last: int
+    oldest: int
+    """The oldest message that is kept; 0 where there is none."""
+    newest: int
 
 
 class Outbox:
@@ -34,21 +48,29 @@ class Outbox:
         with explained(self.path):
             # Named: no planner may ever choose to walk over every acknowledged row instead.
             rows = self._db.execute(
-                "SELECT sequence, id, alarm, payload FROM outbox INDEXED BY outbox_pending "
+                "SELECT sequence, id, alarm, payload, reply, correlation "
+                "FROM outbox INDEXED BY outbox_pending "
                 "WHERE acknowledged IS NULL AND sequence > ? ORDER BY sequence LIMIT ?",
                 (after, limit),
             ).fetchall()
-        return [Message(sequence, id_, bool(alarm), blob) for sequence, id_, alarm, blob in rows]
+        return [
+            Message(
+                sequence, id_, bool(alarm), blob, ReplyTo(topic, correlation) if topic else None
+            )
+            for sequence, id_, alarm, blob, topic, correlation in rows
+        ]
 
     def acknowledge(self, sequences: Iterable[int]) -> None:
         """Mark messages as taken by the broker. They are kept, to be replayed, until pruned.
 
+        Not their replies: a replay is for those who listen to the station, not for a producer.
         A power cut may undo the last calls: these messages are then published once more.
         """
         now = self._clock()
         with self._transaction() as db:
             db.executemany(
-                "UPDATE outbox SET acknowledged = ? WHERE sequence = ?",
+                "UPDATE outbox SET acknowledged = ?, reply = NULL, correlation = NULL "
+                "WHERE sequence = ?",
                 ((now, sequence) for sequence in sequences),
             )
 
@@ -60,14 +82,37 @@ class Outbox:
             ).fetchone()
         return int(count)
 
-    def replay(self, from_sequence: int) -> int:
-        """Mark everything from a sequence number on as not yet published; return how many."""
-        with self._transaction() as db:
-            return db.execute(
-                "UPDATE outbox SET acknowledged = NULL "
-                "WHERE sequence >= ? AND acknowledged IS NOT NULL",
-                (from_sequence,),
-            ).rowcount
+    def replay(self, first: int, last: int, limit: int) -> Replayed:
+        """Mark up to ``limit`` messages, from one sequence number to another, as not published.
+
+        In steps, so that the writer is not held up. Where a step fails the earlier ones stand:
+        some messages are then published once more, which does no harm.
+        """
+        with explained(self.path):
+            oldest, newest = self._db.execute(
+                "SELECT (SELECT min(sequence) FROM outbox), (SELECT max(sequence) FROM outbox)"
+            ).fetchone()
+            kept = self._db.execute(
+                "SELECT sequence FROM outbox WHERE sequence BETWEEN ? AND ? "
+                "ORDER BY sequence LIMIT ?",
+                (first, last, limit),
+            ).fetchall()
+        sequences = [row[0] for row in kept]
+        for start in range(0, len(sequences), _STEP):
+            step = sequences[start : start + _STEP]
+            with self._transaction() as db:
+                db.execute(
+                    "UPDATE outbox SET acknowledged = NULL "
+                    "WHERE sequence BETWEEN ? AND ? AND acknowledged IS NOT NULL",
+                    (step[0], step[-1]),
+                )
+        return Replayed(
+            messages=len(sequences),
+            first=sequences[0] if sequences else 0,
+            last=sequences[-1] if sequences else 0,
+            oldest=oldest or 0,
+            newest=newest or 0,
+        )
 
     def prune(self, keep_seconds: float, now: float) -> int:
         """Delete what was acknowledged more than ``keep_seconds`` ago; return how many.
@@ -82,7 +127,7 @@ class Outbox:
                     "DELETE FROM outbox WHERE sequence IN "
                     "(SELECT sequence FROM outbox ORDER BY sequence LIMIT ?) "
                     "AND acknowledged < ?",
-                    (_PRUNE_STEP, now - keep_seconds),
+                    (_STEP, now - keep_seconds),
                 ).rowcount
             deleted += step
             if step == 0:

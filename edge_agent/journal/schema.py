@@ -71,6 +71,10 @@ MIGRATIONS = (
     """,
     "ALTER TABLE inspections ADD COLUMN gpu_memory INTEGER;",
     "CREATE TABLE pruned (id TEXT PRIMARY KEY) WITHOUT ROWID;",
+    """
+    ALTER TABLE outbox ADD COLUMN reply TEXT;
+    ALTER TABLE outbox ADD COLUMN correlation BLOB;
+    """,
 )
 VERSION = len(MIGRATIONS)
 

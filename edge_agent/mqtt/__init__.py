@@ -1,8 +1,21 @@
 """A connection to the broker, driven by the thread that made it; no stage of its own."""
 
 from edge_agent.mqtt.backoff import Backoff
-from edge_agent.mqtt.connection import Connection, tls_context
+from edge_agent.mqtt.connection import Arrived, Connection, Listen, Will, tls_context
 from edge_agent.mqtt.options import MqttOptions, TlsOptions
+from edge_agent.mqtt.strainer import Refused, Strainer
 from edge_agent.mqtt.wake import Wake
 
-__all__ = ["Backoff", "Connection", "MqttOptions", "TlsOptions", "Wake", "tls_context"]
+__all__ = [
+    "Arrived",
+    "Backoff",
+    "Connection",
+    "Listen",
+    "MqttOptions",
+    "Refused",
+    "Strainer",
+    "TlsOptions",
+    "Wake",
+    "Will",
+    "tls_context",
+]

@@ -11,19 +11,27 @@ from __future__ import annotations
 
 import math
 import select
-import socket
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.mqtt.reasons import TAKEN_OVER, closed_by_broker, refused_connection
+from edge_agent.mqtt.reasons import (
+    TAKEN_OVER,
+    closed_by_broker,
+    refused_connection,
+    refused_subscription,
+)
+from edge_agent.mqtt.strainer import Refused, Strainer
 from edge_agent.secret import check_secret
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import ConnectFlags, DisconnectFlags
-    from paho.mqtt.properties import Properties
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
 
     from edge_agent.mqtt.options import MqttOptions, TlsOptions
@@ -31,12 +39,66 @@ if TYPE_CHECKING:
 
 _PROTOCOL_ERROR = 130
 _KEEPALIVE_TIMEOUT = 141
+_REFUSED = 128  # reason codes from here on are failures
+
+
+@dataclass(frozen=True)
+class Will:
+    """What the broker says, retained, when it loses this client."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Listen:
+    """What to listen to."""
+
+    topic: str
+    """A filter; ``$share/group/...`` to share its messages with other clients."""
+    max_payload: int
+    """Bytes; of a larger payload only size and hash arrive."""
+    receive_maximum: int
+    """Messages that the broker may send ahead of their acknowledgement."""
+    session_seconds: int = 0
+    """How long the broker keeps the session, with what was not acknowledged; 0: no session, and
+    what arrives counts as acknowledged."""
+    retained: bool = False
+    """Whether a retained message is wanted: where the subscription is new to the session."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message for this client."""
+
+    topic: str
+    payload: bytes
+    packet: int
+    """What to acknowledge; 0: the message was sent with QoS 0, and nothing is to be."""
+    repeated: bool
+    """The broker has sent it before, and has had no acknowledgement."""
+    retained: bool
+    user: tuple[tuple[str, str], ...] = ()
+    response_topic: str = ""
+    correlation: bytes | None = None
+    refused: Refused | None = None
+    """Set where the payload was too large; it is empty then."""
+
+
+class _Client(Client):
+    limit = 0
+
+    def _create_socket(self) -> Any:
+        # A private method, for want of a public one; `Connection.open` sees whether it was called.
+        return Strainer(super()._create_socket(), self.limit)  # type: ignore[arg-type]
 
 
 class Connection:
     """MQTT v5, driven by the calls of one thread. Use it once."""
 
-    def __init__(self, options: MqttOptions, *, will_topic: str, will: bytes) -> None:
+    def __init__(
+        self, options: MqttOptions, *, will: Will | None = None, listen: Listen | None = None
+    ) -> None:
         self.accepted = False
         """The broker has said yes."""
         self.window = options.max_inflight
@@ -45,23 +107,37 @@ class Connection:
         """Why it is over, in words; None while it isn't."""
         self.taken_over = False
         """Another client with the same id has the session now."""
+        self.listening = False
+        """The broker has accepted the subscription."""
+        self.deaf = ""
+        """Why nothing will arrive, in words; empty while the broker has not refused it."""
+        self.resumed = False
+        """The broker has kept the session, and with it what was not acknowledged."""
         self._options = options
+        self._listen = listen
         self._acks: list[tuple[int, int]] = []
+        self._arrived: list[Arrived] = []
         self._lost = f"the connection to {options.broker} was lost: is the broker running?"
-        self._client = client = Client(
+        self._client = client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
+            manual_ack=self._session > 0,
         )
         client.connect_timeout = options.connect_timeout
         # 0: no limit, and no walk over all messages at each PUBACK. The publisher keeps to
         # ``window``, so paho never holds more than that.
         client.max_inflight_messages_set(0)
-        client.will_set(will_topic, will, qos=1, retain=True)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        if listen is not None:
+            client.limit = listen.max_payload
+            client.on_subscribe = self._on_subscribe
+            client.on_message = self._on_message
 
     def open(self) -> None:
         """Connect (TCP, TLS) and ask to be accepted; blocks up to ``connect_timeout`` each.
@@ -76,27 +152,52 @@ class Connection:
             self._client.username_pw_set(options.username, password)
         if options.tls is not None:
             self._client.tls_set_context(tls_context(options.tls))
-        self._client.connect(options.host, options.port, options.keepalive, clean_start=True)
-        found = self._client.socket()
-        if isinstance(found, socket.socket):
-            # The second of two small writes must not wait for the first one's TCP ACK.
-            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        if self._session:
+            properties.SessionExpiryInterval = self._session
+        if self._listen is not None:
+            properties.ReceiveMaximum = self._listen.receive_maximum
+        self._client.connect(
+            options.host,
+            options.port,
+            options.keepalive,
+            clean_start=not self._session,
+            properties=properties,
+        )
+        link = self._link()
+        if link is not None:
+            link.answer_at_once()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        correlation: bytes | None = None,
+    ) -> int:
         """Send with QoS 1, at once; return the packet's id, which `acks` will name."""
-        return self._client.publish(topic, payload, qos=1, retain=retain).mid
+        properties = None
+        if correlation is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
+        return self._client.publish(topic, payload, 1, retain, properties).mid
+
+    def acknowledge(self, packet: int) -> None:
+        """Tell the broker that a message is safe here, where there is a session."""
+        self._client.ack(packet, 1)
 
     def step(self, wake: Wake, timeout: float) -> None:
         """Wait for the network, for ``wake`` or for ``timeout`` seconds, then read and write."""
-        found = self._client.socket()
-        if not isinstance(found, socket.socket):
+        link = self._link()
+        if link is None:
             self._close(self._lost)
             return
-        buffered = isinstance(found, ssl.SSLSocket) and found.pending() > 0
+        buffered = link.pending()
         poll = select.poll()
         poll.register(wake.fileno(), select.POLLIN)
         wanted = select.POLLIN | (select.POLLOUT if self._client.want_write() else 0)
-        number = found.fileno()
+        number = link.fileno()
         poll.register(number, wanted)
         events = dict(poll.poll(0 if buffered else math.ceil(timeout * 1000))).get(number, 0)
         if buffered or events & ~select.POLLOUT:
@@ -110,6 +211,11 @@ class Connection:
         found, self._acks = self._acks, []
         return found
 
+    def arrived(self) -> list[Arrived]:
+        """Every message since the last call, in order."""
+        found, self._arrived = self._arrived, []
+        return found
+
     def close(self) -> None:
         """Disconnect: politely where the connection stands, so that no last will is sent."""
         if self.closed is None:
@@ -117,13 +223,24 @@ class Connection:
             self._client.disconnect()
         # Its own callbacks refer to it: without this the socket waited for the collector.
         self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
-        found = self._client.socket()
-        if isinstance(found, socket.socket):
-            found.close()
+        self._client.on_subscribe = self._client.on_message = None
+        link = self._link()
+        if link is not None:
+            link.close()
 
     def give_up(self, reason: str) -> None:
         """Leave a connection that is of no use: the last will is sent."""
         self._close(reason)
+
+    @property
+    def _session(self) -> int:
+        return self._listen.session_seconds if self._listen else 0
+
+    def _link(self) -> Strainer | None:
+        link: object = self._client.socket()
+        if link is not None and not isinstance(link, Strainer):
+            raise TypeError("this version of paho-mqtt makes its socket in another way")
+        return link
 
     def _close(self, reason: str) -> None:
         if self.closed is None:  # the first reason is the true one
@@ -133,7 +250,7 @@ class Connection:
         self,
         _client: Client,
         _user: Any,
-        _flags: ConnectFlags,
+        flags: ConnectFlags,
         code: ReasonCode,
         properties: Properties | None,
     ) -> None:
@@ -141,9 +258,15 @@ class Connection:
             self._close(refused_connection(self._options.broker, code.value))
             return
         self.accepted = True
+        self.resumed = flags.session_present
         allowed = getattr(properties, "ReceiveMaximum", None)
         if allowed is not None:
             self.window = min(self.window, allowed)
+        if self._listen is not None:
+            never, when_new = 2, 1
+            handling = when_new if self._listen.retained else never
+            how = SubscribeOptions(qos=1, retainHandling=handling)
+            self._client.subscribe(self._listen.topic, options=how)
 
     def _on_disconnect(
         self,
@@ -178,6 +301,37 @@ class Connection:
         _properties: Properties | None,
     ) -> None:
         self._acks.append((packet, code.value))
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _user: Any,
+        _packet: int,
+        codes: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        code = codes[0].value
+        if self._listen is None or code < _REFUSED:
+            self.listening = True
+        else:
+            self.deaf = refused_subscription(self._listen.topic, code)
+
+    def _on_message(self, _client: Client, _user: Any, message: MQTTMessage) -> None:
+        link, said = self._link(), message.properties
+        refused = link.refused(bytes(message.payload[:64])) if link else None
+        self._arrived.append(
+            Arrived(
+                topic=message.topic,
+                payload=b"" if refused else bytes(message.payload),
+                packet=message.mid if message.qos else 0,
+                repeated=message.dup,
+                retained=message.retain,
+                user=tuple(getattr(said, "UserProperty", ())),
+                response_topic=getattr(said, "ResponseTopic", ""),
+                correlation=getattr(said, "CorrelationData", None),
+                refused=refused,
+            )
+        )
 
 
 def tls_context(tls: TlsOptions) -> ssl.SSLContext:

@@ -16,6 +16,12 @@ _PUBACK = {
     151: "a quota is used up: look at the broker's limits",
     153: "it does not accept the payload's format",
 }
+_SUBACK = {
+    135: "this station is not allowed to listen there: mend the broker's access list",
+    143: "it does not accept the topic's name",
+    158: "it does not know shared subscriptions: use a topic without $share",
+    162: "it does not know topics with wildcards",
+}
 _CONNACK = {
     128: "refuses the connection without saying why",
     129: "found the connection request malformed",
@@ -61,6 +67,12 @@ def refused_publish(topic: str, code: int) -> str:
     """A PUBACK that was no success."""
     why = _PUBACK.get(code, f"reason code {code}")
     return f"the broker refuses messages on {topic}: {why}"
+
+
+def refused_subscription(topic: str, code: int) -> str:
+    """A SUBACK that was no success."""
+    why = _SUBACK.get(code) or _PUBACK.get(code, f"reason code {code}")
+    return f"the broker refuses to send messages on {topic}: {why}"
 
 
 def refused_connection(broker: str, code: int) -> str:

@@ -2,6 +2,7 @@
 
 from edge_agent.mqtt import MqttOptions, TlsOptions
 from edge_agent.publish.client import Publisher
+from edge_agent.publish.commands import Answer, Command, CommandBody, Nothing
 from edge_agent.publish.payloads import birth_payload, offline_payload, schemas, verdict_payload
 from edge_agent.publish.session import Announcements
 from edge_agent.publish.state import PublisherState
@@ -9,7 +10,11 @@ from edge_agent.publish.topics import Station, Topics, topics_of
 
 __all__ = [
     "Announcements",
+    "Answer",
+    "Command",
+    "CommandBody",
     "MqttOptions",
+    "Nothing",
     "Publisher",
     "PublisherState",
     "Station",

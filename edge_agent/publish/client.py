@@ -6,18 +6,20 @@ import logging
 import threading
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.reasons import dropped_in_a_row
 from edge_agent.mqtt.wake import Wake
+from edge_agent.publish.commands import Commands
 from edge_agent.publish.session import TICK, Announcements, Session, Stop
 from edge_agent.publish.state import STOPPED, Board, PublisherState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edge_agent.mqtt.options import MqttOptions
+    from edge_agent.publish.commands import Command
     from edge_agent.publish.drain import Outbox
     from edge_agent.publish.topics import Topics
 
@@ -44,6 +46,7 @@ class Publisher:
         outbox: Callable[[], Outbox],
         outbox_error: type[Exception],
         *,
+        commands: Mapping[str, Command[Any]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing happens before `start`.
@@ -54,6 +57,7 @@ class Publisher:
             announcements: what to say on ``status``.
             outbox: opens the outbox, in the publisher's thread.
             outbox_error: what the outbox raises when its storage fails.
+            commands: what to obey besides ``replay``; None: no command at all.
             clock: wall clock, for `PublisherState`.
         """
         self._options = options
@@ -62,6 +66,7 @@ class Publisher:
         self._open_outbox = outbox
         self._outbox_error = outbox_error
         self._wake = Wake()
+        self._commands = None if commands is None else Commands(commands, self._wake.set)
         self._stop = Stop()
         self._board = Board(f"connecting to {options.broker} for the first time", clock)
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
@@ -127,6 +132,7 @@ class Publisher:
                 stop=self._stop,
                 retries=retries,
                 warning=warning,
+                commands=self._commands,
             )
             reason = session.run()
             if self._stop.wanted:

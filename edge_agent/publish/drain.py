@@ -15,12 +15,29 @@ if TYPE_CHECKING:
 _BATCH = 100  # rows held in memory beyond those in flight
 
 
+class Replayed(Protocol):
+    """What a replay will publish again; see the journal's."""
+
+    @property
+    def messages(self) -> int: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    @property
+    def oldest(self) -> int: ...
+    @property
+    def newest(self) -> int: ...
+
+
 class Outbox(Protocol):
     """Where messages wait, durably, until they are acknowledged."""
 
     def pending(self, after: int, limit: int) -> list[Message]: ...
 
     def acknowledge(self, sequences: Iterable[int]) -> None: ...
+
+    def replay(self, first: int, last: int, limit: int) -> Replayed: ...
 
     def unacknowledged(self) -> int: ...
 
@@ -34,6 +51,9 @@ class Publish:
     sequence: int
     topic: str
     payload: bytes
+    reply: bool = False
+    """It goes to a producer that asked for it: a topic that is not the station's own."""
+    correlation: bytes | None = None
 
 
 class Drain:
@@ -58,6 +78,18 @@ class Drain:
         self._queue.clear()
         self._open.clear()
         self._look = True
+
+    def replay(self, first: int, last: int, limit: int) -> Replayed:
+        """Publish up to ``limit`` messages again. Only with nothing in flight.
+
+        Raises:
+            Exception: what the outbox raises where its storage fails.
+        """
+        self.flush()
+        found = self._outbox.replay(first, last, limit)
+        self._taken.clear()  # what one topic has had already is wanted again
+        self.rewind()
+        return found
 
     def look(self) -> None:
         """There may be new rows."""
@@ -103,6 +135,17 @@ class Drain:
     def _enqueue(self, row: Message) -> None:
         self._cursor = row.sequence
         topics = [self._topics.verdict] + [self._topics.defect] * row.alarm
-        lacking = [t for t in topics if t not in self._taken.get(row.sequence, ())]
-        self._open[row.sequence] = set(lacking)
-        self._queue.extend(Publish(row.sequence, topic, row.payload) for topic in lacking)
+        wanted = [Publish(row.sequence, topic, row.payload) for topic in topics]
+        if row.reply and row.reply.topic not in topics:
+            wanted.append(
+                Publish(
+                    row.sequence,
+                    row.reply.topic,
+                    row.payload,
+                    reply=True,
+                    correlation=row.reply.correlation,
+                )
+            )
+        lacking = [p for p in wanted if p.topic not in self._taken.get(row.sequence, ())]
+        self._open[row.sequence] = {p.topic for p in lacking}
+        self._queue.extend(lacking)

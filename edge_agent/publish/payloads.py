@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge_agent.publish.commands import Nothing, ReplayBody, ReplyMessage
 from edge_agent.text import iso_utc, printable
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class StatusMessage(_Message):
     model: ModelName | None = Field(description="what judges; null while offline")
     runtime: Runtime | None
     degraded: bool = Field(description="it runs, but not on the execution provider asked for")
+    paused: bool = Field(description="it takes no images until it gets command/resume")
 
 
 def verdict_payload(station: Station, sequence: int, inspection: types.Inspection) -> bytes:
@@ -156,7 +158,13 @@ def verdict_payload(station: Station, sequence: int, inspection: types.Inspectio
 
 
 def birth_payload(
-    station: Station, model: types.Model, *, version: str, started: float, degraded: bool = False
+    station: Station,
+    model: types.Model,
+    *,
+    version: str,
+    started: float,
+    degraded: bool = False,
+    paused: bool = False,
 ) -> bytes:
     """The status of a station that works; ``started`` in seconds since the epoch."""
     return _status(
@@ -167,6 +175,7 @@ def birth_payload(
         model=_model(model),
         runtime=_runtime(model),
         degraded=degraded,
+        paused=paused,
     )
 
 
@@ -183,15 +192,21 @@ def offline_payload(
 
 def schemas() -> dict[str, str]:
     """The JSON Schema of each message, by file name, as published in ``docs/schemas``."""
-    models: dict[str, type[BaseModel]] = {"verdict": VerdictMessage, "status": StatusMessage}
+    said: dict[str, type[BaseModel]] = {
+        "verdict": VerdictMessage,
+        "status": StatusMessage,
+        "reply": ReplyMessage,
+    }
+    heard: dict[str, type[BaseModel]] = {"command-replay": ReplayBody, "command-nothing": Nothing}
+    made = {name: _schema(model, "serialization") for name, model in said.items()}
+    made |= {name: _schema(model, "validation") for name, model in heard.items()}
     return {
-        f"{name}.schema.json": json.dumps(_schema(model), indent=2) + "\n"
-        for name, model in models.items()
+        f"{name}.schema.json": json.dumps(schema, indent=2) + "\n" for name, schema in made.items()
     }
 
 
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(mode="serialization")
+def _schema(model: type[BaseModel], mode: Literal["serialization", "validation"]) -> dict[str, Any]:
+    schema = model.model_json_schema(mode=mode)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -204,6 +219,7 @@ def _status(
     model: ModelName | None = None,
     runtime: Runtime | None = None,
     degraded: bool = False,
+    paused: bool = False,
 ) -> bytes:
     message = StatusMessage(
         online=not reason,
@@ -214,6 +230,7 @@ def _status(
         model=model,
         runtime=runtime,
         degraded=degraded,
+        paused=paused,
     )
     return message.model_dump_json().encode()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_agent.mqtt.connection import Connection
+from edge_agent.mqtt.connection import Connection, Listen, Will
 from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
+from edge_agent.publish.commands import MAX_COMMAND, Command, Commands, ReplayBody
 from edge_agent.publish.drain import Drain, Publish
 
 if TYPE_CHECKING:
@@ -17,15 +20,23 @@ if TYPE_CHECKING:
     from edge_agent.mqtt.backoff import Backoff
     from edge_agent.mqtt.options import MqttOptions
     from edge_agent.mqtt.wake import Wake
+    from edge_agent.publish.commands import Answer
     from edge_agent.publish.drain import Outbox
     from edge_agent.publish.state import Board
     from edge_agent.publish.topics import Topics
+
+log = logging.getLogger(__name__)
 
 # Between looks at the outbox without being notified, and between keep-alive checks.
 TICK = 1.0
 # Acknowledgements are written in batches: each write holds up the journal's writer.
 _FLUSH_SECONDS = 0.05
 _FLUSH_COUNT = 100
+# Messages that one command/replay publishes again: whoever wants more asks for the rest.
+_REPLAY_LIMIT = 10_000
+# Commands that the broker may send ahead of their answers.
+_COMMANDS_AHEAD = 10
+_NEWEST = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class _Sent:
-    publish: Publish | None
-    """None: an announcement."""
+    topic: str
     at: float
+    publish: Publish | None = None
+    """None: an announcement, or the answer to a command."""
 
 
 class Session:
@@ -75,6 +87,7 @@ class Session:
         stop: Stop,
         retries: Backoff,
         warning: str,
+        commands: Commands | None,
     ) -> None:
         """As `Publisher`, and more of its parts.
 
@@ -89,6 +102,7 @@ class Session:
             stop: when to end.
             retries: delays after a refusal, over all sessions.
             warning: said while connected, until the connection has lasted.
+            commands: what is obeyed besides ``replay``; None: nothing.
         """
         self._options = options
         self._topics = topics
@@ -100,9 +114,17 @@ class Session:
         self._stop = stop
         self._retries = retries
         self._drain = Drain(outbox, topics)
-        self._connection = Connection(
-            options, will_topic=topics.status, will=announcements.last_will
-        )
+        self._replays: deque[tuple[ReplayBody, Answer]] = deque()
+        """Asked for, and to be done when nothing is in flight."""
+        self._commands = commands
+        self._own = {
+            "replay": Command(ReplayBody, lambda body, answer: self._replays.append((body, answer)))
+        }
+        listen: Listen | None = None
+        if commands is not None:
+            listen = Listen(f"{topics.command}/#", MAX_COMMAND, _COMMANDS_AHEAD)
+        will = Will(topics.status, announcements.last_will)
+        self._connection = Connection(options, will=will, listen=listen)
         self._began = time.monotonic()
         self._flight: dict[int, _Sent] = {}
         self._flush_at = math.inf
@@ -114,6 +136,7 @@ class Session:
         self._said = b""
         """The birth that was announced last: it is said again when it would say something else."""
         self._parted = False
+        self._deaf = False
         # What is said while connected, the first that is not empty.
         self._trouble = ""
         self._status_trouble = ""
@@ -181,7 +204,11 @@ class Session:
                 continue
             if sent.publish is None:
                 if code not in SUCCESS:
-                    self._status_trouble = refused_publish(self._topics.status, code)
+                    self._status_trouble = refused_publish(sent.topic, code)
+            elif sent.publish.reply and code not in SUCCESS:
+                # Not the station's topic: one producer's wish must not hold up all verdicts.
+                log.warning("a reply is dropped: %s", refused_publish(sent.topic, code))
+                self._drain.taken(sent.publish)
             elif code in SUCCESS:
                 self._drain.taken(sent.publish)
                 taken += 1
@@ -202,6 +229,8 @@ class Session:
             if birth != self._said:
                 self._born, self._said = True, birth
                 self._announce(birth)
+        if self._commands is not None:
+            self._obey(self._commands)
         if self._warning and time.monotonic() > self._began + 2 * self._options.reconnect_max:
             self._warning = ""
         try:
@@ -222,7 +251,47 @@ class Session:
             connected=True,
         )
 
+    def _obey(self, commands: Commands) -> None:
+        for arrived in self._connection.arrived():
+            commands.obey(arrived, self._topics.command, self._own)
+        if self._connection.deaf and not self._deaf:
+            self._deaf = True
+            log.warning("no command can be obeyed: %s", self._connection.deaf)
+        if self._parted:
+            return
+        for reply in commands.replies():
+            topic = self._topics.reply
+            packet = self._connection.publish(topic, reply.payload, correlation=reply.correlation)
+            self._flight[packet] = _Sent(topic, time.monotonic())
+
+    def _replay(self) -> None:
+        while self._replays:
+            body, answer = self._replays[0]
+            newest = _NEWEST if body.last is None else body.last
+            try:
+                found = self._drain.replay(min(body.first, _NEWEST), newest, _REPLAY_LIMIT)
+            except self._outbox_error as error:
+                self._replays.popleft()
+                answer.refused(str(error))
+                raise
+            self._replays.popleft()
+            kept = {"oldest": found.oldest, "newest": found.newest}
+            if found.messages:
+                answer.done(
+                    messages=found.messages,
+                    first=found.first,
+                    last=found.last,
+                    more=found.messages == _REPLAY_LIMIT and found.last < min(newest, found.newest),
+                    **kept,
+                )
+            else:
+                answer.refused("nothing is kept of what was asked for", **kept)
+
     def _feed(self) -> None:
+        if self._replays:
+            if self._flight:
+                return  # what is acknowledged after the replay was marked would not be repeated
+            self._replay()
         if self._retry_at is not None:
             if time.monotonic() < self._retry_at or self._flight:
                 return
@@ -237,12 +306,14 @@ class Session:
                 if not self._flight:
                     self._recovered()
                 return
-            packet = self._connection.publish(publish.topic, publish.payload)
-            self._flight[packet] = _Sent(publish, time.monotonic())
+            packet = self._connection.publish(
+                publish.topic, publish.payload, correlation=publish.correlation
+            )
+            self._flight[packet] = _Sent(publish.topic, time.monotonic(), publish)
 
     def _announce(self, payload: bytes) -> None:
         packet = self._connection.publish(self._topics.status, payload, retain=True)
-        self._flight[packet] = _Sent(None, time.monotonic())
+        self._flight[packet] = _Sent(self._topics.status, time.monotonic())
 
     def _may_part(self) -> bool:
         flushed = self._drain.done and not self._flight

@@ -18,20 +18,41 @@ import shutil
 import stat
 import tempfile
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edge_agent.text import printable
-from edge_agent.types import Claim
+from edge_agent.types import Claim, Failure, ReplyTo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+_NOTE = ".note.json"
 _PARTIAL = ".partial"  # no source offers a hidden name, so it can't be an image's
 REASON = ".reason.json"
 _NAME_LIMIT = 255  # bytes, on every filesystem that matters
 _IDENTITY = re.compile(r"[0-9a-f]{24}|k[0-9a-f]{23}")
 _COPY = "k"  # what the identity of a copy begins with, so that a restart knows it for one
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of an image beside its bytes; lies beside it as long as it is in ``work/``."""
+
+    # A producer's correlation data may be any bytes.
+    __pydantic_config__: ClassVar = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    name: str
+    captured: float
+    received: float
+    reply: ReplyTo | None
+    refused: Failure | None
+
+
+_notes: TypeAdapter[Note] = TypeAdapter(Note)
 
 
 class SpoolError(Exception):
@@ -108,8 +129,33 @@ class Spool:
         return self._claimed(home / source.name)
 
     def holds(self, identity: str) -> bool:
-        """Whether the frame of this identity is in work."""
-        return (self._work / identity).exists()
+        """Whether a frame of this identity is in ``work/``."""
+        try:
+            return any(_claimable(self._work / identity))
+        except FileNotFoundError:
+            return False
+
+    def receive(self, identity: str, name: str, content: bytes, note: Note) -> Claim:
+        """Take bytes that came over a wire: durable when this returns.
+
+        Args:
+            identity: not in ``work/`` yet.
+            name: of the file; a plain name.
+            content: what it holds.
+            note: what is known beside it.
+        """
+        home = self._work / identity
+        home.mkdir(exist_ok=True)
+        try:
+            _write_durably(home / _NOTE, _notes.dump_json(note))
+            _write_durably(home / _PARTIAL, content)
+            (home / _PARTIAL).rename(home / name)
+            _sync(home)
+            _sync(self._work)
+        except OSError:
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        return self._claimed(home / name)
 
     def sync(self, claims: Iterable[Claim]) -> None:
         """Make claims durable: a power cut can't put a file that was judged back in the inbox.
@@ -119,6 +165,8 @@ class Spool:
         """
         try:
             for claim in claims:
+                if claim.whole:
+                    continue  # durable already
                 with contextlib.suppress(FileNotFoundError):  # judged and filed away by now
                     _sync(claim.path.parent)
         except OSError as error:
@@ -132,13 +180,13 @@ class Spool:
         for home in sorted(self._homes()):
             with contextlib.suppress(FileNotFoundError):
                 (home / _PARTIAL).unlink()
-            # Nothing that is hidden was claimed: it's what file browsers and NFS leave behind.
-            entries = [entry for entry in home.iterdir() if not entry.name.startswith(".")]
+            entries = list(_claimable(home))
             if entries:
                 self._recovered.add(home.name)
                 yield self._claimed(entries[0])
             else:
                 with contextlib.suppress(OSError):
+                    (home / _NOTE).unlink(missing_ok=True)
                     home.rmdir()
 
     def keep(self, claim: Claim) -> None:
@@ -168,7 +216,7 @@ class Spool:
 
     def _claimed(self, path: Path) -> Claim:
         status, home = path.lstat(), path.parent.stat()
-        return Claim(
+        claim = Claim(
             id=path.parent.name,
             name=printable(path.name),
             path=path,
@@ -176,6 +224,19 @@ class Spool:
             received=home.st_mtime,
             claimed=time.monotonic(),
             copy=path.parent.name.startswith(_COPY),
+        )
+        try:
+            note = _notes.validate_json((path.parent / _NOTE).read_bytes())
+        except (FileNotFoundError, ValidationError):  # it has none, or a disk has lost it
+            return claim
+        return replace(
+            claim,
+            name=note.name,
+            captured=note.captured,
+            received=note.received,
+            whole=True,
+            reply=note.reply,
+            refused=note.refused,
         )
 
     def _free(self, directory: Path, claim: Claim) -> str:
@@ -217,7 +278,14 @@ class Spool:
 
     def _leave(self, claim: Claim) -> None:
         with contextlib.suppress(FileNotFoundError):
+            if claim.whole:
+                (claim.path.parent / _NOTE).unlink(missing_ok=True)
             claim.path.parent.rmdir()
+
+
+def _claimable(home: Path) -> Iterator[Path]:
+    """Nothing that is hidden was claimed: it's what file browsers and NFS leave behind."""
+    return (entry for entry in home.iterdir() if not entry.name.startswith("."))
 
 
 def _make_writable(directory: Path) -> None:
@@ -244,6 +312,13 @@ def _copy(source: Path, target: Path) -> None:
             writer.flush()
             os.fsync(writer.fileno())
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _write(path: Path, text: str) -> None:

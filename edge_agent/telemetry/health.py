@@ -41,6 +41,8 @@ class Health:
     worker_restarts: int
     ignored: dict[str, str]
     """What lies in the folder and is not taken, with the reason."""
+    paused: bool = False
+    """By a command: images wait."""
 
 
 class HealthServer:

@@ -94,8 +94,10 @@ class Pulse:
         self._next = now + 1.0
         health = self._ask()
         self._link.status(status_line(health))
-        # What is failing is known, said and tried again: a new start would do no better.
-        waiting = health.status != "failing" and bool(health.waiting or health.in_work)
+        # What is failing is known, said and tried again: a new start would do no better. And
+        # whoever has paused the station wants its images to wait.
+        due = health.status != "failing" and not health.paused
+        waiting = due and bool(health.waiting or health.in_work)
         if self._progress.advances(waiting=waiting, moved=moved):
             self._link.alive()
             self._starving = False

@@ -202,6 +202,11 @@ class WorkerPool:
         """Workers that are ready."""
         return sum(1 for worker in self._workers if worker.ready)
 
+    @property
+    def ready(self) -> Ready | None:
+        """What the workers that are ready say of themselves; None while none is."""
+        return next((worker.ready for worker in self._workers if worker.ready), None)
+
     def pending(self) -> int:
         """Claims submitted and not yet come back."""
         return sum(len(worker.claims) for worker in self._workers) + len(self._requeued)

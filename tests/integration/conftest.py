@@ -33,8 +33,15 @@ def make_station(tmp_path: Path, bundle: Path) -> Iterator[Callable[..., Station
     """``make_station(settings, bundle=..., after=...)``; whatever runs at the end is killed."""
     made: list[Station] = []
 
-    def make(settings: str = QUICK, *, bundle: Path = bundle, after: str = "move") -> Station:
-        made.append(Station(tmp_path / f"station{len(made)}", bundle, settings, after))
+    def make(
+        settings: str = QUICK,
+        *,
+        bundle: Path = bundle,
+        after: str = "move",
+        source: str | None = None,
+    ) -> Station:
+        home = tmp_path / f"station{len(made)}"
+        made.append(Station(home, bundle, settings, after, source))
         return made[-1]
 
     yield make

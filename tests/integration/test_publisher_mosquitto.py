@@ -44,15 +44,15 @@ class Line:
         self._stack = stack
         self.messages = []
 
-    def record(self, numbers, verdict=Verdict.OK, publisher=None):
+    def record(self, numbers, verdict=Verdict.OK, publisher=None, **changes):
         for n in numbers:
             self.messages += self.journal.record(
-                [inspection(n, verdict)], lambda s, i: verdict_payload(STATION, s, i)
+                [inspection(n, verdict, **changes)], lambda s, i: verdict_payload(STATION, s, i)
             )
             if publisher:
                 publisher.notify()
 
-    def publisher(self, port, **options):
+    def publisher(self, port, commands=None, **options):
         options = {"client_id": "camera", "reconnect_min": 0.1, "reconnect_max": 1.0, **options}
         publisher = Publisher(
             MqttOptions(host="127.0.0.1", port=port, **options),
@@ -60,6 +60,7 @@ class Line:
             ANNOUNCEMENTS,
             lambda: Outbox(self.path),
             JournalError,
+            commands=commands,
         )
         publisher.start()
         self._stack.callback(publisher.stop, 1.0)

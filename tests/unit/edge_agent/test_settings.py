@@ -18,6 +18,7 @@ EXAMPLES_OF_WHAT_HAS_NO_DEFAULT = {
     "storage.root", "decision.threshold", "decision.review", "trust.keys",
     "retention.ok_days", "retention.defect_days", "retention.max_images",
     "retention.min_free_mb", "retention.journal_days",
+    "source.mqtt.topic", "source.mqtt.folder", "source.mqtt.client_id",
 }  # fmt: skip
 
 
@@ -147,7 +148,17 @@ def test_everything_wrong_is_told_at_once(tmp_path):
     ]
 
 
-SECTIONS = ["station", "source", "source.folder", "storage", "worker", "mqtt", "http", "log"]
+SECTIONS = [
+    "station",
+    "source",
+    "source.folder",
+    "source.mqtt",
+    "storage",
+    "worker",
+    "mqtt",
+    "http",
+    "log",
+]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -186,6 +197,11 @@ def test_an_unknown_key_in_any_section(tmp_path, section):
         ('[mqtt]\nhost = "h"\nca_file = "x"', "certificate files are given, but tls = false"),
         ('[mqtt]\nhost = "h"\ntls = true\nkey_file = "x"', "cert_file and key_file go together"),
         ('[mqtt]\nhost = "h"\npassword_file = "x"', "password_file is given without username"),
+        ('[source.mqtt]\ntopic = "a"', "[source.mqtt] needs [mqtt]"),
+        ('[source.mqtt]\ntopic = "a/b+"', "source.mqtt.topic: + and # stand for whole levels"),
+        ('[source.mqtt]\ntopic = "a/{part}"', "source.mqtt.topic: {part}: a level may be called"),
+        ("[source.mqtt]\nmax_bytes = 1", "source.mqtt.topic: is missing"),
+        ('[source.mqtt]\ntopic = "a"\nreceive_maximum = 0', "source.mqtt.receive_maximum: "),
         ('work = "w"\nprocessed = "w"', "storage.processed and storage.work are both"),
         ('work = "inbox"', "storage.work and source.folder.path are both"),
         ('quarantine = "processed"\nprocessed = "./processed"', "and storage.processed are both"),
@@ -246,6 +262,22 @@ def test_a_section_that_is_a_secret_is_not_repeated(tmp_path):
 )
 def test_a_broker_by_name_or_address(tmp_path, host):
     assert load(tmp_path, LEAST + f'[mqtt]\nhost = "{host}"\n').mqtt.host == host
+
+
+def test_a_station_without_a_source_is_told_which_there_are(tmp_path):
+    text = LEAST.replace('[source.folder]\npath = "inbox"', "[source]")
+
+    assert "source: no image can come: write [source.folder], [source.mqtt]" in (
+        refusal(tmp_path, text)
+    )
+
+
+def test_a_topic_alone_is_a_source(tmp_path):
+    text = LEAST.replace('[source.folder]\npath = "inbox"', '[source.mqtt]\ntopic = "c/{id}"')
+    settings = load(tmp_path, text + '[mqtt]\nhost = "h"\n')
+
+    assert settings.source.folder is None
+    assert settings.source.mqtt.topic == "c/{id}"
 
 
 def test_directories_are_compared_behind_their_links(tmp_path):

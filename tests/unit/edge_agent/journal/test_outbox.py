@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from edge_agent.journal import Journal, JournalError, Outbox
+from edge_agent.journal import Journal, JournalError, Outbox, Replayed
+from edge_agent.types import ReplyTo
 from tests.inspections import inspection, plain
 
 
@@ -36,15 +37,41 @@ def test_acknowledged_rows_wait_no_longer_but_are_kept(outbox):
     outbox.acknowledge([1, 2, 5])
     assert [m.sequence for m in outbox.pending(0, 4)] == [3, 4, 6, 7]
     assert outbox.unacknowledged() == 1997
-    assert outbox.replay(1) == 3
+    assert outbox.replay(1, 2000, 5000).messages == 2000
     assert outbox.pending(0, 1) == [first]
 
 
 def test_replay_begins_where_it_is_asked_to(outbox):
     outbox.acknowledge(range(1, 2001))
-    assert outbox.replay(1990) == 11
+    assert outbox.replay(1990, 9999, 5000) == Replayed(11, 1990, 2000, 1, 2000)
     assert outbox.unacknowledged() == 11
     assert [m.sequence for m in outbox.pending(0, 2)] == [1990, 1991]
+
+
+def test_replay_ends_where_it_is_asked_to_and_at_its_limit(outbox):
+    outbox.acknowledge(range(1, 2001))
+    assert outbox.replay(10, 12, 5000) == Replayed(3, 10, 12, 1, 2000)
+    assert outbox.replay(100, 2000, 700) == Replayed(700, 100, 799, 1, 2000)
+    assert outbox.unacknowledged() == 703
+    assert outbox.replay(2001, 9999, 10) == Replayed(0, 0, 0, 1, 2000)
+
+
+def test_a_replay_of_what_was_never_sent_leaves_it_to_be_sent(outbox):
+    outbox.acknowledge(range(1, 1001))
+    assert outbox.replay(999, 1002, 10).messages == 4
+    assert [m.sequence for m in outbox.pending(0, 3)] == [999, 1000, 1001]
+
+
+def test_a_reply_is_wanted_until_it_is_acknowledged_and_never_replayed(path, outbox):
+    wanted = ReplyTo("plc/verdicts", b"\x00\xff")
+    with Journal(path) as journal:
+        (recorded,) = journal.record([inspection(3000, reply=wanted)], plain)
+    assert recorded.reply == wanted
+    assert outbox.pending(2000, 1) == [recorded]
+    outbox.acknowledge([2001])
+    outbox.replay(2001, 2001, 1)
+    (again,) = outbox.pending(2000, 1)
+    assert (again.payload, again.reply) == (recorded.payload, None)
 
 
 def test_prune_takes_only_what_is_acknowledged_and_old(path, outbox):
@@ -55,7 +82,7 @@ def test_prune_takes_only_what_is_acknowledged_and_old(path, outbox):
     assert outbox.prune(keep_seconds=500, now=599) == 0
     assert outbox.prune(keep_seconds=500, now=700) == 1499
     assert outbox.unacknowledged() == 101
-    assert outbox.replay(1) == 400  # what is left to replay
+    assert outbox.replay(1, 9999, 9999).messages == 501  # what is left to replay
     assert [m.sequence for m in outbox.pending(0, 2)] == [1, 1501]
 
 
@@ -101,7 +128,8 @@ def test_writer_and_publisher_at_once(path, outbox):
         outbox.acknowledge([m.sequence for m in outbox.pending(0, 50)])
     thread.join()
     outbox.acknowledge([m.sequence for m in outbox.pending(0, 200)])
-    assert outbox.replay(1) == 2100
+    assert outbox.replay(1, 9999, 9999).messages == 2100
+    assert outbox.unacknowledged() == 2100
 
 
 def test_storage_failure_is_a_journal_error_and_leaves_it_usable(outbox):

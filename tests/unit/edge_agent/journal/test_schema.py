@@ -136,7 +136,8 @@ def test_a_journal_of_an_earlier_version_is_migrated_and_keeps_everything(
             values = [row[column] for column in columns]
             db.execute(f"INSERT INTO inspections VALUES ({marks})", values)
             message = (number, row["id"], 0, b"payload", None)
-            db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", message)
+            names = "sequence, id, alarm, payload, acknowledged"
+            db.execute(f"INSERT INTO outbox ({names}) VALUES (?, ?, ?, ?, ?)", message)
         db.execute("UPDATE meta SET value = 5 WHERE key = 'sequence'")
         db.commit()
 

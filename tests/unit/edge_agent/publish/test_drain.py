@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_agent.publish import Station, topics_of
 from edge_agent.publish.drain import Drain
-from edge_agent.types import Message
+from edge_agent.types import Message, ReplyTo
 
 TOPICS = topics_of(Station("s", "l", "n"))
 
@@ -18,6 +20,7 @@ class Rows:
         self.waiting = {
             n: Message(n, f"id{n}", n in alarms, b"%d" % n) for n in range(1, count + 1)
         }
+        self.all = dict(self.waiting)
         self.reads = 0
         self.broken = False
 
@@ -30,6 +33,9 @@ class Rows:
             raise OSError("broken")
         for sequence in sequences:
             del self.waiting[sequence]
+
+    def replay(self, first, last, limit):
+        self.waiting |= {n: m for n, m in self.all.items() if first <= n <= last}
 
     def unacknowledged(self):
         return len(self.waiting)
@@ -97,6 +103,36 @@ def test_after_a_refusal_only_what_was_not_taken_is_sent_again():
     drain.flush()
     assert not rows.waiting
     assert not drain._taken
+
+
+def test_a_replay_begins_again_with_what_was_taken_too():
+    rows = Rows(4, alarms={2})
+    drain = Drain(rows, TOPICS)
+    for publish in take_all(drain):
+        if publish.topic == TOPICS.verdict:
+            drain.taken(publish)
+    drain.replay(2, 3, 10)
+    assert short(take_all(drain)) == [(2, "verdict"), (2, "defect"), (3, "verdict")]
+
+
+def test_a_reply_is_one_topic_more_and_never_the_same_twice():
+    rows = Rows(2)
+    for n, topic in ((1, "plc/answers"), (2, TOPICS.verdict)):
+        rows.waiting[n] = replace(rows.waiting[n], reply=ReplyTo(topic, b"n%d" % n))
+    drain = Drain(rows, TOPICS)
+    found = take_all(drain)
+    assert [(p.sequence, p.topic, p.reply) for p in found] == [
+        (1, TOPICS.verdict, False),
+        (1, "plc/answers", True),
+        (2, TOPICS.verdict, False),
+    ]
+    assert [p.correlation for p in found] == [None, b"n1", None]
+    assert {p.payload for p in found[:2]} == {b"1"}
+    for publish in found:
+        assert rows.waiting
+        drain.taken(publish)
+        drain.flush()
+    assert not rows.waiting
 
 
 def test_acknowledgements_that_could_not_be_written_are_kept():

@@ -89,6 +89,7 @@ def test_status():
         "model": {"name": "demo", "version": "1.2.0", "variant": "fp32"},
         "runtime": {"provider": "CPUExecutionProvider", "device": "CPU"},
         "degraded": True,
+        "paused": False,
     }
     will = json.loads(offline_payload(STATION, "connection lost", version="0.1.0", started=1.5))
     assert (will["online"], will["reason"], will["model"]) == (False, "connection lost", None)
@@ -112,6 +113,11 @@ def test_the_published_schemas_are_the_ones_generated():
 def test_payloads_have_the_schemas_shape(name, payload):
     schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
     _hold(json.loads(payload), schema, schema["$defs"])
+
+
+def test_a_pause_is_in_the_status():
+    birth = birth_payload(STATION, MODEL, version="0.1.0", started=1.5, paused=True)
+    assert json.loads(birth)["paused"] is True
 
 
 def _hold(value, schema, defs):

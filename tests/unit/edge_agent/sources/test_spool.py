@@ -6,11 +6,13 @@ import errno
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_agent.sources.spool import Spool, SpoolError, new_id, stable_id
+from edge_agent.sources.spool import Note, Spool, SpoolError, new_id, stable_id
+from edge_agent.types import Failure, Image, ReplyTo
 
 IMAGE = b"pixels"
 NAMES = [
@@ -410,3 +412,67 @@ def test_a_directory_that_may_not_be_written(unprivileged):
         SpoolError, match=r"not writable \(Permission denied\): create it or change"
     ):
         Spool(unprivileged / "work", unprivileged / "processed", unprivileged / "quarantine")
+
+
+# -- what comes over a wire -----------------------------------------------------------------------
+
+
+NOTE = Note(
+    name="Teil ß.png",
+    captured=5.25,
+    received=7.5,
+    reply=ReplyTo("plc/a", b"\xff\x00"),
+    refused=Failure("too large", Image("ab", 9)),
+)
+IDENTITY = "0123456789abcdef01234567"
+
+
+def test_what_is_received_is_whole_and_survives_a_restart(tmp_path):
+    work = tmp_path / "work"
+    spool = Spool(work, tmp_path / "processed", tmp_path / "quarantine")
+    assert not spool.holds(IDENTITY)
+    claim = spool.receive(IDENTITY, "Teil.png", b"bytes", NOTE)
+    assert spool.holds(IDENTITY)
+    assert (claim.id, claim.name, claim.whole, claim.copy) == (IDENTITY, NOTE.name, True, False)
+    (again,) = Spool(work, tmp_path / "processed", tmp_path / "quarantine").recover()
+    assert replace(again, claimed=claim.claimed) == claim
+    assert (again.reply, again.refused) == (NOTE.reply, NOTE.refused)
+    assert again.path.read_bytes() == b"bytes"
+    spool.keep(again)
+    assert not list(work.iterdir())
+    assert (tmp_path / "processed" / "Teil.png").read_bytes() == b"bytes"
+    assert not spool.holds(IDENTITY)
+
+
+def test_what_was_received_in_part_is_nothing(tmp_path):
+    work = tmp_path / "work"
+    spool = Spool(work, tmp_path / "processed", tmp_path / "quarantine")
+    spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
+    (work / IDENTITY / "a.png").rename(work / IDENTITY / ".partial")
+    assert not spool.holds(IDENTITY)
+    assert list(spool.recover()) == []
+    assert not list(work.iterdir())
+
+
+def test_a_frame_that_was_filed_before_a_kill_leaves_no_note(tmp_path):
+    work = tmp_path / "work"
+    spool = Spool(work, tmp_path / "processed", tmp_path / "quarantine")
+    spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
+    (work / IDENTITY / "a.png").unlink()
+    assert list(spool.recover()) == []
+    assert not list(work.iterdir())
+
+
+def test_a_full_disk_leaves_nothing_half_received(tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    spool = Spool(work, tmp_path / "processed", tmp_path / "quarantine")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
+    assert not list(work.iterdir())
+    assert spool.receive(IDENTITY, "a.png", b"bytes", NOTE).path.read_bytes() == b"bytes"

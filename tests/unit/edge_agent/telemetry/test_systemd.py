@@ -169,6 +169,12 @@ def test_a_full_disk_is_waited_for_and_not_restarted_over(ear, environment):
     assert heard[0].endswith("; the disk is full")
 
 
+def test_a_pause_is_no_stall(ear, environment):
+    health = replace(WELL, status="degraded", waiting=4, paused=True)
+
+    assert "WATCHDOG=1" in beat_once(ear, environment, health, stalled=True)
+
+
 def test_a_station_without_a_broker_says_nothing_of_one():
     health = replace(WELL, broker="none", status="degraded", reasons=("a", "b"))
 

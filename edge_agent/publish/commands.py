@@ -1,0 +1,171 @@
+"""What the station obeys on ``command/<name>``, and what it answers on ``reply``.
+
+A command is JSON on a topic of its own; its answer carries the command's correlation data. Whatever
+is wrong with a command is said in the answer: none is passed over in silence.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_agent.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edge_agent.mqtt import Arrived
+
+log = logging.getLogger(__name__)
+
+MAX_COMMAND = 1 << 16
+"""Bytes that a command may have."""
+
+Value = str | int | bool
+
+
+class CommandBody(BaseModel):
+    """A command's JSON. An unknown key is an error: a typo must not be obeyed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Nothing(CommandBody):
+    """A command that needs no more than its name: ``{}``, or no payload at all."""
+
+
+class ReplayBody(CommandBody):
+    """``command/replay``: publish again what is kept, from one sequence number to another."""
+
+    first: int = Field(alias="from", ge=1, description="the first sequence number wanted")
+    last: int | None = Field(
+        default=None, alias="to", ge=1, description="the last one; null: the newest there is"
+    )
+
+
+class ReplyMessage(BaseModel):
+    """On ``reply``, with the command's correlation data."""
+
+    model_config = ConfigDict(frozen=True)
+
+    command: str = Field(description="its name, as it was sent; control characters escaped")
+    ok: bool = Field(description="it was done")
+    reason: str = Field(description="why it was not, and what to do; empty otherwise")
+    detail: dict[str, Value] = Field(description="what the command has to say of what it did")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer on its way out."""
+
+    payload: bytes
+    correlation: bytes | None
+
+
+class Answer:
+    """How a command says what came of it: once, now or later, from any thread."""
+
+    def __init__(self, name: str, correlation: bytes | None, send: Callable[[Reply], None]) -> None:
+        self._name = name
+        self._correlation = correlation
+        self._send = send
+
+    def done(self, **detail: Value) -> None:
+        """It was done."""
+        log.info("command %s: done %s", self._name, detail or "")
+        self._say("", detail, ok=True)
+
+    def refused(self, reason: str, **detail: Value) -> None:
+        """It was not done, and why."""
+        log.warning("command %s: refused: %s", self._name, reason)
+        self._say(reason, detail, ok=False)
+
+    def _say(self, reason: str, detail: Mapping[str, Value], *, ok: bool) -> None:
+        message = ReplyMessage(
+            command=self._name, ok=ok, reason=printable(reason), detail=dict(detail)
+        )
+        self._send(Reply(message.model_dump_json().encode(), self._correlation))
+
+
+Body = TypeVar("Body", bound=CommandBody)
+
+
+@dataclass(frozen=True)
+class Command(Generic[Body]):
+    """One that the station knows."""
+
+    body: type[Body]
+    obey: Callable[[Body, Answer], None]
+    """Called in the publisher's thread: it returns at once, and may answer later."""
+
+
+class Commands:
+    """Reads what arrives, and collects the answers."""
+
+    def __init__(self, known: Mapping[str, Command[Any]], wake: Callable[[], None]) -> None:
+        """Nothing is obeyed yet.
+
+        Args:
+            known: the commands by name.
+            wake: called, from whatever thread answers, when there is an answer.
+        """
+        self._known = dict(known)
+        self._wake = wake
+        self._replies: deque[Reply] = deque()
+
+    def obey(self, arrived: Arrived, below: str, own: Mapping[str, Command[Any]]) -> None:
+        """Obey a message on ``{below}/<name>``, or answer what is wrong with it.
+
+        Args:
+            arrived: the message.
+            below: the topic that all commands lie below.
+            own: the connection's own commands, beside those that are always known.
+        """
+        name = printable(arrived.topic.removeprefix(below).lstrip("/"), 100)
+        answer = Answer(name, arrived.correlation, self._send)
+        if arrived.retained:
+            answer.refused("it is a retained message, from who knows when: send it without retain")
+            return
+        if arrived.refused:
+            size = arrived.refused.bytes
+            answer.refused(f"it has {size} bytes: a command has at most {MAX_COMMAND}")
+            return
+        commands = {**self._known, **own}
+        command = commands.get(name)
+        if command is None:
+            known = ", ".join(sorted(commands))
+            answer.refused(f"there is no such command: there are {known}")
+            return
+        try:
+            body = command.body.model_validate_json(arrived.payload or b"{}")
+        except ValidationError as error:
+            answer.refused("; ".join(_explain(detail) for detail in error.errors()[:5]))
+            return
+        command.obey(body, answer)
+
+    def replies(self) -> list[Reply]:
+        """The answers since the last call."""
+        found = []
+        while self._replies:
+            found.append(self._replies.popleft())
+        return found
+
+    def _send(self, reply: Reply) -> None:
+        self._replies.append(reply)
+        self._wake()
+
+
+def _explain(detail: Any) -> str:
+    place = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{place}: there is no such key"
+    if detail["type"] == "missing":
+        return f"{place}: is missing"
+    if detail["type"] == "model_type":
+        return "must be a JSON object"
+    message = str(detail["msg"])
+    return f"{place}: {message}" if place else message

@@ -1,0 +1,172 @@
+"""Commands to a publisher over a real mosquitto: replay while it publishes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from edge_agent.publish import Command, Nothing
+from edge_agent.types import ReplyTo, Verdict
+from tests.integration.test_publisher_mosquitto import TOPICS, Line, until
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def line(tmp_path):
+    with ExitStack() as stack:
+        yield Line(tmp_path, stack)
+
+
+def verdicts(subscriber):
+    return [r.payload for r in subscriber.received("/verdict")]
+
+
+def ready(subscriber, publisher):
+    """Until the station listens: commands that come before are nobody's."""
+    until(lambda: publisher.state().connected)
+
+    def answered():
+        subscriber.send(TOPICS.command + "/hello")
+        return subscriber.received("/reply")
+
+    until(answered)
+
+
+def test_a_replay_is_in_order_and_byte_identical(broker, subscribe, line):
+    subscriber = subscribe(broker.port)
+    line.record(range(300))
+    line.record([300], Verdict.DEFECT)
+    publisher = line.publisher(broker.port, commands={})
+    ready(subscriber, publisher)
+    until(lambda: line.unacknowledged() == 0)
+    wanted = [m.payload for m in line.messages]
+    subscriber.wait(lambda _: len(verdicts(subscriber)) == 301)
+    answer = subscriber.ask(TOPICS.command + "/replay", '{"from": 51}')
+    assert answer == {
+        "command": "replay",
+        "ok": True,
+        "reason": "",
+        "detail": {
+            "messages": 251,
+            "first": 51,
+            "last": 301,
+            "more": False,
+            "oldest": 1,
+            "newest": 301,
+        },
+    }
+    subscriber.wait(lambda _: len(verdicts(subscriber)) == 301 + 251)
+    assert verdicts(subscriber) == wanted + wanted[50:]
+    subscriber.wait(lambda _: len(subscriber.received("/defect")) == 2)
+    until(lambda: line.unacknowledged() == 0)
+
+    answer = subscriber.ask(TOPICS.command + "/replay", '{"from": 10, "to": 12}')
+    assert answer["detail"]["messages"] == 3
+    subscriber.wait(lambda _: len(verdicts(subscriber)) == 301 + 251 + 3)
+    assert verdicts(subscriber)[-3:] == wanted[9:12]
+    answer = subscriber.ask(TOPICS.command + "/replay", '{"from": 302}')
+    assert (answer["ok"], answer["detail"]) == (False, {"oldest": 1, "newest": 301})
+
+
+def test_a_replay_has_a_limit_and_says_what_it_left_out(broker, subscribe, line, monkeypatch):
+    monkeypatch.setattr("edge_agent.publish.session._REPLAY_LIMIT", 20)
+    subscriber = subscribe(broker.port)
+    publisher = line.publisher(broker.port, commands={})
+    ready(subscriber, publisher)
+    line.record(range(50), publisher=publisher)
+    until(lambda: line.unacknowledged() == 0)
+    found = [
+        subscriber.ask(TOPICS.command + "/replay", body)["detail"]
+        for body in ('{"from": 5}', '{"from": 25}', '{"from": 45}', '{"from": 1, "to": 20}')
+    ]
+    assert [(d["messages"], d["last"], d["more"]) for d in found] == [
+        (20, 24, True),
+        (20, 44, True),
+        (6, 50, False),
+        (20, 20, False),
+    ]
+    subscriber.wait(lambda _: len(verdicts(subscriber)) == 50 + 66, 60)
+
+
+def test_a_replay_in_the_middle_of_publishing_misses_nothing(broker, subscribe, line):
+    subscriber = subscribe(broker.port)
+    publisher = line.publisher(broker.port, commands={}, max_inflight=7)
+    ready(subscriber, publisher)
+    line.record(range(200), publisher=publisher)
+    for start in (1, 120, 60):
+        assert subscriber.ask(TOPICS.command + "/replay", f'{{"from": {start}}}')["ok"]
+        line.record(range(200 + start, 260 + start), publisher=publisher)
+    until(lambda: line.unacknowledged() == 0)
+    wanted = [m.payload for m in line.messages]
+    subscriber.wait(lambda _: set(verdicts(subscriber)) == set(wanted))
+    last = {payload: place for place, payload in enumerate(verdicts(subscriber))}
+    # since the last replay, everything from there on came once more, and in order
+    assert [p for p, _ in sorted(last.items(), key=lambda one: one[1])][-len(wanted[59:]) :] == (
+        wanted[59:]
+    )
+
+
+def test_commands_that_answer_late_and_wrong_ones(broker, subscribe, line):
+    subscriber = subscribe(broker.port)
+    asked = []
+    commands = {"activate": Command(Nothing, lambda body, answer: asked.append(answer))}
+    publisher = line.publisher(broker.port, commands=commands)
+    ready(subscriber, publisher)
+    assert (
+        "no such command: there are activate, replay"
+        in (subscriber.ask(TOPICS.command + "/reboot")["reason"])
+    )
+    assert "70000 bytes" in subscriber.ask(TOPICS.command + "/replay", b"x" * 70_000)["reason"]
+    subscriber.send(TOPICS.command + "/activate", CorrelationData=b"later")
+    until(lambda: asked)
+    broker.kill()  # what is answered goes over the connection that there is then
+    broker.start()
+    until(lambda: not publisher.state().connected)
+    until(lambda: publisher.state().connected)
+    asked[0].done(version="2.0.0")
+
+    def late():
+        return [r.json() for r in subscriber.received("/reply") if r.correlation == b"later"]
+
+    subscriber.wait(lambda _: late(), 60)
+    assert late()[0]["detail"] == {"version": "2.0.0"}
+
+
+def test_a_retained_command_is_not_obeyed_at_each_start(broker, subscribe, line):
+    subscriber = subscribe(broker.port)
+    subscriber.send(TOPICS.command + "/pause", retain=True)
+    paused = []
+    commands = {"pause": Command(Nothing, lambda body, answer: paused.append(answer.done()))}
+    publisher = line.publisher(broker.port, commands=commands)
+    ready(subscriber, publisher)
+    assert subscriber.ask(TOPICS.command + "/pause")["ok"]
+    assert len(paused) == 1
+
+
+def test_a_producer_gets_its_reply_and_cannot_hold_up_the_rest(broker, subscribe, line):
+    subscriber = subscribe(broker.port)
+    line.record([1, 2], reply=ReplyTo("plc/answers", b"part 7"))
+    line.record([3], Verdict.DEFECT)
+    line.publisher(broker.port, commands={})
+    until(lambda: line.unacknowledged() == 0)
+    subscriber.wait(lambda _: len(subscriber.received("answers")) == 2)
+    replies = subscriber.received("answers")
+    assert [r.payload for r in replies] == [m.payload for m in line.messages[:2]]
+    assert {r.correlation for r in replies} == {b"part 7"}
+
+
+def test_a_reply_that_is_refused_is_dropped_and_said(make_broker, subscribe, line, caplog):
+    broker = make_broker()
+    acl = broker.directory / "acl"
+    acl.write_text("topic readwrite inspection/#\n")
+    acl.chmod(0o600)
+    broker.settings = f"allow_anonymous true\nacl_file {acl}\n"
+    broker.start()
+    line.record([1], reply=ReplyTo("plc/answers", b""))
+    line.record([2])
+    publisher = line.publisher(broker.port, commands={})
+    until(lambda: line.unacknowledged() == 0)
+    assert "a reply is dropped: the broker refuses messages on plc/answers" in caplog.text
+    assert publisher.state().reason == ""

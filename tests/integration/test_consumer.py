@@ -1,0 +1,138 @@
+"""The example consumer, against a real broker that loses what it had acknowledged."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from edge_agent.journal import Outbox
+from edge_agent.types import Verdict
+from tests.integration.test_publisher_mosquitto import TOPICS, Line, until
+
+pytestmark = pytest.mark.broker
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "consumer.py"
+STATION = TOPICS.status.removesuffix("/status")
+
+
+class Consumer:
+    """The example as a process that can be killed and started again."""
+
+    def __init__(self, home, port, stack):
+        self._home = home
+        self._port = port
+        self._running = None
+        stack.callback(self.kill)
+
+    def start(self):
+        with (self._home / "alarms.log").open("ab") as log:
+            self._running = subprocess.Popen(
+                [sys.executable, str(EXAMPLE), "--port", str(self._port)],
+                cwd=self._home,
+                stdout=log,
+                stderr=log,
+            )
+        return self
+
+    def listens(self, broker):
+        until(lambda: "Sending SUBACK to alarms" in broker.log(), 60)
+        return self
+
+    def kill(self):
+        if self._running:
+            self._running.kill()
+            self._running.wait()
+
+    def said(self):
+        file = self._home / "alarms.log"
+        return file.read_text() if file.exists() else ""
+
+    def alarms(self):
+        found = re.findall(r"^DEFECT \S+ #(\d+) ", self.said(), re.MULTILINE)
+        return [int(number) for number in found]
+
+    def book(self):
+        file = self._home / "alarms.json"
+        return json.loads(file.read_text())[STATION] if file.exists() else None
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def line(tmp_path, stack):
+    return Line(tmp_path, stack)
+
+
+def test_what_a_killed_broker_forgot_is_asked_for(broker, tmp_path, line, stack):
+    broker.settings = "allow_anonymous true\nautosave_interval 1800\nautosave_on_changes false\n"
+    broker.stop()
+    broker.start()
+    consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
+    publisher = line.publisher(broker.port, commands={})
+    line.record(range(10), Verdict.DEFECT, publisher)
+    until(lambda: consumer.alarms() == [*range(1, 11)], 60)
+    consumer.kill()  # the broker queues for it, in memory
+    line.record(range(10, 40), Verdict.DEFECT, publisher)
+    until(lambda: line.unacknowledged() == 0, 60)
+    broker.kill()
+    broker.start()
+    consumer.start()
+    # nothing came after what was lost: there is no gap to see, only an end
+    until(lambda: consumer.book() == {"last": 40, "missing": []}, 60)
+    assert sorted(consumer.alarms()) == [*range(1, 41)]
+
+
+def test_what_did_not_fit_into_the_brokers_queue_is_a_gap_and_asked_for(
+    make_broker, tmp_path, line, stack
+):
+    broker = make_broker("allow_anonymous true\nmax_queued_messages 10\n").start()
+    consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
+    publisher = line.publisher(broker.port, commands={})
+    line.record(range(5), Verdict.DEFECT, publisher)
+    until(lambda: consumer.alarms() == [*range(1, 6)], 60)
+    consumer.kill()
+    line.record(range(5, 65), Verdict.DEFECT, publisher)
+    until(lambda: line.unacknowledged() == 0, 60)
+    consumer.start()
+    line.record([200], Verdict.DEFECT, publisher)
+    until(lambda: consumer.book() == {"last": 66, "missing": []}, 60)
+    assert sorted(consumer.alarms()) == [*range(1, 67)]  # each once
+
+
+def test_a_gap_is_seen_while_all_are_connected(broker, tmp_path, line, stack):
+    consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
+    publisher = line.publisher(broker.port, commands={})
+    line.record(range(5), Verdict.DEFECT, publisher)
+    until(lambda: consumer.alarms() == [*range(1, 6)], 60)
+    until(lambda: line.unacknowledged() == 0, 60)
+    line.record(range(5, 9), Verdict.DEFECT)  # the publisher is not told, and does not look
+    with closing(Outbox(line.path)) as outbox:
+        outbox.acknowledge(range(6, 10))  # by a broker that loses them
+    line.record([9], Verdict.DEFECT, publisher)
+    until(lambda: consumer.book() == {"last": 10, "missing": []}, 60)
+    assert f"GAP {STATION}: 6 to 9 did not come" in consumer.said()
+    assert consumer.alarms() == [1, 2, 3, 4, 5, 10, 6, 7, 8, 9]
+
+
+def test_what_the_station_no_longer_keeps_is_called_lost(broker, tmp_path, line, stack):
+    book = {STATION: {"last": 20, "missing": [[3, 8], [12, 13]]}}
+    (tmp_path / "alarms.json").write_text(json.dumps(book))
+    line.record(range(20), Verdict.DEFECT)
+    publisher = line.publisher(broker.port, commands={})
+    until(lambda: line.unacknowledged() == 0, 60)
+    line.journal._db.execute("DELETE FROM outbox WHERE sequence < 6")
+    consumer = Consumer(tmp_path, broker.port, stack).start()
+    until(lambda: consumer.book() == {"last": 20, "missing": []}, 60)
+    assert f"LOST {STATION}: 3 messages before #6" in consumer.said()
+    assert sorted(consumer.alarms()) == [6, 7, 8, 12, 13]
+    assert publisher.state().connected
