@@ -242,7 +242,9 @@ class Spool:
     def _free(self, directory: Path, claim: Claim) -> str:
         """A name that is free in ``directory`` and leaves room for the reason's suffix."""
         name = claim.path.name
+        # No image is called like another one's reason, which would be written over it.
         fits = len(os.fsencode(name)) <= _NAME_LIMIT - len(REASON)
+        fits = fits and not name.lower().endswith(REASON)
         if fits and (not os.path.lexists(directory / name) or self._there(directory / name, claim)):
             return name
         return numbered(claim.path, claim.id)

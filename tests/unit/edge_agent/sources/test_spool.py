@@ -145,6 +145,17 @@ def test_files_of_one_name_are_all_kept(place, file_away):
     assert all(name.startswith("cam.") and name.endswith(".png") for name in images)
 
 
+@pytest.mark.parametrize("suffix", [".reason.json", ".Reason.JSON"])
+def test_an_image_that_is_called_like_anothers_reason_is_not_written_over(place, suffix):
+    place.spool.quarantine(place.spool.claim(place.drop("a.png" + suffix, b"first")), "bad")
+    place.spool.quarantine(place.spool.claim(place.drop("a.png", b"second")), "worse")
+
+    found = contents(place.quarantine)
+    assert {b"first", b"second"} < set(found.values())
+    assert json.loads(found["a.png.reason.json"])["reason"] == "worse"
+    assert len(found) == 4
+
+
 def test_files_of_one_long_name_are_all_kept(place):
     for number in range(3):
         place.spool.keep(place.spool.claim(place.drop("ü" * 125 + ".png", b"%d" % number)))
