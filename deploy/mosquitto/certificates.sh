@@ -76,6 +76,7 @@ case $what in
     ;;
   client)
     [ $# = 1 ] || usage
+    [ -n "$1" ] || usage
     case $1 in
       *[!A-Za-z0-9._/\ -]* | /* | */ | *//* | *..*) stop "$1 is no identity: letters, digits, . _ - and / between levels" ;;
       ca | broker) stop "$1 is taken: choose another identity" ;;
