@@ -2,6 +2,7 @@
 # make check   format, lint, types, imports, fast tests; no torch
 # make test    everything: sets up what the tests need, then runs them
 # make faults  the long sweeps of faults; SEED=N repeats one
+# make sbom    what the edge part is made of, as a CycloneDX bill of materials: build/sbom.cdx.json
 # make bench   measures speed and memory: half an hour, on a quiet machine
 # make wheels  a folder for installing without a network
 # Environments: .venv has the edge part alone, .venv-dev what checks and tests need.
@@ -56,6 +57,12 @@ OUT ?= bench.md
 .PHONY: bench
 bench: .venv-dev/.trainer broker
 	$(DEV)/python -m tests.bench.everything $(BUNDLE) $(IMAGES) --out $(OUT)
+
+.PHONY: sbom
+sbom: .venv/.installed .venv-dev/.installed
+	@mkdir -p build
+	$(DEV)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.cdx.json .venv/bin/python
 
 # The tests talk to a real mosquitto.
 .PHONY: broker
