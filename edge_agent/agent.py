@@ -25,6 +25,7 @@ from edge_agent.publish import (
     Announcements,
     Publisher,
     Station,
+    Telemetry,
     birth_payload,
     offline_payload,
     topics_of,
@@ -38,12 +39,15 @@ from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
 from edge_agent.target import Target
-from edge_agent.telemetry.health import Health, HealthServer
+from edge_agent.telemetry.drift import DriftWatch
+from edge_agent.telemetry.health import HealthServer
+from edge_agent.telemetry.pages import running_pages, starting_pages
 from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.systemd import Pulse, ServiceLink
-from edge_agent.text import iso_utc
+from edge_agent.telemetry.tally import Tally
 from edge_agent.tuning.select import Choice, Selector
 from edge_agent.types import Model
+from edge_agent.vitals import Vitals
 from edge_agent.worker.pool import BACKOFF, WorkerPool, WorkerStartError
 
 if TYPE_CHECKING:
@@ -51,8 +55,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.bundle import Bundle
+    from edge_agent.reading import Reading
     from edge_agent.settings import MqttSettings, Settings, WorkerSettings
-    from edge_agent.sources.several import Source
+    from edge_agent.types import Inspection
     from edge_agent.worker.protocol import Ready
 
 log = logging.getLogger(__name__)
@@ -122,12 +127,21 @@ class Agent:
             note_running(settings, bundle)
             pause = Pause(pool.wake)
             station = _station(settings)
+            watch = DriftWatch(lambda: running.bundle.manifest.reference)
+
+            def read() -> Reading:
+                return vitals.reading()
+
             if settings.mqtt:
                 publisher = _publisher(
-                    settings.mqtt, station, running, pause, storage.journal, started
+                    settings.mqtt, station, running, pause, storage.journal, started, watch, read
                 )
-                publisher.start()
-                stack.callback(publisher.stop, _FLUSH)
+            tally = Tally()
+
+            def count(inspection: Inspection) -> None:
+                tally.add(inspection)
+                watch.add(inspection)
+
             loop = Loop(
                 settings=settings,
                 decision=decision,
@@ -137,6 +151,7 @@ class Agent:
                 pool=pool,
                 journal=journal,
                 render=lambda sequence, inspection: verdict_payload(station, sequence, inspection),
+                count=count,
                 notify=publisher.notify if publisher else lambda: None,
                 paused=lambda: pause.since is not None,
             )
@@ -152,18 +167,32 @@ class Agent:
             )
             # Up to here there is nothing to finish: signals kill.
             self._obey_signals(stack, pool, reload)
+            progress = Progress(_patience(settings.worker))
+            vitals = Vitals(
+                loop=loop,
+                tally=tally,
+                source=source,
+                spool=spool,
+                pool=pool,
+                publisher=publisher,
+                running=running,
+                reload=reload,
+                pause=pause,
+                drift=watch,
+                progress=progress,
+                storage=storage,
+            )
+            if publisher:
+                publisher.start()
+                stack.callback(publisher.stop, _FLUSH)
             recovered = loop.recover()
             housekeeping = Housekeeping(settings)
             housekeeping.start()
             stack.callback(housekeeping.stop)
             if topic:
                 topic.start()  # not before: what it receives would be recovered too
-
-            def ask() -> Health:
-                return _health(loop, source, spool, pool, publisher, running, reload, pause)
-
             if page:
-                page.serve(ask)
+                page.serve(running_pages(vitals.health, vitals.reading, __version__))
             if running.degraded:
                 log.warning("degraded: %s", running.degraded)
             model = running.model_of(ready)
@@ -173,7 +202,7 @@ class Agent:
                 *(ready.golden_error, recovered),
             )
             service.ready()
-            pulse = Pulse(service, Progress(_patience(settings.worker)), ask)
+            pulse = Pulse(service, progress, vitals.known)
             while not self._stopping:
                 loop.step(1.0)
                 if pool.lost:
@@ -331,6 +360,7 @@ def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:
         return None
     page = HealthServer(settings.http.host, settings.http.port)
     stack.callback(page.close)
+    page.serve(starting_pages())
     return page
 
 
@@ -361,6 +391,8 @@ def _publisher(
     pause: Pause,
     journal: Path,
     started: float,
+    watch: DriftWatch,
+    read: Callable[[], Reading],
 ) -> Publisher:
     announcements = Announcements(
         birth=lambda: birth_payload(
@@ -370,9 +402,12 @@ def _publisher(
             started=started,
             degraded=bool(running.degraded),
             paused=pause.since is not None,
+            drift=[one.figure for one in watch.figures if one.drifting],
         ),
         last_will=offline_payload(station, "connection lost", version=__version__, started=started),
         farewell=offline_payload(station, "stopped", version=__version__, started=started),
+        telemetry=Telemetry(station, read).payload,
+        telemetry_every=mqtt.telemetry_every,
     )
     return Publisher(
         mqtt_options(mqtt, station),
@@ -400,44 +435,3 @@ def _see_secrets(mqtt: MqttSettings) -> None:
         raise SettingsError(
             f"mqtt.{name} {error.filename} can't be used: {error.strerror}"
         ) from None
-
-
-def _health(
-    loop: Loop,
-    source: Source,
-    spool: Spool,
-    pool: WorkerPool,
-    publisher: Publisher | None,
-    running: Running,
-    reload: Reload,
-    pause: Pause,
-) -> Health:
-    now = time.monotonic()
-    age = None if loop.last_inspection is None else now - loop.last_inspection
-    failing = [f"no worker: {pool.trouble}"] if not pool.working() else []
-    failing += loop.trouble.values()
-    failing += [source.trouble] if source.trouble else []
-    degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
-    if running.degraded:
-        degraded.append(f"not what was asked for: {running.degraded}")
-    if reload.refused:
-        degraded.append(f"not reloaded: {reload.refused}")
-    if pause.since is not None:
-        degraded.append(f"paused by a command at {iso_utc(pause.since)}: images wait for resume")
-    state = publisher.state() if publisher else None
-    if state and state.reason:
-        degraded.append(f"mqtt: {state.reason}")
-    return Health(
-        status="failing" if failing else "degraded" if degraded else "ok",
-        reasons=(*failing, *degraded),
-        inspections=sum(loop.counts.values()),
-        verdicts={verdict.value: count for verdict, count in loop.counts.items()},
-        last_inspection_age=age,
-        in_work=spool.depth(),
-        waiting=source.waiting(),
-        outbox=state.backlog if state else 0,
-        broker="none" if state is None else "connected" if state.connected else "not connected",
-        worker_restarts=pool.restarts,
-        ignored=source.ignored,
-        paused=pause.since is not None,
-    )

@@ -59,6 +59,7 @@ class Loop:
         pool: WorkerPool,
         journal: Journal,
         render: Callable[[int, Inspection], bytes],
+        count: Callable[[Inspection], None],
         notify: Callable[[], None],
         paused: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -72,6 +73,7 @@ class Loop:
         self._pool = pool
         self._journal = journal
         self._render = render
+        self._count = count
         self._notify = notify
         self._paused = paused
         self._process = psutil.Process()
@@ -96,9 +98,6 @@ class Loop:
         self._claim_at = 0.0
         self.trouble: dict[str, str] = {}
         """What is wrong, by where; in words an operator can act on."""
-        self.counts = dict.fromkeys(Verdict, 0)
-        self.last_inspection: float | None = None
-        """Monotonic."""
         self.outcomes = 0
         """What came back from the workers, whatever became of it."""
 
@@ -299,6 +298,7 @@ class Loop:
             worker_rss=what.worker_rss,
             agent_rss=self._rss,
             regions=regions,
+            appearance=None if isinstance(what, Failure) else what.appearance,
             gpu_memory=what.gpu_memory,
             reply=claim.reply,
         )
@@ -315,9 +315,8 @@ class Loop:
             return
         self._clear("journal")
         self._notify()
-        self.last_inspection = time.monotonic()
         for claim, inspection in done:
-            self.counts[inspection.verdict] += 1
+            self._count(inspection)
             if inspection.verdict is Verdict.ERROR:
                 log.warning("%s can't be judged: %s", claim.name, inspection.reason)
             else:

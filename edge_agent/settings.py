@@ -293,6 +293,7 @@ class MqttSettings(_Section):
     root: str = "inspection"
     client_id: str | None = Field(default=None, min_length=1, max_length=128)
     keepalive: int = Field(default=30, ge=5, le=3600)
+    telemetry_every: Seconds = 10.0
     commands: bool = True
     username: str | None = None
     password_file: Path | None = None
@@ -331,7 +332,7 @@ class MqttSettings(_Section):
 
 
 class HttpSettings(_Section):
-    """``/healthz``, read-only."""
+    """``/healthz``, ``/readyz`` and ``/metrics``, read-only."""
 
     host: str = "127.0.0.1"
     port: Port = 8471

@@ -93,6 +93,18 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Appearance:
+    """How a frame looks that was fitted to the graph's input, grey values 0..255."""
+
+    brightness: float
+    """Mean grey, 0..255."""
+    contrast: float
+    """Standard deviation of grey, 0..127.5."""
+    sharpness: float
+    """Variance of the Laplacian (Pech-Pacheco et al. 2000): falls when the lens loses focus."""
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a worker found in one image."""
 
@@ -105,6 +117,7 @@ class Prediction:
     """Resident bytes of the worker after the frame."""
     gpu_memory: int | None = None
     """Bytes that the worker has of its GPU's memory; None where there is none, or it isn't told."""
+    appearance: Appearance | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,8 @@ class Inspection:
     gpu_memory: int | None = None
     reply: ReplyTo | None = None
     """Kept in the outbox until it is delivered, not in the record."""
+    appearance: Appearance | None = None
+    """What drift is measured in; not kept in the journal."""
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,11 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
                 calibration=calibration,
                 pooled=pooled,
                 localised=localised(judged.heatmaps, fruits.targets),
-                reference=make_reference(list(fruits.looks), judged.scores),
+                reference=make_reference(
+                    [sample for sample in samples if not sample.defect],
+                    [look for look, flawed in zip(fruits.looks, labels, strict=True) if not flawed],
+                    judged.scores[~labels],
+                ),
                 scores=fruits.expected[-1],
                 fingerprint=fingerprint(fruits.dataset),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from edge_agent.bundle import Distribution, Reference
 from edge_agent.bundle.appearance import SHARPEST
@@ -15,17 +16,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.bundle.appearance import Appearance
+    from trainer.data import Sample
 
 BINS = 20
+MOST_BITS = 1024.0
+"""A pixel: no format of the trade needs more, but for a tiny image with a large header."""
 
 
-def make_reference(appearances: Sequence[Appearance], scores: NDArray[np.floating]) -> Reference:
-    """Histograms of the training images' looks and of their out-of-fold scores."""
+def make_reference(
+    good: Sequence[Sample], looks: Sequence[Appearance], scores: NDArray[np.floating]
+) -> Reference:
+    """Histograms of how the good training images look, and of their out-of-fold scores.
+
+    Of the good ones alone: a training set has many more defects than a line.
+    """
     return Reference(
         score=distribution(scores, 1.0),
-        brightness=distribution([one.brightness for one in appearances], 255.0),
-        contrast=distribution([one.contrast for one in appearances], 127.5),
-        sharpness=distribution([one.sharpness for one in appearances], SHARPEST),
+        brightness=distribution([one.brightness for one in looks], 255.0),
+        contrast=distribution([one.contrast for one in looks], 127.5),
+        sharpness=distribution([one.sharpness for one in looks], SHARPEST),
+        compression=distribution([_bits_per_pixel(sample) for sample in good], MOST_BITS),
     )
 
 
@@ -40,3 +50,8 @@ def distribution(values: Sequence[float] | NDArray[np.floating], highest: float)
     edges = np.unique(np.concatenate([[0.0], np.clip(inner, 0.0, highest), [highest]]))
     counts, _ = np.histogram(np.clip(array, 0.0, highest), edges)
     return Distribution(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
+
+
+def _bits_per_pixel(sample: Sample) -> float:
+    with Image.open(sample.image) as image:
+        return 8 * sample.image.stat().st_size / (image.width * image.height)

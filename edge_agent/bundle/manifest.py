@@ -124,12 +124,14 @@ class Distribution(_Frozen):
 
 
 class Reference(_Frozen):
-    """How the training images looked: what drift is measured against."""
+    """How good training images look and score: what drift is measured against."""
 
     score: Distribution
     brightness: Distribution
     contrast: Distribution
     sharpness: Distribution
+    compression: Distribution | None = None
+    """Bits a pixel of the files: tells of another format or JPEG quality. None: not known."""
 
 
 class Manifest(_Frozen):

@@ -3,9 +3,11 @@
 from edge_agent.mqtt import MqttOptions, TlsOptions
 from edge_agent.publish.client import Publisher
 from edge_agent.publish.commands import Answer, Command, CommandBody, Nothing
-from edge_agent.publish.payloads import birth_payload, offline_payload, schemas, verdict_payload
+from edge_agent.publish.payloads import birth_payload, offline_payload, verdict_payload
+from edge_agent.publish.schemas import schemas
 from edge_agent.publish.session import Announcements
 from edge_agent.publish.state import PublisherState
+from edge_agent.publish.telemetry import Telemetry
 from edge_agent.publish.topics import Station, Topics, topics_of
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Publisher",
     "PublisherState",
     "Station",
+    "Telemetry",
     "TlsOptions",
     "Topics",
     "birth_payload",

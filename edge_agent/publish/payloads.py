@@ -1,4 +1,4 @@
-"""What is said on ``verdict``, ``defect`` and ``status``: pure functions and their JSON Schema.
+"""What is said on ``verdict``, ``defect`` and ``status``: pure functions.
 
 The models here are the interface to everyone who listens. Adding a field is compatible;
 renaming or removing one is not, and needs a new topic root.
@@ -6,34 +6,34 @@ renaming or removing one is not, and needs a new topic root.
 
 from __future__ import annotations
 
-import json
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge_agent.publish.commands import Nothing, ReplayBody, ReplyMessage
 from edge_agent.text import iso_utc, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_agent import types
     from edge_agent.publish.topics import Station
 
-_TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"
+TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"
 Probability = Field(ge=0.0, le=1.0)
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-class StationName(_Message):
+class StationName(Message):
     site: str
     line: str
     station: str
 
 
-class ImageFile(_Message):
+class ImageFile(Message):
     name: str = Field(description="as the producer named it; control characters escaped")
     sha256: str = Field(description="of the file's bytes; empty where it could not be read")
     width: int = Field(ge=0, description="pixels; 0 where it could not be decoded")
@@ -41,18 +41,18 @@ class ImageFile(_Message):
     bytes: int = Field(ge=0)
 
 
-class ModelName(_Message):
+class ModelName(Message):
     name: str
     version: str
     variant: str
 
 
-class Runtime(_Message):
+class Runtime(Message):
     provider: str = Field(description="the execution provider that judged")
     device: str
 
 
-class LatencyMs(_Message):
+class LatencyMs(Message):
     """Milliseconds by stage; ``total`` is from claim to judgement."""
 
     wait: float
@@ -62,7 +62,7 @@ class LatencyMs(_Message):
     total: float
 
 
-class Memory(_Message):
+class Memory(Message):
     """Bytes."""
 
     worker_rss: int = Field(description="resident")
@@ -70,7 +70,7 @@ class Memory(_Message):
     gpu_memory: int | None = Field(description="the worker's; null: no GPU, or it isn't told")
 
 
-class Box(_Message):
+class Box(Message):
     """A region of the heatmap, in pixels of the image."""
 
     x: int
@@ -80,7 +80,7 @@ class Box(_Message):
     peak: float = Probability
 
 
-class VerdictMessage(_Message):
+class VerdictMessage(Message):
     """Published once for every image, at least once; a repeat is byte-identical."""
 
     id: str = Field(description="the image's identity: what repeats are recognised by")
@@ -91,9 +91,9 @@ class VerdictMessage(_Message):
     threshold: float = Probability
     reason: str = Field(description="why the image could not be judged; empty otherwise")
     image: ImageFile
-    captured: str = Field(pattern=_TIME, description="when the producer finished the file, UTC")
-    received: str = Field(pattern=_TIME, description="when the station took it, UTC")
-    completed: str = Field(pattern=_TIME, description="when it was judged, UTC")
+    captured: str = Field(pattern=TIME, description="when the producer finished the file, UTC")
+    received: str = Field(pattern=TIME, description="when the station took it, UTC")
+    completed: str = Field(pattern=TIME, description="when it was judged, UTC")
     model: ModelName
     runtime: Runtime
     latency_ms: LatencyMs
@@ -101,18 +101,19 @@ class VerdictMessage(_Message):
     regions: list[Box]
 
 
-class StatusMessage(_Message):
+class StatusMessage(Message):
     """Retained: birth when the station connects, last will when it is gone."""
 
     online: bool
     station: StationName
     version: str = Field(description="of edge-inspect")
-    started: str = Field(pattern=_TIME, description="when the agent started, UTC")
+    started: str = Field(pattern=TIME, description="when the agent started, UTC")
     reason: str = Field(description="why it is offline: stopped, or connection lost; else empty")
     model: ModelName | None = Field(description="what judges; null while offline")
     runtime: Runtime | None
     degraded: bool = Field(description="it runs, but not on the execution provider asked for")
     paused: bool = Field(description="it takes no images until it gets command/resume")
+    drift: list[str] = Field(description="figures in which images differ from the training images")
 
 
 def verdict_payload(station: Station, sequence: int, inspection: types.Inspection) -> bytes:
@@ -124,7 +125,7 @@ def verdict_payload(station: Station, sequence: int, inspection: types.Inspectio
     message = VerdictMessage(
         id=i.id,
         sequence=sequence,
-        station=_station(station),
+        station=station_name(station),
         verdict=i.verdict.value,
         score=_probability(i.score),
         threshold=_probability(i.threshold) or 0.0,
@@ -139,8 +140,8 @@ def verdict_payload(station: Station, sequence: int, inspection: types.Inspectio
         captured=iso_utc(i.captured),
         received=iso_utc(i.received),
         completed=iso_utc(i.completed),
-        model=_model(i.model),
-        runtime=_runtime(i.model),
+        model=model_name(i.model),
+        runtime=runtime_name(i.model),
         latency_ms=LatencyMs(
             wait=_milliseconds(i.latency.wait),
             decode=_milliseconds(i.latency.decode),
@@ -165,6 +166,7 @@ def birth_payload(
     started: float,
     degraded: bool = False,
     paused: bool = False,
+    drift: Sequence[str] = (),
 ) -> bytes:
     """The status of a station that works; ``started`` in seconds since the epoch."""
     return _status(
@@ -172,10 +174,11 @@ def birth_payload(
         version=version,
         started=started,
         reason="",
-        model=_model(model),
-        runtime=_runtime(model),
+        model=model_name(model),
+        runtime=runtime_name(model),
         degraded=degraded,
         paused=paused,
+        drift=drift,
     )
 
 
@@ -190,26 +193,6 @@ def offline_payload(
     return _status(station, version=version, started=started, reason=reason)
 
 
-def schemas() -> dict[str, str]:
-    """The JSON Schema of each message, by file name, as published in ``docs/schemas``."""
-    said: dict[str, type[BaseModel]] = {
-        "verdict": VerdictMessage,
-        "status": StatusMessage,
-        "reply": ReplyMessage,
-    }
-    heard: dict[str, type[BaseModel]] = {"command-replay": ReplayBody, "command-nothing": Nothing}
-    made = {name: _schema(model, "serialization") for name, model in said.items()}
-    made |= {name: _schema(model, "validation") for name, model in heard.items()}
-    return {
-        f"{name}.schema.json": json.dumps(schema, indent=2) + "\n" for name, schema in made.items()
-    }
-
-
-def _schema(model: type[BaseModel], mode: Literal["serialization", "validation"]) -> dict[str, Any]:
-    schema = model.model_json_schema(mode=mode)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 def _status(
     station: Station,
     *,
@@ -220,10 +203,11 @@ def _status(
     runtime: Runtime | None = None,
     degraded: bool = False,
     paused: bool = False,
+    drift: Sequence[str] = (),
 ) -> bytes:
     message = StatusMessage(
         online=not reason,
-        station=_station(station),
+        station=station_name(station),
         version=version,
         started=iso_utc(started),
         reason=reason,
@@ -231,19 +215,20 @@ def _status(
         runtime=runtime,
         degraded=degraded,
         paused=paused,
+        drift=list(drift),
     )
     return message.model_dump_json().encode()
 
 
-def _station(station: Station) -> StationName:
+def station_name(station: Station) -> StationName:
     return StationName(site=station.site, line=station.line, station=station.station)
 
 
-def _model(model: types.Model) -> ModelName:
+def model_name(model: types.Model) -> ModelName:
     return ModelName(name=model.name, version=model.version, variant=model.variant)
 
 
-def _runtime(model: types.Model) -> Runtime:
+def runtime_name(model: types.Model) -> Runtime:
     return Runtime(provider=model.provider, device=model.device)
 
 

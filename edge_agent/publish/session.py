@@ -41,7 +41,7 @@ _NEWEST = 1 << 62
 
 @dataclass(frozen=True)
 class Announcements:
-    """What the station says of itself on ``status``, retained."""
+    """What the station says of itself, on ``status`` (retained) and on ``telemetry``."""
 
     birth: Callable[[], bytes]
     """Said at each connection, and whenever it has changed when the publisher is notified."""
@@ -49,6 +49,9 @@ class Announcements:
     """Said by the broker when the connection is lost."""
     farewell: bytes
     """Said by the station when it is stopped."""
+    telemetry: Callable[[], bytes] = lambda: b""
+    telemetry_every: float = 0.0
+    """Seconds from one message on ``telemetry`` to the next; 0: none."""
 
 
 @dataclass
@@ -127,6 +130,8 @@ class Session:
         self._connection = Connection(options, will=will, listen=listen)
         self._began = time.monotonic()
         self._flight: dict[int, _Sent] = {}
+        every = announcements.telemetry_every
+        self._tell_at = self._began + every if every else math.inf
         self._flush_at = math.inf
         self._retry_at: float | None = None
         self._probing = False
@@ -189,7 +194,7 @@ class Session:
         return False
 
     def _patience(self) -> float:
-        due = [self._flush_at]
+        due = [self._flush_at, self._tell_at]
         if self._retry_at is not None:
             due.append(self._retry_at)
         if self._stop.wanted:
@@ -228,7 +233,10 @@ class Session:
             birth = self._announcements.birth()
             if birth != self._said:
                 self._born, self._said = True, birth
-                self._announce(birth)
+                self._announce(self._topics.status, birth, retain=True)
+        if time.monotonic() >= self._tell_at and not self._parted:
+            self._tell_at = time.monotonic() + self._announcements.telemetry_every
+            self._announce(self._topics.telemetry, self._announcements.telemetry(), retain=False)
         if self._commands is not None:
             self._obey(self._commands)
         if self._warning and time.monotonic() > self._began + 2 * self._options.reconnect_max:
@@ -245,7 +253,7 @@ class Session:
             self._pause(str(error))
         if self._stop.wanted and not self._parted and self._may_part():
             self._parted = True
-            self._announce(self._announcements.farewell)
+            self._announce(self._topics.status, self._announcements.farewell, retain=True)
         self._board.say(
             self._trouble or self._status_trouble or self._warning,
             connected=True,
@@ -311,9 +319,9 @@ class Session:
             )
             self._flight[packet] = _Sent(publish.topic, time.monotonic(), publish)
 
-    def _announce(self, payload: bytes) -> None:
-        packet = self._connection.publish(self._topics.status, payload, retain=True)
-        self._flight[packet] = _Sent(self._topics.status, time.monotonic())
+    def _announce(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        packet = self._connection.publish(topic, payload, retain=retain)
+        self._flight[packet] = _Sent(topic, time.monotonic())
 
     def _may_part(self) -> bool:
         flushed = self._drain.done and not self._flight

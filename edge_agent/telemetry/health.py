@@ -1,16 +1,16 @@
-"""``/healthz`` on loopback: is the station doing its work, and if not, why not."""
+"""The station's HTTP port: read-only, on loopback unless the settings say otherwise."""
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from edge_agent.telemetry.pages import Answer
 
 log = logging.getLogger(__name__)
 
@@ -19,34 +19,8 @@ class PortError(Exception):
     """The HTTP port can't be had; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class Health:
-    """The station's state, as told to whoever asks."""
-
-    status: Literal["ok", "degraded", "failing"]
-    """``degraded``: images are judged and kept, but not all is well. ``failing``: they are not."""
-    reasons: tuple[str, ...]
-    """What is wrong, in words an operator can act on; empty when ``ok``."""
-    inspections: int
-    """Since the start."""
-    verdicts: dict[str, int]
-    last_inspection_age: float | None
-    """Seconds; None before the first."""
-    in_work: int
-    waiting: int
-    """Whole files in the folder, not yet claimed."""
-    outbox: int
-    """Inspections not yet acknowledged by the broker."""
-    broker: str
-    worker_restarts: int
-    ignored: dict[str, str]
-    """What lies in the folder and is not taken, with the reason."""
-    paused: bool = False
-    """By a command: images wait."""
-
-
 class HealthServer:
-    """Serves ``/healthz`` from a thread of its own: 503 when it fails to inspect."""
+    """Answers from threads of its own, one a connection."""
 
     def __init__(self, host: str, port: int) -> None:
         """Take the port; nothing is answered before ``serve``.
@@ -63,33 +37,40 @@ class HealthServer:
             ) from None
         self._server.daemon_threads = True
         self._thread: threading.Thread | None = None
+        self._pages: Mapping[str, Callable[[], Answer]] = {}
 
-    def serve(self, ask: Callable[[], Health]) -> None:
-        """Answer from now on, with what ``ask`` says."""
+    def serve(self, pages: Mapping[str, Callable[[], Answer]]) -> None:
+        """Answer from now on with these pages, by path, and no others."""
+        self._pages = pages
+        if self._thread is None:
+            self._server.RequestHandlerClass = self._handler()
+            self._thread = threading.Thread(
+                target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="http"
+            )
+            self._thread.start()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
 
         class Page(BaseHTTPRequestHandler):
             timeout = 10
 
             def do_GET(self) -> None:
-                if self.path.split("?")[0] != "/healthz":
+                page = server._pages.get(self.path.split("?")[0])
+                if page is None:
                     self.send_error(404)
                     return
-                health = ask()
-                body = json.dumps(asdict(health)).encode() + b"\n"
-                self.send_response(503 if health.status == "failing" else 200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
+                answer = page()
+                self.send_response(answer.code)
+                self.send_header("Content-Type", answer.kind)
+                self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(answer.body)
 
             def log_message(self, form: str, *arguments: object) -> None:
                 log.debug("http: %s", form % arguments)
 
-        self._server.RequestHandlerClass = Page
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="http"
-        )
-        self._thread.start()
+        return Page
 
     def close(self) -> None:
         """Stop serving and free the port."""

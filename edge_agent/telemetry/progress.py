@@ -36,3 +36,11 @@ class Progress:
         if not waiting or moved != self._seen:
             self._seen, self._since = moved, now
         return now - self._since <= self._patience
+
+    def stuck(self) -> float:
+        """Seconds that nothing has moved, or that nobody has asked whether; 0 while all is well.
+
+        From any thread: the one that asks `advances` may be what is stuck.
+        """
+        silent = self._clock() - self._since
+        return silent if silent > self._patience else 0.0

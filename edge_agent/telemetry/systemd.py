@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
-    from edge_agent.telemetry.health import Health
+    from edge_agent.reading import Health
     from edge_agent.telemetry.progress import Progress
 
 log = logging.getLogger(__name__)

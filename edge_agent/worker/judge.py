@@ -8,6 +8,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from edge_agent.bundle.appearance import appearance
 from edge_agent.bundle.preprocess import DecodeError, decode_for, fit
 from edge_agent.types import Failure, Image, Latency, Prediction
 from edge_agent.worker.memory import Memory
@@ -74,7 +75,8 @@ class Judge:
         if reason:
             return Failed(identity, Failure(reason, image, latency, rss, gpu), signature)
         regions = find_regions(scored.heatmap[0], fitted, frame.width, frame.height)
-        prediction = Prediction(score, regions, image, latency, rss, gpu)
+        looks = appearance(fitted.tensor)
+        prediction = Prediction(score, regions, image, latency, rss, gpu, looks)
         return Judged(identity, prediction, signature)
 
 

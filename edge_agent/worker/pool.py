@@ -202,6 +202,10 @@ class WorkerPool:
         """Workers that are ready."""
         return sum(1 for worker in self._workers if worker.ready)
 
+    def processes(self) -> list[int]:
+        """The process ids of all workers."""
+        return [worker.process.pid for worker in tuple(self._workers)]
+
     @property
     def ready(self) -> Ready | None:
         """What the workers that are ready say of themselves; None while none is."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_agent.bundle.appearance import appearance
+from trainer.data import Sample
 from trainer.reference import BINS, distribution, make_reference
 
 
@@ -26,8 +28,14 @@ def test_values_that_are_all_the_same_still_make_a_histogram(values):
     assert list(found.edges) == sorted(set(found.edges))
 
 
-def test_reference_covers_all_four():
+def test_reference_covers_all_five(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    found = make_reference([appearance(frame) for frame in frames], np.linspace(0, 1, 4))
-    for name in ("score", "brightness", "contrast", "sharpness"):
+    good = []
+    for number, frame in enumerate(frames):
+        file = tmp_path / f"{number}.bmp"
+        Image.fromarray(frame).save(file)
+        good.append(Sample(file.name, file, None, defect=False, group=file.name))
+    found = make_reference(good, [appearance(frame) for frame in frames], np.linspace(0, 1, 4))
+    for name in ("score", "brightness", "contrast", "sharpness", "compression"):
         assert sum(getattr(found, name).counts) == 4
+    assert 24 < found.compression.edges[1] < 25  # a bitmap: three bytes a pixel and a header

@@ -20,9 +20,29 @@ def test_agrees_with_the_formulas():
         grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
     )
     found = appearance(frame)
-    assert found.brightness == pytest.approx(grey.mean(), rel=1e-5)
-    assert found.contrast == pytest.approx(grey.std(), rel=1e-5)
+    assert found.brightness == pytest.approx(grey[1:-1].mean(), rel=1e-5)
+    assert found.contrast == pytest.approx(grey[1:-1].std(), rel=1e-5)
     assert found.sharpness == pytest.approx(laplacian.var(), rel=1e-5)
+
+
+@pytest.mark.parametrize("height", [3, 4, 33, 34, 35, 65, 66, 67, 97, 98, 99, 704])
+def test_the_rows_of_a_tall_frame_are_a_sample_of_all(height):
+    tall = np.random.default_rng(height).normal(120, 30, (height, 400, 3)).clip(0, 255)
+    frame = tall.astype(np.uint8)
+    grey = frame.astype(float) @ [0.25, 0.5, 0.25]
+    found = appearance(frame)
+    assert found.brightness == pytest.approx(grey.mean(), rel=0.02)
+    assert found.contrast == pytest.approx(grey.std(), rel=0.1)
+
+
+def test_both_ends_of_a_tall_frame_are_looked_at():
+    frame = np.full((640, 32, 3), 100, np.uint8)
+    dark = frame.copy()
+    dark[:40] = 0
+    bottom = frame.copy()
+    bottom[-40:] = 0
+    assert appearance(dark).brightness == pytest.approx(93.75, abs=2)
+    assert appearance(bottom).brightness == pytest.approx(93.75, abs=2)
 
 
 def test_a_flat_frame_has_neither_contrast_nor_sharpness():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,14 @@ from edge_agent.publish import (
     verdict_payload,
 )
 from edge_agent.publish.payloads import StatusMessage, VerdictMessage
+from edge_agent.publish.telemetry import Telemetry, telemetry_payload
 from edge_agent.types import Image, Latency, Region, Verdict
 from tests.inspections import MODEL, inspection
+from tests.readings import READING, WELL
 
+IDLE = replace(
+    READING, health=replace(WELL, last_inspection_age=None), recent={}, drift=(), disks=()
+)
 STATION = Station("plant 1", "line-7", "camera_2")
 SCHEMAS = Path(__file__).parents[4] / "docs" / "schemas"
 
@@ -50,6 +56,10 @@ def test_an_error_has_a_reason_and_no_score():
     assert message["reason"] == "the file is empty"
 
 
+def _refuse(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
 
@@ -73,13 +83,14 @@ def test_no_inspection_is_unpublishable(number, time, text, peak):
         regions=(Region(-1, -2, 0, 0, peak),),
     )
     payload = verdict_payload(STATION, 1, made)
-    assert b"NaN" not in payload
-    assert b"Infinity" not in payload
+    json.loads(payload, parse_constant=_refuse)
     VerdictMessage.model_validate_json(payload)
 
 
 def test_status():
-    birth = birth_payload(STATION, MODEL, version="0.1.0", started=1.5, degraded=True)
+    birth = birth_payload(
+        STATION, MODEL, version="0.1.0", started=1.5, degraded=True, drift=["brightness"]
+    )
     assert json.loads(birth) == {
         "online": True,
         "station": {"site": "plant 1", "line": "line-7", "station": "camera_2"},
@@ -90,10 +101,36 @@ def test_status():
         "runtime": {"provider": "CPUExecutionProvider", "device": "CPU"},
         "degraded": True,
         "paused": False,
+        "drift": ["brightness"],
     }
     will = json.loads(offline_payload(STATION, "connection lost", version="0.1.0", started=1.5))
     assert (will["online"], will["reason"], will["model"]) == (False, "connection lost", None)
     StatusMessage.model_validate(will)
+
+
+def test_telemetry():
+    said = json.loads(telemetry_payload(STATION, READING, at=1.5, rate=0.25))
+    assert said["time"] == "1970-01-01T00:00:01.500Z"
+    assert said["verdicts"] == WELL.verdicts
+    assert (said["rate"], said["last_inspection_age"]) == (0.25, 0.5)
+    assert (said["waiting"], said["in_work"], said["outbox"]) == (0, 1, 0)
+    assert said["latency_ms"] == [{"stage": "infer", "p50": 30.0, "p95": 300.0, "p99": 300.0}]
+    assert said["disks"][0] == {"place": "state", "free": 7 << 30, "size": 10 << 30}
+    assert said["drift"][0] == {
+        "figure": "brightness", "frames": 250, "psi": 4.25, "distance": 0.375,
+        "higher": True, "drifting": True,
+    }  # fmt: skip
+
+
+def test_the_rate_is_since_the_message_before():
+    times = iter([0.0, 10.0, 14.0])
+    counts = iter([30, 50])
+
+    def read():
+        return replace(READING, health=replace(WELL, inspections=next(counts)))
+
+    telemetry = Telemetry(STATION, read, wall=lambda: 1.5, clock=lambda: next(times))
+    assert [json.loads(telemetry.payload())["rate"] for _ in range(2)] == [3.0, 5.0]
 
 
 def test_the_published_schemas_are_the_ones_generated():
@@ -108,6 +145,8 @@ def test_the_published_schemas_are_the_ones_generated():
         ("verdict", verdict_payload(STATION, 2, inspection(1, Verdict.ERROR))),
         ("status", birth_payload(STATION, MODEL, version="1", started=0)),
         ("status", offline_payload(STATION, "stopped", version="1", started=0)),
+        ("telemetry", telemetry_payload(STATION, READING, at=1.5, rate=0.25)),
+        ("telemetry", telemetry_payload(STATION, IDLE, at=1.5, rate=0.0)),
     ],
 )
 def test_payloads_have_the_schemas_shape(name, payload):

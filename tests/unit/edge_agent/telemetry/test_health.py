@@ -11,22 +11,14 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from edge_agent.telemetry.health import Health, HealthServer, PortError
+from edge_agent.telemetry.health import HealthServer, PortError
+from edge_agent.telemetry.pages import running_pages, starting_pages
 from tests.broker import free_port
+from tests.readings import READING, WELL
 
-WELL = Health(
-    status="ok",
-    reasons=(),
-    inspections=3,
-    verdicts={"ok": 2, "defect": 1, "review": 0, "error": 0},
-    last_inspection_age=0.5,
-    in_work=1,
-    waiting=0,
-    outbox=0,
-    broker="connected",
-    worker_restarts=0,
-    ignored={"a\\n.txt": "its name matches none of the patterns"},
-)
+
+def pages(health=lambda: WELL):
+    return running_pages(health, lambda: replace(READING, health=health()), "1.2.3")
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ def get(port: int, path: str = "/healthz"):
 @pytest.mark.parametrize(("status", "code"), [("ok", 200), ("degraded", 200), ("failing", 503)])
 def test_the_state_is_told_whole(server, port, status, code):
     health = replace(WELL, status=status, reasons=() if status == "ok" else ("no worker: x",))
-    server.serve(lambda: health)
+    server.serve(pages(lambda: health))
 
     found, headers, body = get(port)
 
@@ -63,28 +55,60 @@ def test_the_state_is_told_whole(server, port, status, code):
     assert json.loads(body) == {**expected, "reasons": list(health.reasons)}
 
 
+@pytest.mark.parametrize(("status", "code"), [("ok", 200), ("degraded", 200), ("failing", 503)])
+def test_ready_is_who_judges_what_is_offered(server, port, status, code):
+    server.serve(pages(lambda: replace(WELL, status=status, reasons=("why",))))
+
+    found, _, body = get(port, "/readyz")
+
+    assert (found, json.loads(body)) == (code, {"ready": code == 200, "reasons": ["why"]})
+
+
+def test_a_station_that_starts_says_so_and_then_more(server, port):
+    server.serve(starting_pages())
+    for path in ("/healthz", "/readyz"):
+        code, _, body = get(port, path)
+        assert code == 503
+        assert json.loads(body)["reasons"][0].startswith("starting: ")
+    assert get(port, "/metrics")[0] == 404
+
+    server.serve(pages())
+
+    assert [get(port, path)[0] for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+
+
+def test_metrics_are_told_as_prometheus_wants_them(server, port):
+    server.serve(pages())
+
+    code, headers, body = get(port, "/metrics")
+
+    assert code == 200
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert b'edge_agent_inspections_total{verdict="defect"} 1.0' in body
+
+
 def test_each_answer_is_asked_for_anew(server, port):
     answers = iter([WELL, replace(WELL, inspections=4)])
-    server.serve(lambda: next(answers))
+    server.serve(pages(lambda: next(answers)))
 
     assert [json.loads(get(port)[2])["inspections"] for _ in range(2)] == [3, 4]
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz/", "/etc/passwd", "/../healthz"])
 def test_there_is_no_other_page(server, port, path):
-    server.serve(lambda: WELL)
+    server.serve(pages())
 
     assert get(port, path)[0] == 404
 
 
 def test_a_query_is_no_matter(server, port):
-    server.serve(lambda: WELL)
+    server.serve(pages())
 
     assert get(port, "/healthz?verbose=1")[0] == 200
 
 
 def test_nothing_can_be_changed(server, port):
-    server.serve(lambda: WELL)
+    server.serve(pages())
 
     for method in ("POST", "PUT", "DELETE"):
         request = urllib.request.Request(f"http://127.0.0.1:{port}/healthz", b"", method=method)
@@ -95,7 +119,7 @@ def test_nothing_can_be_changed(server, port):
 
 
 def test_somebody_who_says_nothing_holds_nobody_up(server, port):
-    server.serve(lambda: WELL)
+    server.serve(pages())
     with (
         socket.create_connection(("127.0.0.1", port)),
         socket.create_connection(("127.0.0.1", port)) as rude,
@@ -106,7 +130,7 @@ def test_somebody_who_says_nothing_holds_nobody_up(server, port):
 
 
 def test_many_at_once(server, port):
-    server.serve(lambda: WELL)
+    server.serve(pages())
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(get(port)[0])) for _ in range(20)]
     for thread in threads:

@@ -57,3 +57,19 @@ def test_the_wait_begins_when_there_is_something_to_wait_for(progress, clock):
     progress.advances(waiting=False, moved=7)
     clock.now += 50.0
     assert progress.advances(waiting=True, moved=7)
+
+
+def test_stuck_is_told_once_patience_is_at_its_end(progress, clock):
+    progress.advances(waiting=True, moved=1)
+    clock.now += 60.0
+    assert progress.stuck() == 0.0
+    clock.now += 1.0
+    assert progress.stuck() == 61.0
+    progress.advances(waiting=True, moved=2)
+    assert progress.stuck() == 0.0
+
+
+def test_who_no_longer_asks_is_stuck_too(progress, clock):
+    progress.advances(waiting=False, moved=1)
+    clock.now += 61.0  # the loop waits for a disk
+    assert progress.stuck() == 61.0

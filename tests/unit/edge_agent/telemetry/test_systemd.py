@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.systemd import Pulse, ServiceLink, status_line
-from tests.unit.edge_agent.telemetry.test_health import WELL
+from tests.readings import WELL
 
 
 class Ear:

@@ -1,0 +1,59 @@
+"""What is answered on ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from edge_agent.telemetry.metrics import TEXT, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edge_agent.reading import Health, Reading
+
+_STARTING = "starting: the bundle is verified, measured and loaded; the log says how far it is"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is sent back."""
+
+    code: int
+    kind: str
+    """The content type."""
+    body: bytes
+
+
+def starting_pages() -> Mapping[str, Callable[[], Answer]]:
+    """Until there is more to tell."""
+    answer = _json(503, {"status": "failing", "ready": False, "reasons": [_STARTING]})
+    return {"/healthz": lambda: answer, "/readyz": lambda: answer}
+
+
+def running_pages(
+    health: Callable[[], Health], reading: Callable[[], Reading], version: str
+) -> Mapping[str, Callable[[], Answer]]:
+    """Asked anew for each answer, in the threads that answer."""
+    metrics = Metrics(reading, version)
+    return {
+        "/healthz": lambda: _told(health()),
+        "/readyz": lambda: _ready(health()),
+        "/metrics": lambda: Answer(200, TEXT, metrics.text()),
+    }
+
+
+def _told(health: Health) -> Answer:
+    """Whether the station does its work: 503 when it does not."""
+    return _json(503 if health.status == "failing" else 200, asdict(health))
+
+
+def _ready(health: Health) -> Answer:
+    """Whether an image that is offered now would be judged."""
+    fine = health.status != "failing"
+    return _json(200 if fine else 503, {"ready": fine, "reasons": health.reasons})
+
+
+def _json(code: int, content: object) -> Answer:
+    return Answer(code, "application/json", json.dumps(content).encode() + b"\n")

@@ -1,0 +1,156 @@
+"""How the station is: asked of all of its parts, from whatever thread wants to know."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import psutil
+
+from edge_agent.reading import Disk, Health, Reading
+from edge_agent.telemetry.drift import sentence
+from edge_agent.text import iso_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from edge_agent.loop import Loop
+    from edge_agent.publish import Publisher
+    from edge_agent.reload import Reload
+    from edge_agent.settings import StorageSettings
+    from edge_agent.sources.several import Source
+    from edge_agent.sources.spool import Spool
+    from edge_agent.telemetry.drift import DriftWatch
+    from edge_agent.telemetry.progress import Progress
+    from edge_agent.telemetry.tally import Tally
+    from edge_agent.types import Model
+    from edge_agent.worker.pool import WorkerPool
+
+
+class Runs(Protocol):
+    """What runs now."""
+
+    degraded: str
+
+    @property
+    def model(self) -> Model: ...
+
+
+class Vitals:
+    """Reads the parts; changes none."""
+
+    def __init__(
+        self,
+        *,
+        loop: Loop,
+        tally: Tally,
+        source: Source,
+        spool: Spool,
+        pool: WorkerPool,
+        publisher: Publisher | None,
+        running: Runs,
+        reload: Reload,
+        pause: Pause,
+        drift: DriftWatch,
+        progress: Progress,
+        storage: StorageSettings,
+    ) -> None:
+        self._loop = loop
+        self._tally = tally
+        self._source = source
+        self._spool = spool
+        self._pool = pool
+        self._publisher = publisher
+        self._running = running
+        self._reload = reload
+        self._pause = pause
+        self._drift = drift
+        self._progress = progress
+        self._places = {
+            "state": storage.root,
+            "processed": storage.processed_dir,
+            "quarantine": storage.quarantine_dir,
+        }
+        self._process = psutil.Process()
+
+    def known(self) -> Health:
+        """What the parts say of themselves."""
+        loop, pool, running = self._loop, self._pool, self._running
+        last = self._tally.last
+        failing = [f"no worker: {pool.trouble}"] if not pool.working() else []
+        failing += list(loop.trouble.values())
+        failing += [self._source.trouble] if self._source.trouble else []
+        degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
+        if running.degraded:
+            degraded.append(f"not what was asked for: {running.degraded}")
+        if self._reload.refused:
+            degraded.append(f"not reloaded: {self._reload.refused}")
+        since = self._pause.since
+        if since is not None:
+            degraded.append(f"paused by a command at {iso_utc(since)}: images wait for resume")
+        state = self._publisher.state() if self._publisher else None
+        if state and state.reason:
+            degraded.append(f"mqtt: {state.reason}")
+        degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
+        verdicts = {verdict.value: count for verdict, count in self._tally.verdicts.items()}
+        return Health(
+            status="failing" if failing else "degraded" if degraded else "ok",
+            reasons=(*failing, *degraded),
+            inspections=sum(verdicts.values()),
+            verdicts=verdicts,
+            last_inspection_age=None if last is None else time.monotonic() - last,
+            in_work=self._spool.depth(),
+            waiting=self._source.waiting(),
+            outbox=state.backlog if state else 0,
+            broker="none" if state is None else "connected" if state.connected else "not connected",
+            worker_restarts=pool.restarts,
+            ignored=self._source.ignored,
+            paused=since is not None,
+        )
+
+    def health(self) -> Health:
+        """The same, and whether the parts have fallen silent."""
+        known = self.known()
+        stuck = self._progress.stuck()
+        if not stuck:
+            return known
+        reason = (
+            f"nothing has moved for {stuck:.0f} s: a disk or a driver does not answer; "
+            "see the log, then restart the agent"
+        )
+        return replace(known, status="failing", reasons=(reason, *known.reasons))
+
+    def reading(self) -> Reading:
+        """Health, and every figure beside it."""
+        return Reading(
+            health=self.health(),
+            model=self._running.model,
+            degraded=bool(self._running.degraded),
+            workers=self._pool.working(),
+            agent_rss=int(self._process.memory_info().rss),
+            worker_rss=_resident(self._pool.processes()),
+            gpu_memory=self._tally.gpu_memory,
+            disks=tuple(_disks(self._places)),
+            stages=self._tally.histograms(),
+            recent=self._tally.recent(),
+            drift=self._drift.figures,
+        )
+
+
+def _resident(processes: Iterable[int]) -> int:
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):  # it may be gone since
+            total += psutil.Process(process).memory_info().rss
+    return total
+
+
+def _disks(places: dict[str, Path]) -> Iterable[Disk]:
+    for place, path in places.items():
+        with contextlib.suppress(OSError):  # what is wrong with it, the loop says
+            found = os.statvfs(path)
+            yield Disk(place, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)

@@ -1,0 +1,100 @@
+"""How a station is, out of what its parts say."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from edge_agent.reading import Drift
+from edge_agent.telemetry.progress import Progress
+from edge_agent.telemetry.tally import Tally
+from edge_agent.vitals import Vitals
+from tests.inspections import MODEL, inspection
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def parts(tmp_path, clock):
+    storage = SimpleNamespace(
+        root=tmp_path, processed_dir=tmp_path / "absent", quarantine_dir=tmp_path
+    )
+    return {
+        "loop": SimpleNamespace(trouble={}),
+        "tally": Tally(),
+        "source": SimpleNamespace(trouble="", ignored={}, waiting=lambda: 4),
+        "spool": SimpleNamespace(depth=lambda: 2),
+        "pool": SimpleNamespace(
+            trouble="", restarts=1, working=lambda: 1, processes=lambda: [os.getpid(), 2**30]
+        ),
+        "publisher": None,
+        "drift": SimpleNamespace(figures=()),
+        "pause": SimpleNamespace(since=None),
+        "reload": SimpleNamespace(refused=""),
+        "running": SimpleNamespace(degraded="", model=MODEL),
+        "progress": Progress(60.0, clock),
+        "storage": storage,
+    }
+
+
+def test_all_is_well(parts):
+    parts["tally"].add(inspection(1))
+    health = Vitals(**parts).health()
+    assert (health.status, health.reasons) == ("ok", ())
+    assert (health.inspections, health.in_work, health.waiting) == (1, 2, 4)
+    assert health.last_inspection_age is not None
+
+
+def test_parts_that_fell_silent_are_a_failure_with_a_reason(parts, clock):
+    vitals = Vitals(**parts)
+    clock.now = 61.0
+    health = vitals.health()
+    assert health.status == "failing"
+    assert health.reasons[0].startswith("nothing has moved for 61 s: ")
+    # What the watchdog goes by must not change by it: what is failing it takes for known.
+    assert vitals.known().status == "ok"
+
+
+def test_what_the_parts_say_comes_through(parts):
+    parts["loop"].trouble = {"journal": "the disk is full"}
+    parts["running"].degraded = "openvino:GPU was lost"
+    parts["reload"].refused = "no such bundle"
+    parts["pause"].since = 1.5
+    health = Vitals(**parts).health()
+    assert health.status == "failing"
+    assert health.reasons == (
+        "the disk is full",
+        "not what was asked for: openvino:GPU was lost",
+        "not reloaded: no such bundle",
+        "paused by a command at 1970-01-01T00:00:01.500Z: images wait for resume",
+    )
+
+
+def test_drift_degrades_and_says_where_to_look(parts):
+    steady = Drift("score", 250, 0.1, 0.1, higher=True, drifting=False)
+    dark = Drift("brightness", 250, 3.0, 0.9, higher=False, drifting=True)
+    parts["drift"].figures = (dark, steady)
+    health = Vitals(**parts).health()
+    assert health.status == "degraded"
+    (reason,) = health.reasons
+    assert reason.startswith("drift: brightness is lower than in the training images: look at lamp")
+    assert Vitals(**parts).reading().drift == (dark, steady)
+
+
+def test_a_worker_that_is_gone_and_a_directory_that_is_not_there_are_left_out(parts):
+    reading = Vitals(**parts).reading()
+    assert reading.worker_rss > 1 << 20
+    assert [disk.place for disk in reading.disks] == ["state", "quarantine"]
+    assert all(0 < disk.free <= disk.size for disk in reading.disks)
