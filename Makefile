@@ -43,7 +43,7 @@ check: .venv-dev/.installed
 	$(DEV)/pytest -q -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
-test: .venv-dev/.trainer broker injectors browser machines
+test: .venv-dev/.trainer broker injectors browser prometheus machines
 	$(DEV)/pytest -m 'not faults'
 
 .PHONY: faults
@@ -83,6 +83,16 @@ injectors:
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends strace e2fsprogs; \
 	  else \
 	    echo "strace or mkfs.ext4 is not installed: the tests that need it are skipped"; \
+	  fi; }
+
+# Alert rules and the dashboard are held to a real Prometheus.
+.PHONY: prometheus
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; \
+	  else \
+	    echo "prometheus is not installed: the tests that need it are skipped"; \
 	  fi; }
 
 # And look at the report in a real browser.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from edge_agent.loop import Loop
     from edge_agent.publish import Publisher
-    from edge_agent.reload import Reload
     from edge_agent.settings import StorageSettings
     from edge_agent.sources.several import Source
     from edge_agent.sources.spool import Spool
@@ -40,6 +39,19 @@ class Runs(Protocol):
     def model(self) -> Model: ...
 
 
+class Reloads(Protocol):
+    """What became of the last reload."""
+
+    refused: str
+
+
+class Pauses(Protocol):
+    """Whether a command keeps it from taking images."""
+
+    @property
+    def since(self) -> float | None: ...
+
+
 class Vitals:
     """Reads the parts; changes none."""
 
@@ -53,8 +65,8 @@ class Vitals:
         pool: WorkerPool,
         publisher: Publisher | None,
         running: Runs,
-        reload: Reload,
-        pause: Pause,
+        reload: Reloads,
+        pause: Pauses,
         drift: DriftWatch,
         progress: Progress,
         storage: StorageSettings,
