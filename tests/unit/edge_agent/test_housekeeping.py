@@ -220,7 +220,7 @@ def test_inspections_go_by_age_when_their_messages_have_gone(line):
     assert state.names() == ["20.png", "unsent.png"]
     with closing(Outbox(state.journal.path)) as outbox:
         assert [message.sequence for message in outbox.pending(0, 9)] == [4]
-        outbox.replay(1)
+        outbox.replay(1, 9999, 9999)
         assert [message.sequence for message in outbox.pending(0, 9)] == [4]
     (message,) = state.journal.record([inspection(7)], plain)
     assert message.sequence == 5  # no number is given twice
