@@ -1,4 +1,7 @@
-"""A wire that listens: passes every byte on between its port and another, and keeps a copy."""
+"""A wire that listens: passes every byte on between its port and another, and keeps a copy.
+
+It can be a bad wire too.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,20 @@ import contextlib
 import select
 import socket
 import threading
+import time
+from typing import Literal
+
+_MESSAGE = 200  # bytes: what is longer holds a verdict
+_PIECE = 16
 
 
 class Wiretap:
     """On a loopback port of its own, until it is closed."""
+
+    fault: Literal["", "cut", "trickle", "silent"] = ""
+    """``cut``: hang up in the middle of a message, or before its answer, ``cuts`` times;
+    ``trickle``: a few bytes at a time; ``silent``: nothing passes, and nobody hangs up."""
+    cuts = 0
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -54,4 +67,21 @@ class Wiretap:
                     if not content:
                         return
                     self._heard += content
-                    other[link].sendall(content)
+                    if not self._send(other[link], content, answer=link is far):
+                        return
+
+    def _send(self, to: socket.socket, content: bytes, *, answer: bool) -> bool:
+        """Pass it on, as well as the wire can; whether it is still there."""
+        if self.fault == "trickle":
+            for start in range(0, len(content), _PIECE):
+                to.sendall(content[start : start + _PIECE])
+                time.sleep(0.001)
+        elif self.fault == "cut" and self.cuts and not answer and len(content) > _MESSAGE:
+            self.cuts -= 1
+            # Whole, and then its answer is lost; or only a part of it.
+            to.sendall(content if self.cuts % 2 else content[: len(content) // 2])
+            time.sleep(0.05)  # the broker is to have it before the connection is reset
+            return False
+        elif self.fault != "silent":
+            to.sendall(content)
+        return True
