@@ -57,7 +57,9 @@ def installed(machine):
     # From here on nothing is to be measured at a start, and a frozen worker is not waited for long.
     change(machine, provider='"cpu"', workers="1", threads="1", frame_timeout="3.0")
     machine.path("/etc/edge-agent/mqtt-password").write_text(f"{PASSWORD}\n")
-    mqtt = f'\n[mqtt]\nhost = "127.0.0.1"\nusername = "a"\npassword_file = "{SECRET}"\n'
+    mqtt = (
+        '\n[mqtt]\nhost = "127.0.0.1"\nusername = "a"\npassword_file = "credential:mqtt-password"\n'
+    )
     with machine.path(CONFIG).open("a") as config:
         config.write(mqtt)
     # Half a minute is long for a test; what counts is that it is the watchdog that ends it.
