@@ -88,13 +88,13 @@ class Camera:
 
 
 def kill_at_random(
-    station: Station, subscriber: Subscriber, kills: int, seed: int
+    station: Station, subscriber: Subscriber, kills: int, seed: int, every: float = 0.05
 ) -> dict[str, float]:
     """Under load; every third time it is killed before it has got going again."""
     chance = random.Random(seed)
     recoveries = []
     station.start()
-    with Camera(station, 0.05) as camera:
+    with Camera(station, every) as camera:
         for number in range(kills):
             if number % 3 == 2:
                 time.sleep(chance.uniform(0.0, 1.5))
@@ -135,7 +135,7 @@ def test_two_hundred_kills_at_random_moments(make_station, slow_bundle, broker, 
         print(f"\nSEED={seed}", flush=True)
     subscriber = subscribe(broker.port, "inspection/#")
 
-    found = kill_at_random(make_station(on(broker), bundle=slow_bundle), subscriber, 200, seed)
+    found = kill_at_random(make_station(on(broker), bundle=slow_bundle), subscriber, 200, seed, 0.2)
 
     with capsys.disabled():
         print(json.dumps(found))
