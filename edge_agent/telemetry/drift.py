@@ -49,7 +49,7 @@ _LOOK_AT = {
     "brightness": "lamp, exposure and aperture",
     "contrast": "lamp, lens and the parts' surface",
     "sharpness": "focus, lens and anything that shakes or moves too fast",
-    "compression": "the camera's file format and JPEG quality",
+    "compression": "the camera's file format and JPEG quality, and at its focus",
     "score": "the parts' material and the camera; compare verdicts with what a person says",
 }
 

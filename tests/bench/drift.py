@@ -2,11 +2,16 @@
 
 D is a data set that the bundle has not seen, of the same line. Its good images are drawn again and
 again, as they are and changed, and go through the agent's own drift watch.
+
+With ``--oof RUN/oof.csv`` D may be what the bundle learned from: every other group makes the
+reference, the rest is drawn from, both with the scores of models that had not seen the image.
+Changed images are judged by the bundle, and so are unchanged ones, to see what that alone does.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import json
 import logging
@@ -14,6 +19,7 @@ import random
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +34,7 @@ from edge_agent.types import Image as ImageFile
 from edge_agent.worker.predictor import Predictor
 from tests.inspections import inspection
 from trainer.data import open_dataset
+from trainer.reference import make_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +76,7 @@ def lit(factor: float) -> Callable[[Image.Image], bytes]:
 
 
 CHANGES: dict[str, Callable[[Image.Image], bytes]] = {
+    "unchanged": lambda image: encoded(image, image),
     "brightness +20 %": lit(1.2),
     "brightness +5 %": lit(1.05),
     "JPEG quality 60": lambda image: encoded(image, image, 60),
@@ -85,6 +93,14 @@ def judged(predictor: Predictor, content: bytes) -> Inspection:
     score = float(predictor.predict(tensor[None]).score[0])
     file = ImageFile("", len(content), frame.width, frame.height)
     return inspection(1, score=score, appearance=appearance(tensor), image=file)
+
+
+def good_groups(folder: Path) -> list[list[Sample]]:
+    groups: dict[str, list[Sample]] = {}
+    for sample in open_dataset(folder).samples:
+        if not sample.defect:
+            groups.setdefault(sample.group, []).append(sample)
+    return [groups[name] for name in sorted(groups)]
 
 
 def drawn(groups: list[list[Inspection]], chance: random.Random) -> Iterator[Inspection]:
@@ -131,6 +147,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--oof", type=Path)
+    parser.add_argument("--changed", type=int, default=200, help="images that are changed")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -139,29 +157,34 @@ def main() -> int:
     bundle = open_bundle(options.bundle)
     predictor = Predictor(bundle, "fp32")
     reference = bundle.manifest.reference
-    groups: dict[str, list[Sample]] = {}
-    for sample in open_dataset(options.images).samples:
-        if not sample.defect:
-            groups.setdefault(sample.group, []).append(sample)
-
-    def looked_at(change: Callable[[Image.Image], bytes] | None) -> list[list[Inspection]]:
-        return [
-            [judged(predictor, change(Image.open(s.image)) if change else s.image.read_bytes())
-             for s in group]
-            for group in groups.values()
-        ]  # fmt: skip
-
-    plain = looked_at(None)
+    groups = good_groups(options.images)
+    plain = [[judged(predictor, s.image.read_bytes()) for s in group] for group in groups]
+    if options.oof:
+        with options.oof.open(newline="") as stream:
+            scores = {row["image"]: float(row["score"]) for row in csv.DictReader(stream)}
+        plain = [
+            [replace(i, score=scores[s.name]) for i, s in zip(*pair, strict=True)]
+            for pair in zip(plain, groups, strict=True)
+        ]
+        learned = [i for group in plain[::2] for i in group]
+        reference = make_reference(
+            [s for group in groups[::2] for s in group],
+            [i.appearance for i in learned if i.appearance],
+            np.array([i.score for i in learned], float),
+        )
+        groups, plain = groups[1::2], plain[1::2]
     chance = random.Random(options.seed)
+    every = [sample for group in groups for sample in group]
+    some = chance.sample(every, min(options.changed, len(every)))
     known = sum(reference.brightness.counts)
     print(f"{known} images in the reference, {sum(map(len, plain))} good ones in the stream")
-    for name, stream in (("image by image", drawn), ("in batches", in_batches)):
+    for name, order in (("image by image", drawn), ("in batches", in_batches)):
         began = time.process_time()
-        found = false_alarms(DriftWatch(lambda: reference), stream(plain, chance), options.frames)
+        found = false_alarms(DriftWatch(lambda: reference), order(plain, chance), options.frames)
         each = (time.process_time() - began) / options.frames * 1e6
         print(f"{options.frames} frames, {name}: alarms {json.dumps(found)}, {each:.1f} us a frame")
     for name, change in CHANGES.items():
-        other = looked_at(change)
+        other = [[judged(predictor, change(Image.open(s.image))) for s in some]]
         found = [
             delay(DriftWatch(lambda: reference), drawn(plain, chance), drawn(other, chance))
             for _ in range(options.repeats)
