@@ -156,3 +156,13 @@ def test_compression_is_measured_where_the_bundle_knows_it(watch):
     assert (found.distance, found.higher) == (0.5, False)
     assert found.drifting
     assert "JPEG quality" in sentence(found)
+
+
+def test_scores_that_differ_as_models_do_are_no_drift_and_others_are():
+    low = tuple(number / 1000 for number in range(20))
+    known = Distribution(edges=(*low, 0.3, 1.0), counts=(20,) * 21)
+    chance = random.Random(0)
+    steady = [chance.choice([0.0, 0.1, 0.5]) if chance.random() < 0.07 else 0.0 for _ in range(250)]
+    assert not feed(Figure("score", known), steady).drifting
+    assert feed(Figure("brightness", known), steady).drifting
+    assert feed(Figure("score", known), [0.31] * 125 + steady[:125]).drifting
