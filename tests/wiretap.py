@@ -12,7 +12,6 @@ import threading
 import time
 from typing import Literal
 
-_MESSAGE = 200  # bytes: what is longer holds a verdict
 _PIECE = 16
 
 
@@ -20,7 +19,7 @@ class Wiretap:
     """On a loopback port of its own, until it is closed."""
 
     fault: Literal["", "cut", "trickle", "silent"] = ""
-    """``cut``: hang up in the middle of a message, or before its answer, ``cuts`` times;
+    """``cut``: hang up in the middle of a verdict, or before its answer, ``cuts`` times;
     ``trickle``: a few bytes at a time; ``silent``: nothing passes, and nobody hangs up."""
     cuts = 0
 
@@ -76,7 +75,7 @@ class Wiretap:
             for start in range(0, len(content), _PIECE):
                 to.sendall(content[start : start + _PIECE])
                 time.sleep(0.001)
-        elif self.fault == "cut" and self.cuts and not answer and len(content) > _MESSAGE:
+        elif self.fault == "cut" and self.cuts and not answer and b"/verdict" in content:
             self.cuts -= 1
             # Whole, and then its answer is lost; or only a part of it.
             to.sendall(content if self.cuts % 2 else content[: len(content) // 2])
