@@ -211,6 +211,21 @@ def test_a_secret_is_the_service_s_alone(machine, station):
         assert PASSWORD.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
+def test_a_reload_takes_a_changed_threshold_without_a_restart(machine, station):
+    before = machine.unit(UNIT)
+    change(machine, threshold="0.4321")
+
+    machine.run("systemctl", "reload", UNIT)
+
+    wait_for(lambda: "threshold 0.4321" in journald(machine))
+    station.offer(1)
+    assert station.judged()
+    assert station.rows()[-1]["threshold"] == pytest.approx(0.4321)
+    after = machine.unit(UNIT)
+    assert [after[key] for key in STARTS] == [before[key] for key in STARTS]
+    assert after["ActiveState"] == "active"
+
+
 # -- faults ----------------------------------------------------------------------------------------
 
 
