@@ -90,7 +90,7 @@ def test_the_bundle_is_whole_and_proves_itself(finished):
     assert (manifest.preprocess.width, manifest.preprocess.height) == (64, 96)
     assert manifest.preprocess.colour == "grey"
     assert manifest.training.parameters == json.loads((finished / "config.json").read_text())
-    assert sum(manifest.reference.brightness.counts) == 26
+    assert sum(manifest.reference.brightness.counts) == 16  # the good ones: drift is from them
     # The exporter notes where it ran: no such path may be shipped.
     model = bundle.file("model.fp32.onnx").read_bytes()
     assert b".py" not in model
