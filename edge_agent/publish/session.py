@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # Between looks at the outbox without being notified, and between keep-alive checks.
 TICK = 1.0
 # Acknowledgements are written in batches: each write holds up the journal's writer.
+_LOOK = 0.5  # seconds
 _FLUSH_SECONDS = 0.05
 _FLUSH_COUNT = 100
 # Messages that one command/replay publishes again: whoever wants more asks for the rest.
@@ -137,7 +138,9 @@ class Session:
         self._probing = False
         self._born = False
         self._unsaid = True
-        """Whether the birth may say something else than before."""
+        """Whether the birth may say something else than before: also looked at now and then, for
+        not all that it says is announced to us."""
+        self._look_at = 0.0
         self._said = b""
         """The birth that was announced last: it is said again when it would say something else."""
         self._parted = False
@@ -228,8 +231,9 @@ class Session:
             self._flush_at = time.monotonic() + _FLUSH_SECONDS
 
     def _serve(self) -> None:
-        if self._unsaid and not self._parted:
-            self._unsaid = False
+        now = time.monotonic()
+        if (self._unsaid or now >= self._look_at) and not self._parted:
+            self._unsaid, self._look_at = False, now + _LOOK
             birth = self._announcements.birth()
             if birth != self._said:
                 self._born, self._said = True, birth
