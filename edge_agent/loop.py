@@ -42,7 +42,7 @@ _UNFILED = 1000  # judged files that can't be filed, before claiming stops
 _CLAIMED = 8  # at once, beyond what the workers have room for,
 _CLAIMED_MS = 150.0  # and no more than is judged in so long: a stop finishes them
 _GROUP = 16  # inspections in a commit
-_GROUP_WAIT = 0.025  # seconds that the first of them waits for the others
+_GROUP_WAIT = 0.05  # seconds that the first of them waits for the others
 
 
 class Loop:
