@@ -7,17 +7,15 @@ growing, and no statement ever rewrites all of it.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.journal.errors import explained
 from edge_agent.journal.schema import open_outbox
+from edge_agent.journal.transaction import transaction
 from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator
     from pathlib import Path
 
 _STEP = 200  # rows in one transaction: the writer waits for no longer than that
@@ -71,7 +69,7 @@ class Archive:
 
     def passed(self, sequence: int, *, ok: bool) -> None:
         """The images up to this one are gone: they are not looked at again."""
-        with self._transaction() as db:
+        with transaction(self.path, self._db) as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_mark(ok=ok), sequence))
 
     def last_passed(self, *, ok: bool) -> int:
@@ -109,7 +107,7 @@ class Archive:
                 return deleted
             gone = [(row[0],) for row in rows]
             again = [(id_,) for _, id_, received, _ in rows if may_come_again(id_, received)]
-            with self._transaction() as db:
+            with transaction(self.path, self._db) as db:
                 db.executemany("DELETE FROM outbox WHERE sequence = ?", gone)
                 db.executemany("DELETE FROM inspections WHERE sequence = ?", gone)
                 db.executemany("INSERT OR IGNORE INTO pruned VALUES (?)", again)
@@ -120,18 +118,6 @@ class Archive:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with explained(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
 
 
 def may_come_again(identity: str, received: float) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edge_agent.journal.errors import explained
 from edge_agent.journal.rows import COLUMNS, to_row
 from edge_agent.journal.schema import open_writer
+from edge_agent.journal.transaction import transaction
 from edge_agent.types import Message, Verdict
 
 if TYPE_CHECKING:
@@ -158,15 +159,8 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, explained(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # some failures roll back by themselves
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._lock, transaction(self.path, self._db) as db:
+            yield db
 
 
 def _has(db: sqlite3.Connection, frame: str) -> bool:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.journal.errors import explained
 from edge_agent.journal.schema import open_outbox
+from edge_agent.journal.transaction import transaction
 from edge_agent.types import Message, ReplyTo
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _STEP = 500  # rows in one transaction: the writer waits for no longer than that
@@ -67,7 +66,7 @@ class Outbox:
         A power cut may undo the last calls: these messages are then published once more.
         """
         now = self._clock()
-        with self._transaction() as db:
+        with transaction(self.path, self._db) as db:
             db.executemany(
                 "UPDATE outbox SET acknowledged = ?, reply = NULL, correlation = NULL "
                 "WHERE sequence = ?",
@@ -100,7 +99,7 @@ class Outbox:
         sequences = [row[0] for row in kept]
         for start in range(0, len(sequences), _STEP):
             step = sequences[start : start + _STEP]
-            with self._transaction() as db:
+            with transaction(self.path, self._db) as db:
                 db.execute(
                     "UPDATE outbox SET acknowledged = NULL "
                     "WHERE sequence BETWEEN ? AND ? AND acknowledged IS NOT NULL",
@@ -122,7 +121,7 @@ class Outbox:
         """
         deleted = 0
         while True:
-            with self._transaction() as db:
+            with transaction(self.path, self._db) as db:
                 step = db.execute(
                     "DELETE FROM outbox WHERE sequence IN "
                     "(SELECT sequence FROM outbox ORDER BY sequence LIMIT ?) "
@@ -136,15 +135,3 @@ class Outbox:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with explained(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
