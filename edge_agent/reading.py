@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from edge_agent.percentiles import Percentiles
     from edge_agent.types import Model
 
 
@@ -44,15 +45,6 @@ class Histogram:
     """By bucket, not cumulative; the last has what is beyond every bound."""
     seconds: float
     """All durations together."""
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Milliseconds of one stage, over the last inspections."""
-
-    p50: float
-    p95: float
-    p99: float
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edge_agent.reading import Disk, Drift, Health, Percentiles, Reading
+from edge_agent.percentiles import Percentiles
+from edge_agent.reading import Disk, Drift, Health, Reading
 from edge_agent.telemetry.tally import Tally
 from tests.inspections import MODEL, inspection
 

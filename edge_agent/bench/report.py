@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import math
 import tempfile
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.bench.bare import run_bare
 from edge_agent.bench.whole import Plant, a_broker
+from edge_agent.percentiles import percentiles
 from edge_agent.settings import RuntimeSettings, SettingsError, WorkerSettings
 from edge_agent.tuning.cache import cores
 from edge_agent.tuning.select import Selector
 from edge_agent.worker.verify import verify_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from edge_agent.tuning.candidates import Candidate
 
@@ -93,37 +94,29 @@ def run_bench(
         processes = max(candidate.workers, cores() // (candidate.threads or cores()))
         tell(f"{candidate}: the bare loop")
         before = run_bare(bundle.path, candidate, images, processes)
-        with a_broker(broker, home) as address:
-            plant = Plant(home / "station", bundle.path, candidate, address)
-            try:
-                tell("the daemon, one image after the other")
-                alone = plant.one_by_one(single, pause)
-                tell(f"the daemon, {count} images at once")
-                whole = plant.sustain(images)
-            finally:
-                plant.close()
+        with (
+            a_broker(broker, home) as address,
+            closing(Plant(home / "station", bundle.path, candidate, address)) as plant,
+        ):
+            tell("the daemon, one image after the other")
+            alone = plant.one_by_one(single, pause)
+            tell(f"the daemon, {count} images at once")
+            whole = plant.sustain(images)
         tell("the bare loop again")
         after = run_bare(bundle.path, candidate, images, processes)
         bare = run_bare(bundle.path, candidate, single, 1, pause).milliseconds
-    overhead = sorted(alone.seconds_to_message[str(i)] * 1e3 - bare[str(i)] for i in single)
+    overhead = percentiles(
+        alone.seconds_to_message[str(i)] * 1e3 - bare[str(i)] for i in single
+    ).rounded(3)
     return Bench(
         candidate=candidate,
         images=count,
         ceiling_fps=2 / (1 / before.fps + 1 / after.fps),
         agent_fps=whole.fps,
         latency_ms={
-            stage: _percentiles([v["latency_ms"][stage] for v in alone.verdicts])
+            stage: asdict(percentiles(v["latency_ms"][stage] for v in alone.verdicts).rounded(3))
             for stage in _STAGES
         },
-        overhead_ms={"p50": _rank(overhead, 0.5), "p95": _rank(overhead, 0.95)},
+        overhead_ms={"p50": overhead.p50, "p95": overhead.p95},
         pss_mb=whole.pss_mb,
     )
-
-
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return {name: _rank(ordered, q) for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
-
-
-def _rank(ordered: Sequence[float], q: float) -> float:
-    return round(ordered[math.ceil(len(ordered) * q) - 1], 3)

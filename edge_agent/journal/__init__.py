@@ -7,7 +7,6 @@ from edge_agent.journal.outbox import Outbox, Replayed
 from edge_agent.journal.reports import (
     STAGES,
     ModelCount,
-    Percentiles,
     Selection,
     Stats,
     export,
@@ -23,7 +22,6 @@ __all__ = [
     "JournalError",
     "ModelCount",
     "Outbox",
-    "Percentiles",
     "Record",
     "Replayed",
     "Selection",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from edge_agent.journal.errors import explained
 from edge_agent.journal.rows import COLUMNS, Record, to_record
 from edge_agent.journal.schema import open_reader
+from edge_agent.percentiles import Percentiles, percentiles
 from edge_agent.text import iso_utc
 from edge_agent.types import Model, Verdict
 
@@ -35,15 +36,6 @@ class Selection:
     until: float | None = None
     verdicts: frozenset[Verdict] = frozenset()
     """Empty: all."""
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Milliseconds; nearest rank, so each is a latency that was really seen."""
-
-    p50: float
-    p95: float
-    p99: float
 
 
 @dataclass(frozen=True)
@@ -152,16 +144,10 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
         defect_rate=verdicts[Verdict.DEFECT] / judged if judged else None,
         first=times[0] if times else None,
         last=times[-1] if times else None,
-        latency={stage: _percentiles(latency[stage]) for stage in STAGES} if judged else {},
+        latency={s: percentiles(latency[s]).rounded(3) for s in STAGES} if judged else {},
         models=tuple(ModelCount(model, count) for model, count in models.items()),
         unacknowledged=waiting,
     )
-
-
-def _percentiles(values: array[float]) -> Percentiles:
-    ordered = sorted(values)
-    p50, p95, p99 = (ordered[math.ceil(len(ordered) * q) - 1] for q in (0.50, 0.95, 0.99))
-    return Percentiles(round(p50, 3), round(p95, 3), round(p99, 3))
 
 
 def _select(

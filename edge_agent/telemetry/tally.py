@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING
 
-from edge_agent.reading import Histogram, Percentiles
+from edge_agent.percentiles import Percentiles, percentiles
+from edge_agent.reading import Histogram
 from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
@@ -61,13 +61,5 @@ class Tally:
         rows = tuple(self._recent)
         if not rows:
             return {}
-        columns = (sorted(column) for column in zip(*rows, strict=True))
-        return {
-            stage: Percentiles(_rank(column, 0.5), _rank(column, 0.95), _rank(column, 0.99))
-            for stage, column in zip(STAGES, columns, strict=True)
-        }
-
-
-def _rank(ordered: list[float], share: float) -> float:
-    """The smallest value that at least this share of them does not exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+        columns = zip(STAGES, zip(*rows, strict=True), strict=True)
+        return {stage: percentiles(column) for stage, column in columns}

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -165,20 +165,15 @@ def backlog(
 ) -> None:
     """A small backlog, a large one, a small one again; and memory."""
     small, large = max(50, int(1000 * share)), max(200, int(20_000 * share))
-    plant = Plant(scratch / "many", bundle, candidate, address)
-    try:
+    with closing(Plant(scratch / "many", bundle, candidate, address)) as plant:
         before = plant.sustain(cycled(images, small))
         whole = plant.sustain(cycled(images, large))
         after = plant.sustain(cycled(images, small))
-    finally:
-        plant.close()
     shutil.rmtree(scratch / "many")
     fair = 2 / (1 / before.fps + 1 / after.fps)
-    plant = Plant(scratch / "one", bundle, replace(candidate, workers=1), address)
-    try:
+    one = replace(candidate, workers=1)
+    with closing(Plant(scratch / "one", bundle, one, address)) as plant:
         alone = plant.sustain(cycled(images, small))
-    finally:
-        plant.close()
     first, last = whole.pss_mb
     say("## Backlog and memory")
     say()
@@ -231,11 +226,8 @@ def rivals(
     variant = open_bundle(bundle, graphs=False).variant(candidate.variant)
     for _ in range(ROUNDS):
         fifty.append(fifty_lines(bundle, variant.file, cycled(images, count), scratch, address))
-        plant = Plant(scratch / "daemon", bundle, candidate, address)
-        try:
+        with closing(Plant(scratch / "daemon", bundle, candidate, address)) as plant:
             daemon.append(plant.sustain(cycled(images, count)).fps)
-        finally:
-            plant.close()
         shutil.rmtree(scratch / "daemon")
         if importlib.util.find_spec("torch"):
             eager.append(old_script(cycled(images, count // 2)))

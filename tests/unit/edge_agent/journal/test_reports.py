@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.journal import Journal, JournalError, Percentiles, Selection, export, stats, tail
+from edge_agent.journal import Journal, JournalError, Selection, export, stats, tail
+from edge_agent.percentiles import Percentiles
 from edge_agent.types import Verdict
 from tests.inspections import MODEL, inspection, plain
 
