@@ -147,11 +147,6 @@ class Loop:
         self._resume()
         return not (self._pool.pending() or self._unrecorded or self._unfiled)
 
-    def in_hand(self) -> int:
-        """Frames claimed and not yet recorded."""
-        held = len(self._judged) + len(self._unrecorded)
-        return self._pool.pending() + len(self._queue) + len(self._later) + held
-
     # -- in ----------------------------------------------------------------------------------
 
     def _may_claim(self) -> bool:
