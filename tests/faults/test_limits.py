@@ -8,31 +8,16 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.broker import free_port
 from tests.bundles import make_image
-from tests.integration.conftest import children_of
+from tests.integration.conftest import worker_of
 from tests.line import at_rest, finish, footprint, health, wait_for
 from tests.slow import make_slow_image
 
-if TYPE_CHECKING:
-    import psutil
-
 pytestmark = pytest.mark.slow
-
-
-def worker_of(station) -> psutil.Process:
-    found: list[psutil.Process] = []
-
-    def there() -> bool:
-        found[:] = [c for c in children_of(station) if "edge_agent.worker" in " ".join(c.cmdline())]
-        return bool(found)
-
-    wait_for(there)
-    return found[0]
 
 
 # -- 24 ----------------------------------------------------------------------------------------

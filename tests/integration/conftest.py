@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.bundles import make_bundle
-from tests.line import Station
+from tests.line import Station, wait_for
 from tests.slow import make_slow_bundle
 
 if TYPE_CHECKING:
@@ -59,3 +59,14 @@ def children_of(station: Station) -> list[psutil.Process]:
         return psutil.Process(station.daemon.pid).children()
     except psutil.NoSuchProcess:
         return []
+
+
+def worker_of(station: Station) -> psutil.Process:
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        found[:] = [c for c in children_of(station) if "edge_agent.worker" in " ".join(c.cmdline())]
+        return bool(found)
+
+    wait_for(there)
+    return found[0]

@@ -20,7 +20,7 @@ import pytest
 from tests.broker import free_port
 from tests.bundles import make_image
 from tests.hostile import png_of
-from tests.integration.conftest import QUICK, children_of
+from tests.integration.conftest import QUICK, worker_of
 from tests.line import at_rest, health, reasons, verify, wait_for
 from tests.slow import FOREVER, make_slow_image
 
@@ -37,17 +37,6 @@ HEAVY = ("numpy", "onnxruntime", "PIL", "torch", "onnx_cpp2py", "libopenblas")
 def mappings(pid: int) -> set[str]:
     lines = Path(f"/proc/{pid}/maps").read_text()
     return {name for name in HEAVY if name in lines}
-
-
-def worker_of(station: Station) -> psutil.Process:
-    found: list[psutil.Process] = []
-
-    def there() -> bool:
-        found[:] = [c for c in children_of(station) if "edge_agent.worker" in " ".join(c.cmdline())]
-        return bool(found)
-
-    wait_for(there)
-    return found[0]
 
 
 def until_busy(station: Station) -> psutil.Process:
