@@ -32,13 +32,13 @@ from edge_agent.publish import (
     verdict_payload,
 )
 from edge_agent.reload import Reload, note_running, open_trusted
+from edge_agent.running import Running
 from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
-from edge_agent.target import Target
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
 from edge_agent.telemetry.pages import running_pages, starting_pages
@@ -46,7 +46,6 @@ from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.systemd import Pulse, ServiceLink
 from edge_agent.telemetry.tally import Tally
 from edge_agent.tuning.select import Choice, Selector
-from edge_agent.types import Model
 from edge_agent.vitals import Vitals
 from edge_agent.worker.pool import BACKOFF, WorkerPool, WorkerStartError
 
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_agent.bundle import Bundle
     from edge_agent.reading import Reading
     from edge_agent.settings import MqttSettings, Settings, WorkerSettings
     from edge_agent.types import Inspection
@@ -64,10 +62,6 @@ log = logging.getLogger(__name__)
 
 _DRAIN = 4.0  # seconds that a stop may take to finish frames
 _FLUSH = 3.0  # and to flush messages
-
-
-class LostError(Exception):
-    """The execution provider was lost while running; the message says how."""
 
 
 class Agent:
@@ -269,75 +263,6 @@ def _start(pool: WorkerPool, selector: Selector, choice: Choice) -> tuple[Choice
     choice = selector.select(again=True)
     pool.replace(selector.options(choice.candidate), choice.candidate.workers)
     return choice, pool.start()
-
-
-class Running:
-    """What runs now, and what it would be replaced by if it failed."""
-
-    def __init__(self, bundle: Bundle, selector: Selector, choice: Choice, ready: Ready) -> None:
-        self.bundle = bundle
-        self.selector = selector
-        self.choice = choice
-        """What was chosen, or fallen back to."""
-        self._ready = ready
-        self.degraded = choice.degraded
-        """Why it is not what was asked for; empty when it is."""
-
-    @property
-    def model(self) -> Model:
-        """What was announced last."""
-        return self.model_of(self._ready)
-
-    def model_of(self, ran: Ready) -> Model:
-        """What judged, in the words of the worker that did."""
-        return Model(
-            self.bundle.manifest.name,
-            self.bundle.manifest.version,
-            *(ran.variant, ran.provider, ran.device),
-        )
-
-    def change_over(
-        self,
-        pool: WorkerPool,
-        bundle: Bundle,
-        selector: Selector,
-        choice: Choice,
-        meanwhile: Callable[[], None],
-    ) -> None:
-        """Let other workers judge from now on, with another bundle.
-
-        Raises:
-            WorkerStartError: they can't be started.
-        """
-        pool.replace(selector.options(choice.candidate), choice.candidate.workers)
-        self._ready = pool.start(meanwhile)
-        self.bundle, self.selector, self.choice = bundle, selector, choice
-        self.degraded = choice.degraded
-
-    def fall_back(self, pool: WorkerPool, meanwhile: Callable[[], None]) -> None:
-        """Replace a provider that was lost by the next one that was right.
-
-        ``meanwhile`` is called while workers start: that may take longer than a watchdog's period.
-
-        Raises:
-            LostError: there is none, or ``fallback`` is not set.
-        """
-        self.selector.forget()
-        why, lost = pool.lost, Target(self._ready.provider, self._ready.device).name
-        while self.choice.spare:
-            spare, *others = self.choice.spare
-            self.choice = replace(self.choice, candidate=spare, spare=tuple(others))
-            degraded = f"{lost} was lost: {why}"
-            log.error("degraded: %s; going on with %s", degraded, spare)
-            pool.replace(self.selector.options(spare), spare.workers)
-            try:
-                ready = pool.start(meanwhile)
-            except WorkerStartError as error:
-                why, lost = str(error), spare.provider
-            else:
-                self._ready, self.degraded = ready, degraded
-                return
-        raise LostError(f"{lost} was lost, and there is no other: {why}")
 
 
 def _patience(worker: WorkerSettings) -> float:

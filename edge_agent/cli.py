@@ -67,7 +67,8 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from edge_agent.agent import Agent, LostError
+    from edge_agent.agent import Agent
+    from edge_agent.running import LostError
     from edge_agent.telemetry.log import set_up_logging
 
     settings = load_settings(parsed.config)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_agent.agent import Running
     from edge_agent.bundle import Bundle
     from edge_agent.loop import Loop
+    from edge_agent.running import Running
     from edge_agent.telemetry.systemd import ServiceLink
 
 log = logging.getLogger(__name__)

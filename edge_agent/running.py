@@ -1,0 +1,93 @@
+"""What judges now, and what takes its place: another bundle, or what is left of the providers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edge_agent.target import Target
+from edge_agent.types import Model
+from edge_agent.worker.pool import WorkerPool, WorkerStartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_agent.bundle import Bundle
+    from edge_agent.tuning.select import Choice, Selector
+    from edge_agent.worker.protocol import Ready
+
+log = logging.getLogger(__name__)
+
+
+class LostError(Exception):
+    """The execution provider was lost while running; the message says how."""
+
+
+class Running:
+    """What runs now, and what it would be replaced by if it failed."""
+
+    def __init__(self, bundle: Bundle, selector: Selector, choice: Choice, ready: Ready) -> None:
+        self.bundle = bundle
+        self.selector = selector
+        self.choice = choice
+        """What was chosen, or fallen back to."""
+        self._ready = ready
+        self.degraded = choice.degraded
+        """Why it is not what was asked for; empty when it is."""
+
+    @property
+    def model(self) -> Model:
+        """What was announced last."""
+        return self.model_of(self._ready)
+
+    def model_of(self, ran: Ready) -> Model:
+        """What judged, in the words of the worker that did."""
+        return Model(
+            self.bundle.manifest.name,
+            self.bundle.manifest.version,
+            *(ran.variant, ran.provider, ran.device),
+        )
+
+    def change_over(
+        self,
+        pool: WorkerPool,
+        bundle: Bundle,
+        selector: Selector,
+        choice: Choice,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        """Let other workers judge from now on, with another bundle.
+
+        Raises:
+            WorkerStartError: they can't be started.
+        """
+        pool.replace(selector.options(choice.candidate), choice.candidate.workers)
+        self._ready = pool.start(meanwhile)
+        self.bundle, self.selector, self.choice = bundle, selector, choice
+        self.degraded = choice.degraded
+
+    def fall_back(self, pool: WorkerPool, meanwhile: Callable[[], None]) -> None:
+        """Replace a provider that was lost by the next one that was right.
+
+        ``meanwhile`` is called while workers start: that may take longer than a watchdog's period.
+
+        Raises:
+            LostError: there is none, or ``fallback`` is not set.
+        """
+        self.selector.forget()
+        why, lost = pool.lost, Target(self._ready.provider, self._ready.device).name
+        while self.choice.spare:
+            spare, *others = self.choice.spare
+            self.choice = replace(self.choice, candidate=spare, spare=tuple(others))
+            degraded = f"{lost} was lost: {why}"
+            log.error("degraded: %s; going on with %s", degraded, spare)
+            pool.replace(self.selector.options(spare), spare.workers)
+            try:
+                ready = pool.start(meanwhile)
+            except WorkerStartError as error:
+                why, lost = str(error), spare.provider
+            else:
+                self._ready, self.degraded = ready, degraded
+                return
+        raise LostError(f"{lost} was lost, and there is no other: {why}")
