@@ -159,6 +159,7 @@ class Agent:
                 service=service,
                 notify=publisher.notify if publisher else lambda: None,
             )
+            stack.callback(reload.close)
             # Up to here there is nothing to finish: signals kill.
             self._obey_signals(stack, pool, reload)
             progress = Progress(_patience(settings.worker))

@@ -1,19 +1,21 @@
 """Take other settings, and another bundle, without a restart.
 
-The new bundle is verified and proved beside the one that runs, in a thread; only then do the
-workers change over, between two frames. Whatever is wrong with it, the old one goes on.
+The new bundle is verified and proved beside the one that runs, in a thread; only then does the
+worker that proved it take the place of the old ones, between two frames, and is joined by as many
+as there are to be. Whatever is wrong with the bundle, the old one goes on.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError, look_at_bundle
 from edge_agent.bundle.history import check_version, remember
 from edge_agent.decide import overridden
+from edge_agent.running import Prepared
 from edge_agent.settings import Settings, SettingsError, load_settings
 from edge_agent.target import ProviderError
 from edge_agent.tuning.select import Choice, Selector
@@ -33,15 +35,6 @@ log = logging.getLogger(__name__)
 
 TAKEN = ("bundle", "decision", "trust", "log")
 """What can change while the agent runs."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A bundle that has proved itself, and what is to run it."""
-
-    bundle: Bundle
-    selector: Selector
-    choice: Choice
 
 
 def open_trusted(settings: Settings) -> Bundle:
@@ -91,8 +84,8 @@ class Reload:
         self._thread: threading.Thread | None = None
         self._asked = settings
         """What is being prepared."""
-        self._outcome: Prepared | str | None = None
-        """What came of it: a bundle to take, or why there is none."""
+        self._outcome: Prepared | Bundle | str | None = None
+        """What came of it: a bundle to take, the one that runs, or why there is none."""
         self.refused = ""
         """Why the last reload was not carried out; empty if it was."""
 
@@ -110,6 +103,11 @@ class Reload:
         if self._wanted and self._thread is None:
             self._wanted = False
             self._begin()
+
+    def close(self) -> None:
+        """Send home what waits to take over."""
+        if isinstance(self._outcome, Prepared):
+            self._outcome.proven.close()
 
     def _begin(self) -> None:
         self._service.reloading()
@@ -130,7 +128,7 @@ class Reload:
         try:
             found = look_at_bundle(self._asked.bundle.resolve())
             if (found.path, found.digest) == (runs.bundle.path, runs.bundle.digest):
-                self._outcome = Prepared(runs.bundle, runs.selector, runs.choice)
+                self._outcome = runs.bundle
             else:
                 log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)
                 self._outcome = prepare(self._asked, runs.choice, self._cache)
@@ -141,26 +139,16 @@ class Reload:
             self._outcome = f"it can't be prepared: {type(error).__name__}: {error}"
         self._pool.wake()
 
-    def _change_over(self, outcome: Prepared | str) -> None:
+    def _change_over(self, outcome: Prepared | Bundle | str) -> None:
         if isinstance(outcome, str):
             self._end(outcome)
-            return
-        if outcome.bundle is self._running.bundle:
+        elif isinstance(outcome, Prepared):
+            self._running.change_over(self._pool, outcome)
             self._decide_by(outcome.bundle)
-            return
-        old = self._running.bundle, self._running.selector, self._running.choice
-        try:
-            self._running.change_over(
-                self._pool, outcome.bundle, outcome.selector, outcome.choice, self._service.alive
-            )
-        except WorkerStartError as error:
-            log.exception("the new bundle's workers can't be started: back to the old one")
-            self._running.change_over(self._pool, *old, self._service.alive)
-            self._end(str(error))
-            return
-        self._decide_by(outcome.bundle)
-        note_running(self._settings, outcome.bundle)
-        self._notify()
+            note_running(self._settings, outcome.bundle)
+            self._notify()
+        else:
+            self._decide_by(outcome)
 
     def _decide_by(self, bundle: Bundle) -> None:
         decision = self._asked.decision
@@ -211,10 +199,11 @@ def prepare(settings: Settings, current: Choice, cache: Path | None) -> Prepared
         start_timeout=settings.worker.start_timeout,
     )
     try:
-        pool.start()
-    finally:
+        ready = pool.start()
+    except WorkerStartError:
         pool.close()
-    return Prepared(bundle, selector, choice)
+        raise
+    return Prepared(bundle, selector, choice, pool, ready)
 
 
 def _differ(name: str, new: Settings, old: Settings) -> bool:

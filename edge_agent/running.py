@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge_agent.target import Target
@@ -22,6 +22,19 @@ log = logging.getLogger(__name__)
 
 class LostError(Exception):
     """The execution provider was lost while running; the message says how."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A bundle that has proved itself, and what is to run it."""
+
+    bundle: Bundle
+    selector: Selector
+    choice: Choice
+    proven: WorkerPool
+    """One worker, ready to judge with it."""
+    ready: Ready
+    """What that worker says of itself."""
 
 
 class Running:
@@ -49,23 +62,14 @@ class Running:
             *(ran.variant, ran.provider, ran.device),
         )
 
-    def change_over(
-        self,
-        pool: WorkerPool,
-        bundle: Bundle,
-        selector: Selector,
-        choice: Choice,
-        meanwhile: Callable[[], None],
-    ) -> None:
-        """Let other workers judge from now on, with another bundle.
-
-        Raises:
-            WorkerStartError: they can't be started.
-        """
-        pool.replace(selector.options(choice.candidate), choice.candidate.workers)
-        self._ready = pool.start(meanwhile)
-        self.bundle, self.selector, self.choice = bundle, selector, choice
-        self.degraded = choice.degraded
+    def change_over(self, pool: WorkerPool, to: Prepared) -> None:
+        """Let the worker that has proved another bundle judge from now on; others join it."""
+        candidate = to.choice.candidate
+        pool.replace(to.selector.options(candidate), candidate.workers, to.proven.release())
+        to.proven.close()
+        self.bundle, self.selector, self.choice = to.bundle, to.selector, to.choice
+        self._ready = to.ready
+        self.degraded = to.choice.degraded
 
     def fall_back(self, pool: WorkerPool, meanwhile: Callable[[], None]) -> None:
         """Replace a provider that was lost by the next one that was right.

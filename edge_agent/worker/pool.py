@@ -6,34 +6,16 @@ import contextlib
 import logging
 import os
 import selectors
-import signal
-import socket
-import subprocess
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from edge_agent.child import python_module
-from edge_agent.text import printable
-from edge_agent.worker.protocol import (
-    PACKET,
-    Broken,
-    Failed,
-    Judged,
-    Ready,
-    Refused,
-    WorkerOptions,
-    options,
-    pack_task,
-    replies,
-)
-from edge_agent.worker.stage import Stage, create
+from edge_agent.worker.process import HungUpError, WorkerProcess, spawn
+from edge_agent.worker.protocol import Broken, Failed, Judged, Ready, Refused, Reply, WorkerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from edge_agent.types import Claim
 
@@ -66,24 +48,6 @@ class Outcome:
     """What the worker said of itself: which variant ran on what."""
 
 
-@dataclass
-class _Worker:
-    number: int
-    process: subprocess.Popen[bytes]
-    link: socket.socket
-    stage: Stage
-    started: float
-    ready: Ready | None = None
-    claims: deque[Claim] = field(default_factory=deque)
-    busy_since: float = 0.0
-    judged: int = 0
-    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=5))
-    broken: bool = False
-    """Its session raised: no frame's fault."""
-    sentence: str = ""
-    """Why the supervisor killed it, where it did."""
-
-
 class WorkerPool:
     """A fixed number of workers. All calls from one thread, except ``wake``."""
 
@@ -101,7 +65,7 @@ class WorkerPool:
         self._selector = selectors.DefaultSelector()
         self._alarm_out, self._alarm_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._alarm_out, selectors.EVENT_READ, None)
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._vacant: list[tuple[float, int]] = [(0.0, number) for number in range(workers)]
         """When which worker may be started again."""
         self._failures = dict.fromkeys(range(workers), 0)
@@ -148,30 +112,42 @@ class WorkerPool:
 
     def close(self) -> None:
         """Hang up on every worker; they finish what they are at, then leave."""
-        for worker in self._workers:
-            with contextlib.suppress(OSError):
-                worker.link.shutdown(socket.SHUT_RDWR)
-        for worker in self._workers:
-            self._dismiss(worker)
-        self._workers.clear()
+        self._dismiss_all()
         self._selector.close()
         os.close(self._alarm_in)
         os.close(self._alarm_out)
 
-    def replace(self, worker_options: WorkerOptions, workers: int) -> None:
-        """Begin again with other options; claims that the old workers had are judged anew."""
-        for worker in self._workers:
-            self._requeued.extend(worker.claims)
-            self._dismiss(worker)
-        self._workers.clear()
+    def replace(
+        self, worker_options: WorkerOptions, workers: int, proven: Iterable[WorkerProcess] = ()
+    ) -> None:
+        """Begin again with other options; claims that the old workers had are judged anew.
+
+        Args:
+            worker_options: for all workers that are started from now on.
+            workers: how many there are to be.
+            proven: those that are there already, as another pool released them.
+        """
+        self._requeued.extend(claim for worker in self._workers for claim in worker.claims)
+        self._dismiss_all()
         self._options = worker_options
-        self._vacant = [(0.0, number) for number in range(workers)]
+        for number, worker in enumerate(proven):
+            worker.number = number
+            self._welcome(worker)
+        self._vacant = [(0.0, number) for number in range(len(self._workers), workers)]
         self._failures = dict.fromkeys(range(workers), 0)
         self._unstarted = dict.fromkeys(range(workers), 0)
         self._refusal = self.trouble = ""
         self._at_fault = True
         self._broken = 0
         self._deaths.clear()
+        self._feed()
+
+    def release(self) -> list[WorkerProcess]:
+        """Give all workers away: they are the caller's to end, or another pool's."""
+        released = list(self._workers)
+        for worker in released:
+            self._part_with(worker)
+        return released
 
     @property
     def lost(self) -> str:
@@ -229,20 +205,19 @@ class WorkerPool:
         hire = min((at for at, _ in self._vacant), default=float("inf"))
         wait = max(0.0, min(timeout, deadline - now, hire - now))
         for key, _ in self._selector.select(wait):
-            worker: _Worker | None = key.data
+            worker: WorkerProcess | None = key.data
             if worker is None:
                 os.read(self._alarm_out, 4096)
             elif worker not in self._workers:
                 continue  # buried on account of the event before
             elif key.fileobj is worker.link:
                 self._listen(worker, outcomes)
-            else:
-                self._overhear(worker)
+            elif not worker.overhear():
+                self._selector.unregister(worker.errors)
         for worker in [w for w in self._workers if time.monotonic() >= self._deadline(w)]:
             at = "its start" if worker.ready is None else "a frame"
             limit = self._start_timeout if worker.ready is None else self._frame_timeout
-            worker.sentence = f"hung for {limit:g} s at {at}"
-            worker.process.kill()
+            worker.kill(f"hung for {limit:g} s at {at}")
             self._bury(worker, outcomes)
         self._hire()
         self._feed()
@@ -255,148 +230,93 @@ class WorkerPool:
 
     # -- workers ---------------------------------------------------------------------------
 
-    def _deadline(self, worker: _Worker) -> float:
+    def _deadline(self, worker: WorkerProcess) -> float:
         if worker.ready is None:
             return worker.started + self._start_timeout
         return worker.busy_since + self._frame_timeout if worker.claims else float("inf")
 
     def _hire(self) -> None:
         now = time.monotonic()
-        due = [(at, number) for at, number in self._vacant if at <= now]
-        for vacancy in due:
+        for vacancy in [(at, number) for at, number in self._vacant if at <= now]:
             self._vacant.remove(vacancy)
             try:
-                self._workers.append(self._spawn(vacancy[1]))
+                self._welcome(spawn(vacancy[1], self._options))
             except OSError as error:  # no process, descriptor or memory to be had
                 self._put_off(vacancy[1], f"no process could be started: {error.strerror}")
 
-    def _spawn(self, number: int) -> _Worker:
-        shared = create()
-        try:
-            stage = Stage(shared)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                descriptors = [theirs.fileno(), shared]
-                try:
-                    process = subprocess.Popen(
-                        python_module("edge_agent.worker", *map(str, descriptors)),
-                        pass_fds=descriptors,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.PIPE,
-                    )
-                except OSError:
-                    ours.close()
-                    raise
-        finally:
-            os.close(shared)
-        ours.setblocking(False)
-        with contextlib.suppress(OSError):  # dead already: its end of the link will say so
-            ours.send(options.dump_json(self._options))
-        worker = _Worker(number, process, ours, stage, time.monotonic())
-        assert process.stderr is not None
-        os.set_blocking(process.stderr.fileno(), False)
-        self._selector.register(ours, selectors.EVENT_READ, worker)
-        self._selector.register(process.stderr, selectors.EVENT_READ, worker)
-        return worker
+    def _welcome(self, worker: WorkerProcess) -> None:
+        self._workers.append(worker)
+        self._selector.register(worker.link, selectors.EVENT_READ, worker)
+        self._selector.register(worker.errors, selectors.EVENT_READ, worker)
+
+    def _dismiss_all(self) -> None:
+        leaving = self.release()
+        for worker in leaving:
+            worker.hang_up()
+        for worker in leaving:
+            worker.end()
+
+    def _part_with(self, worker: WorkerProcess) -> None:
+        self._workers.remove(worker)
+        self._selector.unregister(worker.link)
+        if worker.errors in self._selector.get_map():
+            self._selector.unregister(worker.errors)
 
     def _feed(self) -> None:
         while self._requeued:
             free = [w for w in self._workers if w.ready and len(w.claims) < _AHEAD]
             if not free:
                 return
-            worker = min(free, key=lambda w: len(w.claims))
-            claim = self._requeued.popleft()
-            if not worker.claims:
-                worker.busy_since = time.monotonic()
-            worker.claims.append(claim)
             try:
-                worker.link.send(pack_task(claim.id, claim.path))
+                min(free, key=lambda w: len(w.claims)).give(self._requeued.popleft())
             except OSError:
                 return  # it is dying: its end of the link will say so, and its claims come back
 
-    def _listen(self, worker: _Worker, outcomes: list[Outcome]) -> None:
-        while worker in self._workers:
+    def _listen(self, worker: WorkerProcess, outcomes: list[Outcome]) -> None:
+        while True:
             try:
-                packet = worker.link.recv(PACKET)
-            except BlockingIOError:
-                return
-            except OSError:
-                packet = b""
-            if not packet:
+                reply = worker.receive()
+            except HungUpError:
                 self._bury(worker, outcomes)
                 return
-            try:
-                reply = replies.validate_json(packet)
-            except ValidationError as error:
-                worker.sentence = f"it broke the protocol: {error.errors()[0]['msg']}"
-                worker.process.kill()
-                self._bury(worker, outcomes)
+            if reply is None:
                 return
-            if isinstance(reply, Ready):
-                worker.ready = reply
-                self._unstarted[worker.number] = 0
-                self._refusal, self._at_fault = "", True
-                if len([w for w in self._workers if w.ready]) == len(self._failures):
-                    self.trouble = ""
-            elif isinstance(reply, Refused):
-                self._refusal = worker.sentence = reply.reason
-                self._at_fault = reply.provider
-            elif isinstance(reply, Broken):
-                self._broken += 1
-                worker.broken = True
-                worker.sentence = reply.reason
-            elif not worker.claims or worker.claims[0].id != reply.id:
-                worker.sentence = "it answered for a frame that it did not have"
-                worker.process.kill()
-                self._bury(worker, outcomes)
-                return
-            else:
-                worker.judged += 1
-                worker.busy_since = time.monotonic()
-                self._failures[worker.number] = 0
-                if isinstance(reply, Judged):  # a file that does not decode proves no provider
-                    self._broken = 0
-                    self._deaths.clear()
-                assert worker.ready is not None
-                outcomes.append(Outcome(worker.claims.popleft(), reply, worker.ready))
+            self._heed(worker, reply, outcomes)
 
-    def _overhear(self, worker: _Worker) -> None:
-        """What native libraries print ends in our log, and in the reason of a death."""
-        assert worker.process.stderr is not None
-        said = worker.process.stderr.read()
-        if not said:
-            self._selector.unregister(worker.process.stderr)
-            return
-        for line in said.decode("utf-8", "replace").splitlines():
-            if line.strip():
-                worker.last_words.append(printable(line.strip()))
-                log.info("worker %d: %s", worker.number, worker.last_words[-1])
+    def _heed(self, worker: WorkerProcess, reply: Reply, outcomes: list[Outcome]) -> None:
+        if isinstance(reply, Ready):
+            worker.ready = reply
+            self._unstarted[worker.number] = 0
+            self._refusal, self._at_fault = "", True
+            if self.working() == len(self._failures):
+                self.trouble = ""
+        elif isinstance(reply, Refused):
+            self._refusal = worker.sentence = reply.reason
+            self._at_fault = reply.provider
+        elif isinstance(reply, Broken):
+            self._broken += 1
+            worker.broken = True
+            worker.sentence = reply.reason
+        else:
+            worker.judged += 1
+            worker.busy_since = time.monotonic()
+            self._failures[worker.number] = 0
+            if isinstance(reply, Judged):  # a file that does not decode proves no provider
+                self._broken = 0
+                self._deaths.clear()
+            assert worker.ready is not None
+            outcomes.append(Outcome(worker.claims.popleft(), reply, worker.ready))
 
-    def _bury(self, worker: _Worker, outcomes: list[Outcome]) -> None:
-        self._selector.unregister(worker.link)
-        worker.link.close()
-        try:
-            code = worker.process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:  # it hung up without dying
-            worker.process.kill()
-            code = worker.process.wait()
-        assert worker.process.stderr is not None
-        if worker.process.stderr in self._selector.get_map():
-            self._overhear(worker)
-        if worker.process.stderr in self._selector.get_map():
-            self._selector.unregister(worker.process.stderr)
-        worker.process.stderr.close()
-        self._workers.remove(worker)
-
-        reason = worker.sentence or _ending(code, worker.last_words)
+    def _bury(self, worker: WorkerProcess, outcomes: list[Outcome]) -> None:
+        inferring = worker.stage.inferring
+        self._part_with(worker)
+        reason = worker.end()
         claims = list(worker.claims)
         if claims and worker.ready and not worker.broken:
             outcomes.append(Outcome(claims[0], Lost(reason), worker.ready))
-            if worker.stage.inferring:
+            if inferring:
                 self._deaths.append(claims[0].id)
             claims = claims[1:]
-        worker.stage.close()
         self._requeued.extendleft(reversed(claims))
         self.restarts += 1
         if worker.ready is None:
@@ -408,21 +328,6 @@ class WorkerPool:
             self._put_off(worker.number, reason)
         log.warning("worker %d is replaced: %s", worker.number, reason)
 
-    def _dismiss(self, worker: _Worker) -> None:
-        """Hang up, and give it a second to leave."""
-        self._selector.unregister(worker.link)
-        worker.link.close()
-        try:
-            worker.process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
-        assert worker.process.stderr is not None
-        if worker.process.stderr in self._selector.get_map():
-            self._selector.unregister(worker.process.stderr)
-        worker.process.stderr.close()
-        worker.stage.close()
-
     def _put_off(self, number: int, reason: str) -> None:
         """Try later, and later each time: it can't be started, or did nothing before it died."""
         self.trouble = reason
@@ -430,15 +335,3 @@ class WorkerPool:
         first, most = BACKOFF
         delay = min(first * 2 ** min(self._failures[number] - 1, 16), most)
         self._vacant.append((time.monotonic() + delay, number))
-
-
-def _ending(code: int, last_words: deque[str]) -> str:
-    """A process's end in words."""
-    if code < 0:
-        try:
-            how = f"it was killed by {signal.Signals(-code).name}"
-        except ValueError:
-            how = f"it was killed by signal {-code}"
-    else:
-        how = f"it ended with exit code {code}"
-    return f"{how}: {last_words[-1]}" if last_words and code > 0 else how

@@ -399,6 +399,43 @@ def test_what_the_old_workers_had_is_judged_by_the_new_ones(make_pool, claim, sl
     assert pool.working() == 2
 
 
+def test_a_proven_worker_takes_over_at_once_and_another_joins_it(make_pool, claim, tmp_path):
+    pool = make_pool()
+    pool.start()
+    for number in range(2):
+        pool.submit(claim(str(number)))
+    old = pid_of(pool)
+    other = make_bundle(tmp_path / "other").path
+    proven = make_pool(bundle=other)
+    proven.start()
+    new = pid_of(proven)
+
+    pool.replace(plain_options(bundle=str(other)), 2, proven.release())
+
+    assert pid_of(pool) == new
+    assert (pool.working(), pool.pending()) == (1, 2)
+    assert (proven.working(), proven.processes()) == (0, [])
+    assert not psutil.pid_exists(old)
+    outcomes = collect(pool, 2)
+    assert all(isinstance(outcome.reply, Judged) for outcome in outcomes)
+    until(lambda: pool.poll(0.05) == [] and pool.working() == 2)
+    assert (pool.restarts, pool.trouble) == (0, "")
+
+
+def test_a_proven_worker_that_died_before_it_took_over_is_replaced(make_pool, claim):
+    pool, proven = make_pool(), make_pool()
+    pool.start()
+    proven.start()
+    os.kill(pid_of(proven), signal.SIGKILL)
+
+    pool.replace(pool._options, 1, proven.release())
+    pool.submit(claim("late"))
+
+    # It may have been given to the dead one: then it is lost with it, and said to be.
+    assert isinstance(collect(pool, 1)[0].reply, Judged | Lost)
+    until(lambda: pool.poll(0.05) == [] and pool.working() == 1)
+
+
 def test_a_bundle_that_went_away_is_told_and_waited_for(make_pool, claim, tmp_path):
     bundle = make_bundle(tmp_path / "bundle").path
     pool = make_pool(bundle=bundle)
