@@ -42,6 +42,16 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class CarriedOver:
+    """What became of thresholds on images that had no say in them."""
+
+    thresholds: tuple[float, ...]
+    """By fold, as the others alone choose it."""
+    escapes: int
+    overkills: int
+
+
+@dataclass(frozen=True)
 class Cuts:
     """Every way to part the images by score: the n-th calls the first few of them defects.
 
@@ -105,6 +115,42 @@ def calibrate(
         figures["review_images"] = float(inside.mean())
         figures["review_errors"] = float(inside[wrong].mean()) if wrong.any() else 1.0
     return Calibration(threshold, aim.rule, figures, intervals, review)
+
+
+def carry_over(
+    labels: NDArray[np.bool_], scores: NDArray[np.floating], folds: NDArray[np.int64], aim: Aim
+) -> CarriedOver | None:
+    """Judge each fold by the threshold that the rule chooses on the others alone.
+
+    A threshold that is chosen on the scores that it is then counted on looks a little better than
+    it will be. This is what to expect of it on images that had no say in it.
+
+    Args:
+        labels: (N,), out-of-fold images.
+        scores: (N,), by a model that did not see the image's group.
+        folds: (N,): in which fold the image was held out.
+        aim: the rule.
+
+    Returns:
+        None where the rule can't be kept without one of the folds.
+    """
+    precise = np.asarray(scores, np.float64)
+    called = np.zeros(len(labels), bool)
+    thresholds = []
+    for fold in np.unique(folds):
+        held, rest = folds == fold, folds != fold
+        if not labels[rest].any():
+            return None
+        cuts = make_cuts(labels[rest], precise[rest])
+        try:
+            place = _choose(cuts, labels[rest], aim)
+        except RuleError:
+            return None
+        thresholds.append(_between(*_ends(cuts, place)))
+        called[held] = precise[held] >= thresholds[-1]
+    return CarriedOver(
+        tuple(thresholds), int(np.sum(labels & ~called)), int(np.sum(~labels & called))
+    )
 
 
 def make_cuts(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> Cuts:

@@ -87,6 +87,11 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
     if "test" in metrics:
         print(f"test split    {_line(metrics['test'])}")
+    if carried := metrics["calibration"]["carried_over"]:
+        print(
+            f"carried over  escapes {carried['escapes']}, overkills {carried['overkills']}, with "
+            "each fold's threshold chosen on the other folds"
+        )
     if metrics["calibration"]["review"] is not None:
         print(f"review        {_review(metrics['calibration'])}")
     for line in _variant_lines(metrics["variants"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from edge_agent.worker.predictor import Predictor
 from trainer.assemble import Trained, assemble
 from trainer.bootstrap import figure_intervals
-from trainer.calibrate import RuleError, calibrate
+from trainer.calibrate import RuleError, calibrate, carry_over
 from trainer.config import Aim
 from trainer.crossval import OutOfFold, fold_accuracies, write_oof
 from trainer.data import fingerprint
@@ -78,12 +78,14 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         write_oof(run / "oof.csv", samples, result)
         write_heatmaps(run / HEATMAPS, judged.heatmaps)
         groups = [sample.group for sample in samples]
-        unmet = None
+        unmet: str | None = None
+        aim: Aim = config
         try:
-            calibration = calibrate(labels, judged.scores, groups, config)
+            calibration = calibrate(labels, judged.scores, groups, aim)
         except RuleError as error:  # hours of training are not thrown away for it
-            unmet = str(error)
-            calibration = calibrate(labels, judged.scores, groups, Aim(review=config.review))
+            unmet, aim = str(error), Aim(review=config.review)
+            calibration = calibrate(labels, judged.scores, groups, aim)
+        carried = carry_over(labels, judged.scores, folds, aim)
         pooled = accuracy_at(labels, judged.scores, calibration.threshold)
     proven = Proven(
         fold_models=fruits.fold_models,
@@ -142,6 +144,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             "unmet": unmet,
             "review": calibration.review,
             "figures": calibration.figures,
+            "carried_over": asdict(carried) if carried else None,
         },
         "variants": variants,
         "localised": trained.localised,

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.metrics import accuracy_at, auroc, average_precision
@@ -23,7 +23,6 @@ def labelled_scores(minimum: int = 1):
     )
 
 
-@settings(deadline=None)  # the first call imports scikit-learn
 @given(labelled_scores(minimum=2))
 def test_agrees_with_scikit_learn(case):
     sklearn = pytest.importorskip("sklearn.metrics")

@@ -276,7 +276,7 @@ def test_extreme_shapes_decode(shape):
 WHOLE = {form: encode(NOISE if form != "WEBP" else COLOURS, form) for form in FORMATS}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     form=st.sampled_from(FORMATS),
     edits=st.lists(
@@ -297,7 +297,7 @@ def test_any_damage_gives_a_valid_frame_or_a_reason(form, edits, cut):
     assert_frame_or_reason(bytes(content))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     start=st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"RIFF"]),
     rest=st.binary(max_size=300),

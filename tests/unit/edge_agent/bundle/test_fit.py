@@ -31,7 +31,7 @@ def noise(size: tuple[int, int], seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, size[::-1], np.uint8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(size=SIZES, spec=SPECS, colour=st.booleans())
 def test_whatever_the_frame_the_tensor_is_what_the_graph_takes(size, spec, colour):
     grey = noise(size)
@@ -45,7 +45,7 @@ def test_whatever_the_frame_the_tensor_is_what_the_graph_takes(size, spec, colou
     assert fitted.scale_y > 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=SIZES, spec=SPECS)
 def test_grey_stays_grey_and_gives_the_bytes_of_the_way_over_rgb(size, spec):
     grey = noise(size)
@@ -180,7 +180,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(size, fit_):
         assert getattr(small, way) == pytest.approx(getattr(large, way), rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=SIZES, spec=SPECS, orientation=st.integers(1, 8))
 def test_no_jpeg_is_decoded_smaller_than_it_is_needed(size, spec, orientation):
     data = jpeg(Image.fromarray(noise(size)), orientation)

@@ -51,7 +51,7 @@ def read(tmp_path_factory):
     return from_bytes
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(way=st.sampled_from(places(WHOLE)), value=JSON)
 def test_any_value_in_any_place(read, way, value):
     content = json.loads(json.dumps(WHOLE))
@@ -59,7 +59,7 @@ def test_any_value_in_any_place(read, way, value):
     taken_or_refused(read, json.dumps(content).encode())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     raw=st.binary(max_size=200)
     | JSON.map(lambda v: json.dumps(v).encode())

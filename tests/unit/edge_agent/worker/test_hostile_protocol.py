@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -34,7 +34,6 @@ REPLIES = (
 KNOWN = (Ready, Refused, Broken, Judged, Failed)
 
 
-@settings(deadline=None)
 @given(
     reply=st.sampled_from(REPLIES),
     edits=st.lists(st.tuples(st.integers(0, 500), st.binary(min_size=1, max_size=3)), max_size=4),
@@ -47,7 +46,6 @@ def test_a_damaged_reply_is_a_reply_or_refused(reply, edits, cut):
     reply_or_refusal(bytes(packet[:cut]))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
 def test_any_bytes_are_refused(packet):
     reply_or_refusal(packet)
@@ -70,7 +68,6 @@ def reply_or_refusal(packet: bytes) -> None:
     assert isinstance(reply, KNOWN)
 
 
-@settings(deadline=None)
 @given(
     identity=st.text("0123456789abcdef", min_size=1, max_size=24),
     name=st.binary(min_size=1, max_size=255).filter(lambda b: not set(b) & {0, ord("/")}),

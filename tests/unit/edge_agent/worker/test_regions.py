@@ -85,7 +85,7 @@ def test_what_lies_in_the_margin_of_a_letterbox_is_no_region():
     assert boxes(margin, fitted, (640, 320)) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     found=arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)),
                  elements=st.floats(0, 1, width=32)),

@@ -196,6 +196,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
         "review": [0.25, 0.75],
         "figures": {"review_images": 0.125},
         "unmet": "no threshold reaches <b>0.99</b>",
+        "carried_over": {"thresholds": [0.4, 0.6], "escapes": 17, "overkills": 19},
     }
     metrics["frontier"] = [
         {"name": "8,16", "ms": 4.5, "ap": 0.97, "chosen": True},
@@ -210,6 +211,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
     assert "0.250 to 0.750 are for a person" in text
     assert "12.5 % of the images" in " ".join(text.split())
     assert "no threshold reaches &lt;b&gt;" in text
+    assert "it misses <b>17</b> and rejects <b>19</b> falsely" in text
 
 
 def test_a_run_without_a_mistake(tmp_path, images):
