@@ -11,6 +11,7 @@ import heapq
 import logging
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds between tries, of whatever has to be tried again
+_UNREAD = (0, 0)  # the size and mtime of what no worker has read
 _LATER = 1000  # truncated frames waiting for their rest; beyond that they are judged as they are
 _UNFILED = 1000  # judged files that can't be filed, before claiming stops
 # While there is a backlog, frames share a claim's and a commit's trip to the disk.
@@ -43,6 +45,16 @@ _CLAIMED = 8  # at once, beyond what the workers have room for,
 _CLAIMED_MS = 150.0  # and no more than is judged in so long: a stop finishes them
 _GROUP = 16  # inspections in a commit
 _GROUP_WAIT = 0.05  # seconds that the first of them waits for the others
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """An inspection that is not committed yet."""
+
+    claim: Claim
+    inspection: Inspection
+    signature: tuple[int, int]
+    """Size and mtime (ns) of the file whose bytes were judged."""
 
 
 class Loop:
@@ -86,12 +98,12 @@ class Loop:
         """What such a frame looked like at the last look, and since when."""
         self._uncounted: dict[str, int] = {}
         """Workers that a frame has cost and a full disk kept from being counted."""
-        self._judged: list[tuple[Claim, Inspection]] = []
+        self._judged: list[_Judged] = []
         """To be committed together, at the latest at ``_commit_at``."""
         self._commit_at = float("inf")
         self._busy = _CLAIMED_MS
         """How long the last frame kept its worker, ms."""
-        self._unrecorded: list[tuple[Claim, Inspection]] = []
+        self._unrecorded: list[_Judged] = []
         """What a full disk keeps from being committed."""
         self._unfiled: list[tuple[Claim, Verdict, str]] = []
         self._retry_at = 0.0
@@ -179,7 +191,7 @@ class Loop:
         if claim.refused is None or ready is None:
             self._pool.submit(claim)
         else:
-            failed = Failed(claim.id, claim.refused, (0, 0))
+            failed = Failed(claim.id, claim.refused, _UNREAD)
             self._settle([Outcome(claim, failed, ready)])
 
     # -- out ---------------------------------------------------------------------------------
@@ -193,7 +205,9 @@ class Loop:
             if inspection is not None:
                 if not self._judged:
                     self._commit_at = time.monotonic() + _GROUP_WAIT
-                self._judged.append((outcome.claim, inspection))
+                reply = outcome.reply
+                signature = _UNREAD if isinstance(reply, Lost) else reply.signature
+                self._judged.append(_Judged(outcome.claim, inspection, signature))
 
     def _behind(self) -> bool:
         return bool(self._queue) or self._source.waiting() > 0
@@ -218,11 +232,6 @@ class Loop:
             self._uncounted.pop(claim.id, None)
             reason = f"took down {attempts} workers, the last: {reply.reason}"
             return self._inspection(outcome, Failure(reason, _unread(claim)))
-        if self._changed(claim, reply.signature):
-            log.info("%s was still being written: it is judged again", claim.name)
-            self._unchanged.pop(claim.id, None)
-            self._queue.append(claim)
-            return None
         if isinstance(reply, Failed) and reply.truncated and self._wait_for_rest(claim, reply):
             return None
         self._unchanged.pop(claim.id, None)
@@ -240,13 +249,6 @@ class Loop:
             self._say("journal", str(error))
         self._uncounted[claim.id] = uncounted
         return self._journal.attempts(claim.id) + uncounted
-
-    def _changed(self, claim: Claim, signature: tuple[int, int]) -> bool:
-        try:
-            status = claim.path.lstat()
-        except OSError:
-            return False
-        return signature not in ((0, 0), (status.st_size, status.st_mtime_ns))
 
     def _wait_for_rest(self, claim: Claim, reply: Failed) -> bool:
         now = time.monotonic()
@@ -298,9 +300,12 @@ class Loop:
             reply=claim.reply,
         )
 
-    def _record(self, done: list[tuple[Claim, Inspection]]) -> None:
+    def _record(self, judged: list[_Judged]) -> None:
+        done = [one for one in judged if not self._rewritten(one)]
+        if not done:
+            return
         try:
-            self._journal.record([inspection for _, inspection in done], self._render)
+            self._journal.record([one.inspection for one in done], self._render)
         except JournalError as error:
             if not error.full:
                 raise  # the disk is failing: only a new start knows what is really on it
@@ -310,13 +315,30 @@ class Loop:
             return
         self._clear("journal")
         self._notify()
-        for claim, inspection in done:
+        for one in done:
+            claim, inspection = one.claim, one.inspection
             self._count(inspection)
             if inspection.verdict is Verdict.ERROR:
                 log.warning("%s can't be judged: %s", claim.name, inspection.reason)
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._file(claim, inspection.verdict, inspection.reason)
+
+    def _rewritten(self, judged: _Judged) -> bool:
+        """Whether a camera has written to it since it was read; then it is judged again.
+
+        Looked at as late as can be: a full disk may have kept the inspection for hours.
+        """
+        claim = judged.claim
+        try:
+            status = claim.path.lstat()
+        except OSError:
+            return False
+        if judged.signature in (_UNREAD, (status.st_size, status.st_mtime_ns)):
+            return False
+        log.info("%s was still being written: it is judged again", claim.name)
+        self._queue.append(claim)
+        return True
 
     def _file(self, claim: Claim, verdict: Verdict, reason: str) -> None:
         try:

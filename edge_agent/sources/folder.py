@@ -241,7 +241,7 @@ class FolderSource:
         claim, failure = None, ""
         try:
             if identity is not None:
-                claim = self._spool.claim_copy(path, identity)
+                claim = self._spool.claim_copy(path, status, identity)
             if not stays and _signature(path.lstat()) == _signature(status):
                 failure = "was judged, but it can't be removed"
                 path.unlink()

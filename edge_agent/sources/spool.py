@@ -111,15 +111,30 @@ class Spool:
             raise
         return self._claimed(home / source.name)
 
-    def claim_copy(self, source: Path, identity: str) -> Claim | None:
-        """Take a copy, durable before it counts; None if this identity is in work already."""
+    def claim_copy(self, source: Path, status: os.stat_result, identity: str) -> Claim | None:
+        """Take a copy, durable before it counts.
+
+        Args:
+            source: the file.
+            status: what it was when the identity was given.
+            identity: of that, and of nothing that is written there later.
+
+        Returns:
+            None if this identity is in work already, or the file was written to meanwhile: what
+            was copied may be half of the one and half of the other.
+
+        Raises:
+            OSError: it can't be read, or not be written here.
+        """
         home = self._work / identity
         home.mkdir(exist_ok=True)
         if any(entry.name != _PARTIAL for entry in home.iterdir()):
             return None
         partial = home / _PARTIAL
         try:
-            _copy(source, partial)
+            if _version(_copy(source, partial)) != _version(status):
+                shutil.rmtree(home)
+                return None
             partial.rename(home / source.name)
             _sync(home)
             _sync(self._work)  # the original may be removed next
@@ -302,8 +317,16 @@ def _make_writable(directory: Path) -> None:
         ) from None
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a regular file's bytes and mtime durably; links and devices are refused."""
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _copy(source: Path, target: Path) -> os.stat_result:
+    """Copy a regular file's bytes and mtime durably; links and devices are refused.
+
+    Returns:
+        What the source was when all of it had been read.
+    """
     descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(descriptor, "rb") as reader:
         status = os.fstat(descriptor)
@@ -313,7 +336,9 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer, 1 << 20)
             writer.flush()
             os.fsync(writer.fileno())
+        read = os.fstat(descriptor)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return read
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Rows 14 to 18, 20 and 21: images as they really arrive; half, twice, all at once, unreadable."""
+"""Rows 14, 15, 17, 18, 20 and 21: images as they really arrive; half, all at once, unreadable."""
 
 from __future__ import annotations
 
@@ -84,48 +84,6 @@ def test_a_camera_killed_in_the_middle_leaves_no_verdict_on_a_part(make_station)
     verdicts = {row["name"]: row["verdict"] for row in station.rows()}
     assert verdicts == {"half.png": "error", "whole.png": "defect"}
     assert "truncated" in reasons(station)["half.png"]
-
-
-# -- 16: every way into the folder -------------------------------------------------------------
-
-
-def test_renamed_linked_rewritten_and_the_same_name_again(make_station):
-    station = make_station(AT_ONCE).start()
-    made = [make_image(defect=number % 2 == 0, seed=number) for number in range(7)]
-    aside = station.home / "aside"
-    aside.mkdir()
-
-    station.drop("same.png", made[0])
-    at_rest(station, 1)
-    station.drop("same.png", made[1])  # one name, other bytes
-    at_rest(station, 2)
-    (aside / "linked").write_bytes(made[2])
-    os.link(aside / "linked", station.inbox / "linked.png")  # no event tells that it is whole
-    with (station.inbox / "rewritten.png").open("wb") as image:
-        image.write(made[3])
-    rewritten = station.inbox / "rewritten.png"
-    wait_for(lambda: not rewritten.exists())
-    rewritten.write_bytes(made[4])  # a camera that uses one name for ever
-    station.drop("twice.png", made[5])
-    wait_for(lambda: not (station.inbox / "twice.png").exists())
-    station.drop("twice.png", made[6])
-    at_rest(station, 7)
-
-    assert station.stop() == 0
-    assert verify(station, made).wrong == []
-
-
-def test_a_file_rewritten_while_it_settles_is_judged_as_it_was_left(make_station):
-    station = make_station(AT_ONCE).start()
-    last = make_image(defect=True, seed=9)
-    path = station.inbox / "a.png"
-    path.write_bytes(make_image(defect=False, seed=8))
-    path.write_bytes(last)
-    at_rest(station, 1)
-
-    assert station.stop() == 0
-    assert verify(station, [last]).wrong == []
-    assert station.rows()[0]["verdict"] == "defect"
 
 
 # -- 17: more than the kernel can tell of ------------------------------------------------------

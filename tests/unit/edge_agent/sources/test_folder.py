@@ -116,6 +116,20 @@ def test_a_file_rewritten_at_the_same_size_is_not_taken(camera):
     assert line.look(after=0.5) == ["a.png"]
 
 
+def test_a_file_rewritten_while_it_waits_for_its_turn_settles_again(camera):
+    line = camera()
+    line.write("a.png")
+    waiting = line.write("b.png", b"one")
+    os.utime(waiting, ns=(2**62, 2**62))  # the younger one
+    line.look()
+    assert line.look(after=0.5, limit=1) == ["a.png"]
+    line.write("b.png", b"t")
+
+    assert line.look() == []
+    assert line.look(after=0.4) == []
+    assert line.look(after=0.5) == ["b.png"]
+
+
 def test_without_settle_a_file_is_taken_at_once(camera):
     line = camera(settle=0.0)
     line.write()

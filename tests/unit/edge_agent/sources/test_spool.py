@@ -170,7 +170,7 @@ def test_a_copy_leaves_the_original_and_is_dropped_when_judged(place):
     path = place.drop()
     identity = stable_id(path, path.lstat(), stays=True)
 
-    claim = place.spool.claim_copy(path, identity)
+    claim = place.spool.claim_copy(path, path.lstat(), identity)
 
     assert claim.copy
     assert claim.path.read_bytes() == IMAGE
@@ -195,8 +195,18 @@ def test_a_copy_that_is_in_work_is_not_taken_twice(place):
     path = place.drop()
     identity = stable_id(path, path.lstat(), stays=True)
 
-    assert place.spool.claim_copy(path, identity) is not None
-    assert place.spool.claim_copy(path, identity) is None
+    assert place.spool.claim_copy(path, path.lstat(), identity) is not None
+    assert place.spool.claim_copy(path, path.lstat(), identity) is None
+
+
+def test_a_copy_of_what_was_written_to_meanwhile_is_none(place):
+    path = place.drop()
+    before = path.lstat()
+    os.utime(path, ns=(1, 1))
+
+    identity = stable_id(path, before, stays=True)
+    assert place.spool.claim_copy(path, before, identity) is None
+    assert list(place.work.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
@@ -210,7 +220,7 @@ def test_only_a_regular_file_is_copied_and_nothing_blocks(place, kind):
         path.mkdir()
 
     with pytest.raises(OSError) as caught:
-        place.spool.claim_copy(path, new_id())
+        place.spool.claim_copy(path, path.lstat(), new_id())
 
     assert caught.value.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR)
     assert list(place.work.iterdir()) == []
@@ -245,7 +255,7 @@ def test_killed_in_the_middle_of_a_copy(place):
     (place.work / identity).mkdir()
     (place.work / identity / ".partial").write_bytes(b"pix")
 
-    assert place.spool.claim_copy(path, identity).path.read_bytes() == IMAGE
+    assert place.spool.claim_copy(path, path.lstat(), identity).path.read_bytes() == IMAGE
     place.restart()
     assert place.recovered() == [(identity, "a.png")]
 
@@ -261,7 +271,7 @@ def test_killed_in_the_middle_of_a_copy_then_recovered(place):
 
 def test_a_recovered_copy_is_known_for_one(place):
     path = place.drop()
-    place.spool.claim_copy(path, stable_id(path, path.lstat(), stays=True))
+    place.spool.claim_copy(path, path.lstat(), stable_id(path, path.lstat(), stays=True))
     place.spool.claim(place.drop("b.png"))
 
     place.restart()
