@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.broker import MOSQUITTO, Broker
 from tests.subscriber import Subscriber
+from tests.wiretap import Wiretap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +42,13 @@ def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
 def broker(make_broker: Callable[..., Broker]) -> Broker:
     """A running mosquitto that anyone may use."""
     return make_broker().start()
+
+
+@pytest.fixture
+def wire(broker: Broker) -> Iterator[Wiretap]:
+    """The way to the running mosquitto, that can go bad."""
+    with closing(Wiretap(broker.port)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,14 +13,18 @@ import time
 from typing import Literal
 
 _PIECE = 16
+_PUBACK = 4
 
 
 class Wiretap:
     """On a loopback port of its own, until it is closed."""
 
-    fault: Literal["", "cut", "trickle", "silent"] = ""
+    fault: Literal["", "cut", "trickle", "silent", "crawl", "unanswered"] = ""
     """``cut``: hang up in the middle of a verdict, or before its answer, ``cuts`` times;
-    ``trickle``: a few bytes at a time; ``silent``: nothing passes, and nobody hangs up."""
+    ``trickle``: a few bytes at a time; ``silent``: nothing passes, and nobody hangs up;
+    ``crawl``: from its first verdict on, a connection passes five bytes a second;
+    ``unanswered``: a connection that is made now passes everything, pings and their answers too,
+    but no PUBACK. A connection with one of these two has it for good: only another one helps."""
     cuts = 0
 
     def __init__(self, port: int) -> None:
@@ -60,12 +64,16 @@ class Wiretap:
             socket.create_connection(("127.0.0.1", self._to)) as far,
         ):
             other = {near: far, far: near}
+            unanswered, partial = self.fault == "unanswered", bytearray()
             while not self._closed.is_set():
                 for link in select.select(list(other), [], [], 0.1)[0]:
                     content = link.recv(65_536)
                     if not content:
                         return
                     self._heard += content
+                    if unanswered and link is far:
+                        partial += content
+                        content = _without_acknowledgements(partial)
                     if not self._send(other[link], content, answer=link is far):
                         return
 
@@ -75,6 +83,11 @@ class Wiretap:
             for start in range(0, len(content), _PIECE):
                 to.sendall(content[start : start + _PIECE])
                 time.sleep(0.001)
+        elif self.fault == "crawl" and not answer and b"/verdict" in content:
+            for byte in content:
+                if self._closed.wait(0.2):
+                    return False
+                to.sendall(bytes([byte]))
         elif self.fault == "cut" and self.cuts and not answer and b"/verdict" in content:
             self.cuts -= 1
             # Whole, and then its answer is lost; or only a part of it.
@@ -84,3 +97,25 @@ class Wiretap:
         elif self.fault != "silent":
             to.sendall(content)
         return True
+
+
+def _without_acknowledgements(stream: bytearray) -> bytes:
+    """Take the whole packets off a stream of MQTT; all but the PUBACKs."""
+    passed = bytearray()
+    while len(stream) >= 2:
+        # MQTT 5.0, 2.1.4: the length after the first byte has seven bits to a byte.
+        length = end = 0
+        while end < len(stream) - 1:
+            end += 1
+            length += (stream[end] & 0x7F) << 7 * (end - 1)
+            if not stream[end] & 0x80:
+                break
+        else:
+            break
+        whole = end + 1 + length
+        if len(stream) < whole:
+            break
+        if stream[0] >> 4 != _PUBACK:
+            passed += stream[:whole]
+        del stream[:whole]
+    return bytes(passed)

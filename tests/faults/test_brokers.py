@@ -17,11 +17,8 @@ from tests.broker import free_port
 from tests.bundles import make_image
 from tests.inspections import inspection
 from tests.line import at_rest, finish, footprint, health, told, wait_for
-from tests.wiretap import Wiretap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.line import Station
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
@@ -36,12 +33,6 @@ def image(number: int) -> bytes:
 
 def on(port: int, http: int, more: str = "") -> str:
     return f'[http]\nport = {http}\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{more}'
-
-
-@pytest.fixture
-def wire(broker) -> Iterator[Wiretap]:
-    with closing(Wiretap(broker.port)) as made:
-        yield made
 
 
 # -- 5 -----------------------------------------------------------------------------------------
@@ -211,6 +202,25 @@ def test_a_wire_that_falls_silent_is_noticed_and_left(make_station, broker, subs
     wire.fault = ""
 
     wait_for(lambda: health(port)["outbox"] == 0, 120)
+    finish(station, images, subscriber)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_a_broker_that_answers_pings_alone_is_left(make_station, broker, subscribe, wire):
+    subscriber = subscribe(broker.port, "inspection/#")
+    port = free_port()
+    wire.fault = "unanswered"
+    station = make_station(on(wire.port, port, "keepalive = 5\n")).start()
+    wait_for(lambda: health(port)["broker"] == "connected")
+    images = [image(number) for number in range(10)]
+    for number, one in enumerate(images):
+        station.drop(f"{number}.png", one)
+    at_rest(station, len(images))
+    wait_for(lambda: "has acknowledged nothing" in station.log, 300)
+    wire.fault = ""
+
+    wait_for(lambda: health(port)["outbox"] == 0, 300)
     finish(station, images, subscriber)
 
 

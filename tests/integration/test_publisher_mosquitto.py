@@ -183,6 +183,23 @@ def test_a_broker_that_freezes_holds_up_nobody(broker, subscribe, line):
     subscriber.wait(lambda r: len({x.payload for x in r}) == 49)
 
 
+# Pings pass, or are none: that is no sign of life to rely on.
+@pytest.mark.parametrize(("fault", "keepalive"), [("unanswered", 2), ("crawl", 600)])
+def test_a_connection_without_acknowledgements_is_left(
+    broker, subscribe, line, wire, caplog, fault, keepalive
+):
+    subscriber = subscribe(broker.port)
+    wire.fault = fault
+    line.record(range(20))
+    line.publisher(wire.port, keepalive=keepalive, ack_timeout=4.0)
+
+    until(lambda: "has acknowledged nothing for 4 s" in caplog.text)
+    wire.fault = ""
+
+    until(lambda: line.unacknowledged() == 0, 60)
+    subscriber.wait(lambda _: len(set(payloads(subscriber.received("verdict")))) == 20)
+
+
 def test_a_broker_that_is_absent_at_the_start(make_broker, subscribe, line):
     broker = make_broker()
     line.record(range(20))
