@@ -15,6 +15,7 @@ class TopicPattern:
     text: str
     filter: str = field(init=False)
     """As the broker takes it."""
+    _plain: tuple[str, ...] = field(init=False)
     _levels: tuple[tuple[int, str], ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,7 +39,18 @@ class TopicPattern:
                 raise ValueError(f"{{{name}}}: a level may be called, once each: {known}")
         plain = ["+" if _braced(level) else level for level in levels]
         object.__setattr__(self, "filter", share + "/".join(plain))
+        object.__setattr__(self, "_plain", tuple(plain))
         object.__setattr__(self, "_levels", named)
+
+    def matches(self, topic: str) -> bool:
+        """Whether messages on a topic come too (MQTT 5.0, 4.7); not for those that begin with $."""
+        levels = topic.split("/")
+        for number, level in enumerate(self._plain):
+            if level == "#":
+                return True
+            if number >= len(levels) or level not in ("+", levels[number]):
+                return False
+        return len(levels) == len(self._plain)
 
     def read(self, topic: str) -> dict[str, str]:
         """What the levels of a message's topic say."""

@@ -362,9 +362,28 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
-    def _apart(self) -> Settings:
-        if self.source.mqtt and self.mqtt is None:
+    def _listens_to_others(self) -> Settings:
+        source, broker, own = self.source.mqtt, self.mqtt, self.station
+        if source is None:
+            return self
+        if broker is None:
             raise ValueError("[source.mqtt] needs [mqtt]: it says how to reach the broker")
+        if source.client_id is not None and source.client_id == broker.client_id:
+            raise ValueError(
+                "source.mqtt.client_id and mqtt.client_id are one: the broker would let in only "
+                "one of the two connections. Leave the first one out"
+            )
+        for level in ("status", "verdict", "defect", "telemetry", "reply"):
+            topic = f"{broker.root}/{own.site}/{own.line}/{own.name}/{level}"
+            if TopicPattern(source.topic).matches(topic):
+                raise ValueError(
+                    f"source.mqtt.topic takes in {topic}, this station's own: it would judge what "
+                    "it says itself. Give the cameras a topic of their own: cameras/{camera}/{id}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _apart(self) -> Settings:
         storage = self.storage
         inbox = {"source.folder.path": self.source.folder.path} if self.source.folder else {}
         places = {

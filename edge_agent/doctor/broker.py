@@ -1,6 +1,7 @@
 """The way to the broker, step by step: files, name, port, TLS, login, a message that comes back.
 
-The first step that fails ends it: what lies behind it can't be known.
+Then the topic that images come from. The first step that fails ends it: what lies behind it can't
+be known.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from edge_agent.agent import mqtt_options
 from edge_agent.doctor.ask import ask_program, within
 from edge_agent.doctor.exchange import Exchanged, exchange
 from edge_agent.doctor.finding import Finding
+from edge_agent.doctor.source import look_at_source
 from edge_agent.mqtt.connection import tls_context
 from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
 from edge_agent.publish import Station, topics_of
@@ -53,7 +55,10 @@ def look_at_broker(settings: Settings, limit: float = _LIMIT) -> list[Finding]:
     found = look_at_secrecy(options)
     found += look_at_network(options, limit)
     if not any(finding.level == "error" for finding in found):
-        found += look_at_exchange(options, base, exchange(options, f"{base}/doctor", limit))
+        went = exchange(options, f"{base}/doctor", limit)
+        found += look_at_exchange(options, base, went)
+        if settings.source.mqtt is not None and not went.closed:
+            found += look_at_source(settings.source.mqtt, options, limit)
     return found
 
 

@@ -81,7 +81,7 @@ def look_at_folders(settings: Settings, mountinfo: Path = MOUNTINFO) -> list[Fin
 
 
 def places_of(settings: Settings) -> list[Place]:
-    """Inbox, root, work, processed, quarantine."""
+    """Inbox, root, work, processed, quarantine, and where images are that messages name."""
     folder, storage = settings.source.folder, settings.storage
     own = (
         ("storage.root", storage.root),
@@ -90,6 +90,8 @@ def places_of(settings: Settings) -> list[Place]:
         ("storage.quarantine", storage.quarantine_dir),
     )
     places = [Place(key, path, writes=True, made=True) for key, path in own]
+    if settings.source.mqtt and (named := settings.source.mqtt.folder):
+        places.append(Place("source.mqtt.folder", named, writes=False, made=False))
     if folder is None:
         return places
     inbox = Place("source.folder.path", folder.path, writes=folder.after == "move", made=False)

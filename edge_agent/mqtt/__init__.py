@@ -1,7 +1,7 @@
 """A connection to the broker, driven by the thread that made it; no stage of its own."""
 
 from edge_agent.mqtt.backoff import Backoff
-from edge_agent.mqtt.connection import Arrived, Connection, Listen, Will, tls_context
+from edge_agent.mqtt.connection import Arrived, Connection, Listen, Terms, Will, tls_context
 from edge_agent.mqtt.options import MqttOptions, TlsOptions
 from edge_agent.mqtt.strainer import Refused, Strainer
 from edge_agent.mqtt.wake import Wake
@@ -14,6 +14,7 @@ __all__ = [
     "MqttOptions",
     "Refused",
     "Strainer",
+    "Terms",
     "TlsOptions",
     "Wake",
     "Will",

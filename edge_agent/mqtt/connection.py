@@ -65,6 +65,19 @@ class Listen:
     what arrives counts as acknowledged."""
     retained: bool = False
     """Whether a retained message is wanted: where the subscription is new to the session."""
+    max_packet: int = 0
+    """Bytes; larger messages are dropped by the broker, as if they had arrived. 0: none is."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a broker allows, as it says when it lets a client in."""
+
+    max_packet: int | None = None
+    """Bytes that a message may have, with its topic and properties; None: any."""
+    max_qos: int = 2
+    shared: bool = True
+    """Whether ``$share/group/...`` may be listened to."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,8 @@ class Connection:
         """Why nothing will arrive, in words; empty while the broker has not refused it."""
         self.resumed = False
         """The broker has kept the session, and with it what was not acknowledged."""
+        self.terms = Terms()
+        """As the broker said, once it is ``accepted``."""
         self._options = options
         self._listen = listen
         self._acks: list[tuple[int, int]] = []
@@ -157,6 +172,8 @@ class Connection:
             properties.SessionExpiryInterval = self._session
         if self._listen is not None:
             properties.ReceiveMaximum = self._listen.receive_maximum
+        if self._listen is not None and self._listen.max_packet:
+            properties.MaximumPacketSize = self._listen.max_packet
         self._client.connect(
             options.host,
             options.port,
@@ -259,6 +276,11 @@ class Connection:
             return
         self.accepted = True
         self.resumed = flags.session_present
+        self.terms = Terms(
+            max_packet=getattr(properties, "MaximumPacketSize", None),
+            max_qos=getattr(properties, "MaximumQoS", 2),
+            shared=getattr(properties, "SharedSubscriptionAvailable", 1) != 0,
+        )
         allowed = getattr(properties, "ReceiveMaximum", None)
         if allowed is not None:
             self.window = min(self.window, allowed)

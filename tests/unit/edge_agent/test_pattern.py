@@ -50,3 +50,21 @@ def test_what_it_asks_for_and_reads(text, asked, topic, said):
 def test_what_no_broker_would_take_is_refused(text, why):
     with pytest.raises(ValueError, match=why):
         TopicPattern(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "topic", "comes"),
+    [
+        ("a/b", "a/b", True),
+        ("a/b", "a/b/c", False),
+        ("a/b/c", "a/b", False),
+        ("a/{id}/c", "a/7/c", True),
+        ("a/+", "a/b/c", False),
+        ("a/#", "a/b/c", True),
+        ("a/#", "a", True),
+        ("#", "a/b", True),
+        ("$share/g/a/+", "a/b", True),
+    ],
+)
+def test_what_comes(text, topic, comes):
+    assert TopicPattern(text).matches(topic) is comes

@@ -195,3 +195,14 @@ def test_room_is_measured(tmp_path):
     assert room.bytes_free > 0
     assert 0 < room.bytes_share <= 1
     assert 0 < room.inodes_share <= 1
+
+
+def test_the_folder_that_messages_name_images_in_is_only_read(make_settings, tmp_path):
+    more = '[mqtt]\nhost = "h"\n[source.mqtt]\ntopic = "t"\nfolder = "named"\n'
+    place = places_of(make_settings(more))[-1]
+
+    assert look_at_place(place).level == "error"
+    (tmp_path / "named").mkdir()
+    found = look_at_place(place)
+
+    assert (found.level, found.what) == ("ok", f"source.mqtt.folder {tmp_path}/named: readable")
