@@ -30,7 +30,7 @@ def missing(*tools: str) -> str:
     if os.geteuid() != 0:
         return "root is needed"
     absent = [tool for tool in tools if shutil.which(tool) is None]
-    return f"not installed: {', '.join(absent)} (make machines installs them)" if absent else ""
+    return f"not installed: {', '.join(absent)} (make test installs them)" if absent else ""
 
 
 def base_system() -> Path:
