@@ -43,7 +43,7 @@ check: .venv-dev/.installed
 	$(DEV)/pytest -q -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
-test: .venv-dev/.trainer broker injectors browser prometheus machines cameras
+test: .venv-dev/.trainer broker injectors browser prometheus machines typed
 	$(DEV)/pytest -m 'not faults'
 
 .PHONY: faults
@@ -118,15 +118,15 @@ machines:
 	  echo "not root on Debian: the tests of the service and of the container are skipped"; \
 	fi
 
-# And have cameras deliver by real servers.
-CAMERAS = proftpd-core samba smbclient
-.PHONY: cameras
-cameras:
+# And type what the documentation tells people to type: cameras deliver by real servers.
+TYPED = proftpd-core samba smbclient sqlite3 curl
+.PHONY: typed
+typed:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  dpkg -s $(CAMERAS) >/dev/null 2>&1 || { apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(CAMERAS); }; \
+	  dpkg -s $(TYPED) >/dev/null 2>&1 || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TYPED); }; \
 	else \
-	  echo "not root on Debian: the tests with an FTP and an SMB server are skipped"; \
+	  echo "not root on Debian: tests with an FTP or SMB server, sqlite3 or curl may be skipped"; \
 	fi
 
 # What an installation without a network needs: make wheels RUNTIME=cpu WHEELS=FOLDER
