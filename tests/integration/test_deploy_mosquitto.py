@@ -28,6 +28,7 @@ OPENSSL = shutil.which("openssl")
 STATION = "plant/line1/camera1"
 OWN = f"inspection/{STATION}"
 OTHER = "inspection/plant/line1/camera2"
+CAMERA = f"{STATION}/top"
 
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="the openssl command is not installed")
 
@@ -44,7 +45,10 @@ def pki(tmp_path_factory) -> Path:
     for arguments in (
         ("ca", "Plant 7"),
         ("broker", "localhost", "127.0.0.1"),
-        *(("client", who) for who in (STATION, "plant/line1/camera2", "consumer", "operator")),
+        *(
+            ("client", who)
+            for who in (STATION, CAMERA, "plant/line1/camera2", "consumer", "operator")
+        ),
     ):
         done = certify(place, *arguments)
         assert done.returncode == 0, done.stderr
@@ -141,21 +145,28 @@ def test_a_station_works_with_the_files_as_they_are_shipped(shipped, pki, subscr
         '[station]\nsite = "plant"\nline = "line1"\nname = "camera1"\n'
         f'[mqtt]\nhost = "127.0.0.1"\nport = {shipped.port}\ntls = true\n'
         f'ca_file = "{pki}/ca.crt"\ncert_file = "{pki}/{STATION}.crt"\n'
-        f'key_file = "{pki}/{STATION}.key"\n'
+        f'key_file = "{pki}/{STATION}.key"\n',
+        source=f'[source.folder]\npath = "inbox"\n'
+        f'[source.mqtt]\ntopic = "cameras/{STATION}/{{camera}}/{{id}}"\nmax_bytes = 30000000\n',
     )
     line.start()
     line.drop("ok.png", make_image(defect=False))
     line.drop("defect.png", make_image(defect=True))
-    at_rest(line, 2)
-    consumer.wait(lambda _: len(consumer.received("/verdict")) == 2, 60)
+    answer = f"answers/{CAMERA}"
+    camera = subscribe(shipped.port, answer, client_id="top", tls=trust(pki, CAMERA))
+    camera.send(f"cameras/{CAMERA}/7", make_image(defect=False, seed=7), ResponseTopic=answer)
+    at_rest(line, 3)
+    camera.wait(lambda received: [r.json()["image"]["name"] for r in received] == ["top-7"], 60)
+    consumer.wait(lambda _: len(consumer.received("/verdict")) == 3, 60)
     consumer.wait(lambda _: len(consumer.received("/defect")) == 1, 60)
 
     found = look_at_broker(load_settings(line.config), 10.0)
     assert [one for one in found if one.level != "ok"] == []
-    assert found[-1].what.endswith("verdicts are delivered")
+    assert found[-2].what.endswith("verdicts are delivered")
+    assert f"images on cameras/{STATION}/+/+ may be listened to" in found[-1].what
     assert line.stop() == 0
     consumer.wait(lambda _: len(consumer.received("/status")) == 2, 60)
-    assert verify(line, 2, consumer).wrong == []
+    assert verify(line, 3, consumer).wrong == []
     # The doctor's own message was seen too: a consumer may read everything.
     assert {m.topic for m in consumer.received()} == {
         f"{OWN}/{level}" for level in ("status", "verdict", "defect", "doctor")
@@ -167,12 +178,14 @@ def test_a_station_works_with_the_files_as_they_are_shipped(shipped, pki, subscr
 def test_what_each_may_write(peer):
     may = {
         STATION: [*(f"{OWN}/{t}" for t in ("status", "verdict", "defect", "telemetry", "reply"))],
+        CAMERA: [f"cameras/{CAMERA}/1"],
         "consumer": [f"{OWN}/command/replay", f"{OTHER}/command/replay"],
         "operator": [f"{OWN}/command/pause", f"{OTHER}/command/bundle"],
     }
     may_not = {
         STATION: [f"{OTHER}/verdict", f"{OTHER}/command/pause", f"{OWN}/command/pause", "other"],
-        "consumer": [f"{OWN}/verdict", f"{OWN}/command/pause", f"images/{STATION}/1"],
+        CAMERA: [f"{OWN}/verdict", f"cameras/{STATION}/side/1", f"answers/{STATION}/side"],
+        "consumer": [f"{OWN}/verdict", f"{OWN}/command/pause", f"cameras/{CAMERA}/1"],
         "operator": [f"{OWN}/verdict", f"{OWN}/status"],
     }
     for who, topics in may.items():
@@ -184,16 +197,18 @@ def test_what_each_may_write(peer):
 
 @pytest.mark.broker
 @needs_openssl
-def test_a_station_hears_its_own_commands_alone(peer):
+def test_a_station_hears_its_own_commands_and_cameras_alone(peer):
     own, other, operator = peer(STATION), peer("plant/line1/camera2"), peer("operator")
     for one in (own, other):
         one.read("inspection/#")
+        one.read("cameras/#")
 
-    assert operator.write(f"{OWN}/command/pause") in (0, 16)
-    assert operator.write(f"{OTHER}/command/pause") in (0, 16)
+    assert peer(CAMERA).write(f"cameras/{CAMERA}/1") in (0, 16)
+    for station in (OWN, OTHER):
+        assert operator.write(f"{station}/command/pause") in (0, 16)
 
-    wait_for(lambda: own.received and other.received)
-    assert own.received == [f"{OWN}/command/pause"]
+    wait_for(lambda: len(own.received) >= 2 and other.received)
+    assert own.received == [f"cameras/{CAMERA}/1", f"{OWN}/command/pause"]
     assert other.received == [f"{OTHER}/command/pause"]
 
 
