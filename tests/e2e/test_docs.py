@@ -246,15 +246,18 @@ def test_mqtt_tried_out(make_station, broker, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    answer, pause, resume, first, second, replay, again = map(json.loads, done.stdout.splitlines())
+    answer, pause, resume, *two, replay, last, more = map(json.loads, done.stdout.splitlines())
     assert (answer["verdict"], answer["image"]["name"]) == ("defect", "top-7")
     assert (pause["detail"], resume["detail"]) == ({"paused": True}, {"paused": False})
-    assert (first, again) == (answer, answer)
+    first, second = two
+    assert first == answer
     assert (second["image"]["name"], second["captured"]) == (
         "part 8.png",
         "2026-11-24T08:00:00.000Z",
     )
-    assert replay["detail"]["messages"] == 1
+    assert replay["detail"]["messages"] == 2
+    # mosquitto_sub may leave before its last PUBACK is out: that message comes first, once more.
+    assert sorted((last, more), key=lambda one: one["sequence"]) == two
     assert station.stop() == 0
 
 
