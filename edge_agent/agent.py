@@ -20,6 +20,7 @@ from edge_agent.housekeeping import Housekeeping
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
 from edge_agent.mqtt import MqttOptions, TlsOptions
+from edge_agent.orders import Orders
 from edge_agent.pause import Pause
 from edge_agent.publish import (
     Announcements,
@@ -31,7 +32,7 @@ from edge_agent.publish import (
     topics_of,
     verdict_payload,
 )
-from edge_agent.reload import Reload, note_running, open_trusted
+from edge_agent.reload import Reload, note_running, open_trusted, wish_of
 from edge_agent.running import Running
 from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
@@ -93,8 +94,9 @@ class Agent:
         with ExitStack() as stack:
             spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
             stack.enter_context(lock.hold(storage.lock))
-            service.status(f"verifying {settings.bundle}")
-            bundle = open_trusted(settings)
+            wish = wish_of(settings)
+            service.status(f"verifying {wish.bundle}")
+            bundle = open_trusted(wish)
             decision = overridden(
                 bundle.manifest.decision, settings.decision.threshold, settings.decision.review
             )
@@ -118,8 +120,8 @@ class Agent:
             publisher: Publisher | None = None
             choice, ready = _start(pool, selector, choice)
             running = Running(bundle, selector, choice, ready)
-            note_running(settings, bundle)
-            pause = Pause(pool.wake)
+            note_running(wish, bundle)
+            pause, orders = Pause(pool.wake), Orders(pool.wake)
             station = _station(settings)
             watch = DriftWatch(lambda: running.bundle.manifest.reference)
 
@@ -128,7 +130,15 @@ class Agent:
 
             if settings.mqtt:
                 publisher = _publisher(
-                    settings.mqtt, station, running, pause, storage.journal, started, watch, read
+                    settings.mqtt,
+                    station,
+                    running,
+                    pause,
+                    orders,
+                    storage.journal,
+                    started,
+                    watch,
+                    read,
                 )
             tally = Tally()
 
@@ -152,6 +162,7 @@ class Agent:
             reload = Reload(
                 self._file,
                 settings,
+                orders=orders,
                 running=running,
                 pool=pool,
                 loop=loop,
@@ -315,6 +326,7 @@ def _publisher(
     station: Station,
     running: Running,
     pause: Pause,
+    orders: Orders,
     journal: Path,
     started: float,
     watch: DriftWatch,
@@ -341,7 +353,7 @@ def _publisher(
         announcements,
         lambda: Outbox(journal),
         JournalError,
-        commands=pause.commands if mqtt.commands else None,
+        commands={**pause.commands, **orders.commands} if mqtt.commands else None,
     )
 
 

@@ -150,12 +150,14 @@ def _bundle_sign(parsed: argparse.Namespace) -> int:
 
 
 def _bundle_verify(parsed: argparse.Namespace) -> int:
+    from edge_agent.bundle.history import bundle_to_run
     from edge_agent.worker.verify import prove_apart, verify_apart
 
     provider, place, trust = parsed.provider, parsed.bundle, None
     if parsed.config:
         settings = load_settings(parsed.config)
-        place, trust = settings.bundle, settings.trust
+        place = bundle_to_run(settings.storage.bundles, settings.bundle)
+        trust = settings.trust
         if provider is None and settings.runtime.provider != AUTO:
             provider = settings.runtime.provider
     bundle = verify_apart(place, trust)
@@ -256,15 +258,18 @@ def _threads(text: str) -> int:
 
 
 def _tune(parsed: argparse.Namespace) -> int:
+    from edge_agent.bundle.history import bundle_to_run
     from edge_agent.settings import RuntimeSettings, WorkerSettings
     from edge_agent.tuning.select import Selector, describe
     from edge_agent.worker.verify import verify_apart
 
     runtime, worker, cache = RuntimeSettings(), WorkerSettings(), None
+    place = parsed.bundle
     if parsed.config:
         settings = load_settings(parsed.config)
         runtime, worker = settings.runtime, settings.worker
-    bundle = verify_apart(parsed.bundle or settings.bundle)
+        place = place or bundle_to_run(settings.storage.bundles, settings.bundle)
+    bundle = verify_apart(place)
     selector = Selector(bundle, runtime, worker, cache)
     table = selector.table(lambda one: print(describe(one), file=sys.stderr))
     best, refusal = None, None

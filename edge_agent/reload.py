@@ -1,4 +1,4 @@
-"""Take other settings, and another bundle, without a restart.
+"""Take other settings, and another bundle, without a restart: by SIGHUP, or by a command.
 
 The new bundle is verified and proved beside the one that runs, in a thread; only then does the
 worker that proved it take the place of the old ones, between two frames, and is joined by as many
@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError, look_at_bundle
-from edge_agent.bundle.history import check_version, remember
+from edge_agent.bundle.history import (
+    bundle_before,
+    bundle_to_run,
+    check_version,
+    remember,
+)
 from edge_agent.decide import overridden
 from edge_agent.running import Prepared
 from edge_agent.settings import Settings, SettingsError, load_settings
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
     from edge_agent.bundle import Bundle
     from edge_agent.loop import Loop
+    from edge_agent.orders import Order, Orders
     from edge_agent.running import Running
     from edge_agent.telemetry.systemd import ServiceLink
 
@@ -37,34 +43,70 @@ TAKEN = ("bundle", "decision", "trust", "log")
 """What can change while the agent runs."""
 
 
-def open_trusted(settings: Settings) -> Bundle:
-    """Verify the bundle of the settings: its signature, its files, and that it is no older one.
+@dataclass(frozen=True)
+class Wish:
+    """What is to be from now on."""
+
+    settings: Settings
+    bundle: Path
+    """What is to run: as the settings name it, or as a command chose."""
+    order: Order | None = None
+    """The command that asks for it; None: it was SIGHUP."""
+
+    @property
+    def back(self) -> bool:
+        """Whether it is what ran here last: nobody brought it, so it may be an older one."""
+        return self.order is not None and self.order.activate is None
+
+
+def wish_of(settings: Settings) -> Wish:
+    """What a start with these settings is to run.
+
+    Raises:
+        BundleError: it is not known what a command chose.
+    """
+    return Wish(settings, bundle_to_run(settings.storage.bundles, settings.bundle))
+
+
+def open_trusted(wish: Wish) -> Bundle:
+    """Verify the bundle that is to run: its signature, its files, and that it is no older one.
 
     Raises:
         BundleError: it may not run here.
     """
-    bundle = verify_apart(settings.bundle, settings.trust)
-    if not settings.trust.allow_downgrade:
+    settings = wish.settings
+    try:
+        bundle = verify_apart(wish.bundle, settings.trust)
+    except BundleError as error:
+        if wish.order or wish.bundle == settings.bundle:
+            raise
+        raise BundleError(
+            f"{error}. It was chosen by a command: to run {settings.bundle} instead, delete "
+            f"{settings.storage.bundles}"
+        ) from None
+    if not settings.trust.allow_downgrade and not wish.back:
         check_version(settings.storage.bundles, bundle.manifest)
     return bundle
 
 
-def note_running(settings: Settings, bundle: Bundle) -> None:
-    """Write down that the bundle runs: an older one is then refused."""
+def note_running(wish: Wish, bundle: Bundle) -> None:
+    """Write down that the bundle runs: for the next start, for the way back."""
+    settings, chosen = wish.settings, wish.order is not None or wish.bundle != wish.settings.bundle
     try:
-        remember(settings.storage.bundles, bundle.manifest)
+        remember(settings.storage.bundles, bundle, settings.bundle, chosen=chosen)
     except OSError as error:
         log.warning("%s can't be written: %s", settings.storage.bundles, error.strerror)
 
 
 class Reload:
-    """Does what SIGHUP asks for, a step at a time, in the loop's thread."""
+    """Does what SIGHUP or an order asks for, a step at a time, in the loop's thread."""
 
     def __init__(
         self,
         file: Path,
         settings: Settings,
         *,
+        orders: Orders,
         running: Running,
         pool: WorkerPool,
         loop: Loop,
@@ -74,6 +116,7 @@ class Reload:
     ) -> None:
         self._file = file
         self._settings = settings
+        self._orders = orders
         self._running = running
         self._pool = pool
         self._loop = loop
@@ -82,12 +125,12 @@ class Reload:
         self._notify = notify
         self._wanted = False
         self._thread: threading.Thread | None = None
-        self._asked = settings
+        self._wish: Wish | None = None
         """What is being prepared."""
         self._outcome: Prepared | Bundle | str | None = None
         """What came of it: a bundle to take, the one that runs, or why there is none."""
         self.refused = ""
-        """Why the last reload was not carried out; empty if it was."""
+        """Why the settings were not taken at the last SIGHUP; empty if they were."""
 
     def want(self) -> None:
         """Reload at the next step; from a signal handler."""
@@ -98,40 +141,61 @@ class Reload:
         """Begin what is wanted; finish what is prepared."""
         if self._thread is not None and self._outcome is not None:
             self._thread.join()
-            outcome, self._thread, self._outcome = self._outcome, None, None
-            self._change_over(outcome)
-        if self._wanted and self._thread is None:
+            wish, outcome = self._wish, self._outcome
+            self._thread = self._outcome = self._wish = None
+            if wish is not None:
+                self._change_over(wish, outcome)
+        if self._thread is not None:
+            return
+        if self._wanted:
             self._wanted = False
-            self._begin()
+            self._begin(None)
+        elif order := self._orders.take():
+            self._begin(order)
 
     def close(self) -> None:
         """Send home what waits to take over."""
         if isinstance(self._outcome, Prepared):
             self._outcome.proven.close()
 
-    def _begin(self) -> None:
+    def _begin(self, order: Order | None) -> None:
         self._service.reloading()
         try:
-            new = load_settings(self._file)
-            later = [n for n in Settings.model_fields if _differ(n, new, self._settings)]
-            self._asked = self._settings.model_copy(update={n: getattr(new, n) for n in TAKEN})
-        except SettingsError as error:
-            self._end(str(error))
+            wish = self._ordered(order) if order else self._reread()
+        except (SettingsError, BundleError) as error:
+            self._end(order, str(error))
             return
-        if waits := [name for name in later if name not in TAKEN]:
-            log.warning("changed, and taken at the next restart: %s", ", ".join(waits))
-        self._thread = threading.Thread(target=self._prepare, name="reload", daemon=True)
+        self._wish = wish
+        self._thread = threading.Thread(
+            target=self._prepare, args=(wish,), name="reload", daemon=True
+        )
         self._thread.start()
 
-    def _prepare(self) -> None:
+    def _reread(self) -> Wish:
+        new = load_settings(self._file)
+        later = [n for n in Settings.model_fields if _differ(n, new, self._settings)]
+        if waits := [name for name in later if name not in TAKEN]:
+            log.warning("changed, and taken at the next restart: %s", ", ".join(waits))
+        return wish_of(self._settings.model_copy(update={n: getattr(new, n) for n in TAKEN}))
+
+    def _ordered(self, order: Order) -> Wish:
+        settings = self._settings
+        if order.activate is not None:
+            return Wish(settings, settings.bundle.parent / order.activate, order)
+        before = bundle_before(settings.storage.bundles)
+        if before is None:
+            raise BundleError("it is not known what ran here before this bundle")
+        return Wish(settings, before, order)
+
+    def _prepare(self, wish: Wish) -> None:
         runs = self._running
         try:
-            found = look_at_bundle(self._asked.bundle.resolve())
+            found = look_at_bundle(wish.bundle.resolve())
             if (found.path, found.digest) == (runs.bundle.path, runs.bundle.digest):
                 self._outcome = runs.bundle
             else:
                 log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)
-                self._outcome = prepare(self._asked, runs.choice, self._cache)
+                self._outcome = prepare(wish, runs.choice, self._cache)
         except (BundleError, ProviderError, WorkerStartError, SettingsError) as error:
             self._outcome = str(error)
         except Exception as error:  # a thread's traceback would tell nobody
@@ -139,53 +203,55 @@ class Reload:
             self._outcome = f"it can't be prepared: {type(error).__name__}: {error}"
         self._pool.wake()
 
-    def _change_over(self, outcome: Prepared | Bundle | str) -> None:
+    def _change_over(self, wish: Wish, outcome: Prepared | Bundle | str) -> None:
         if isinstance(outcome, str):
-            self._end(outcome)
-        elif isinstance(outcome, Prepared):
-            self._running.change_over(self._pool, outcome)
-            self._decide_by(outcome.bundle)
-            note_running(self._settings, outcome.bundle)
-            self._notify()
-        else:
-            self._decide_by(outcome)
-
-    def _decide_by(self, bundle: Bundle) -> None:
-        decision = self._asked.decision
-        try:
-            self._loop.decision = overridden(
-                bundle.manifest.decision, decision.threshold, decision.review
-            )
-        except SettingsError as error:
-            self._end(str(error))
+            self._end(wish.order, outcome)
             return
-        self._settings = self._asked
-        logging.getLogger().setLevel(self._settings.log.level.upper())
-        manifest = bundle.manifest
+        bundle = outcome.bundle if isinstance(outcome, Prepared) else outcome
+        decision, manifest = wish.settings.decision, bundle.manifest
+        try:
+            decided = overridden(manifest.decision, decision.threshold, decision.review)
+        except SettingsError as error:
+            self._end(wish.order, str(error))
+            return
+        if isinstance(outcome, Prepared):
+            self._running.change_over(self._pool, outcome)
+        self._loop.decision = decided
+        self._settings = wish.settings
+        logging.getLogger().setLevel(wish.settings.log.level.upper())
+        note_running(wish, bundle)
         log.info(
             "reloaded: %s %s, threshold %.4f",
-            *(manifest.name, manifest.version, self._loop.decision.threshold),
+            *(manifest.name, manifest.version, decided.threshold),
         )
-        self._end("")
-
-    def _end(self, refused: str) -> None:
-        if refused:
-            log.error(
-                "not reloaded, what ran before goes on: %s. Mend %s: the next start refuses it",
-                *(refused, self._file),
+        self._notify()
+        self._end(wish.order, "")
+        if wish.order:
+            wish.order.answer.done(
+                directory=bundle.path.name, name=manifest.name, version=manifest.version
             )
-        self.refused = refused
+
+    def _end(self, order: Order | None, refused: str) -> None:
         self._service.ready()
+        if order is None:
+            self.refused = refused
+            if refused:
+                log.error(
+                    "not reloaded, what ran before goes on: %s. Mend %s: the next start refuses it",
+                    *(refused, self._file),
+                )
+        elif refused:
+            order.answer.refused(f"what ran before goes on: {refused}")
 
 
-def prepare(settings: Settings, current: Choice, cache: Path | None) -> Prepared:
+def prepare(wish: Wish, current: Choice, cache: Path | None) -> Prepared:
     """Verify a bundle and let a worker prove its golden images, on what runs now if that fits.
 
     Raises:
         BundleError, ProviderError, WorkerStartError, SettingsError: it may not, or can't, run here.
     """
-    bundle = open_trusted(settings)
-    decision = settings.decision
+    bundle = open_trusted(wish)
+    settings, decision = wish.settings, wish.settings.decision
     overridden(bundle.manifest.decision, decision.threshold, decision.review)
     selector = Selector(bundle, settings.runtime, settings.worker, cache)
     has = {variant.name for variant in bundle.manifest.variants}

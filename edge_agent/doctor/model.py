@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError
+from edge_agent.bundle.history import bundle_to_run
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.providers import remembered_table
 from edge_agent.target import AUTO, CPU
@@ -22,7 +23,9 @@ TOPIC = "bundle"
 def look_at_bundle(settings: Settings) -> list[Finding]:
     """Hashes and graphs, then one worker that has to find the golden images' scores."""
     try:
-        bundle = verify_apart(settings.bundle, settings.trust)
+        bundle = verify_apart(
+            bundle_to_run(settings.storage.bundles, settings.bundle), settings.trust
+        )
         variant, provider = what_runs(settings, bundle)
     except BundleError as error:
         mend = "copy it again from where it was trained, whole; or set `bundle` to one that is"

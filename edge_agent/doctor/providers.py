@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError, look_at_bundle
+from edge_agent.bundle.history import bundle_to_run
 from edge_agent.doctor.finding import Finding
 from edge_agent.runtime.inventory import Inventory, take_inventory
 from edge_agent.runtime.wheels import find_wheels
@@ -74,7 +75,7 @@ def remembered(settings: Settings) -> list[Finding]:
 def remembered_table(settings: Settings) -> list[Measured] | None:
     """What an earlier start has measured; None where that no longer holds."""
     try:
-        bundle = look_at_bundle(settings.bundle)
+        bundle = look_at_bundle(bundle_to_run(settings.storage.bundles, settings.bundle))
     except BundleError:
         return None  # the bundle's own topic says what is wrong with it
     key = tuning_key(bundle, find_wheels(), settings.runtime)

@@ -2,7 +2,7 @@
 
 from edge_agent.mqtt import MqttOptions, TlsOptions
 from edge_agent.publish.client import Publisher
-from edge_agent.publish.commands import Answer, Command, CommandBody, Nothing
+from edge_agent.publish.commands import Answer, BundleBody, Command, CommandBody, Nothing
 from edge_agent.publish.payloads import birth_payload, offline_payload, verdict_payload
 from edge_agent.publish.schemas import schemas
 from edge_agent.publish.session import Announcements
@@ -13,6 +13,7 @@ from edge_agent.publish.topics import Station, Topics, topics_of
 __all__ = [
     "Announcements",
     "Answer",
+    "BundleBody",
     "Command",
     "CommandBody",
     "MqttOptions",

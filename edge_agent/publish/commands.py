@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_agent.text import printable
 
@@ -45,6 +45,24 @@ class ReplayBody(CommandBody):
     last: int | None = Field(
         default=None, alias="to", ge=1, description="the last one; null: the newest there is"
     )
+
+
+class BundleBody(CommandBody):
+    """``command/bundle``: run another bundle, or the one before. One of the two."""
+
+    activate: str | None = Field(
+        default=None,
+        max_length=200,
+        pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="its directory's name, beside the bundle that the settings name",
+    )
+    roll_back: bool = Field(default=False, description="run what ran before this one")
+
+    @model_validator(mode="after")
+    def _one(self) -> BundleBody:
+        if (self.activate is None) is not self.roll_back:
+            raise ValueError('give either "activate" with a name, or "roll_back": true')
+        return self
 
 
 class ReplyMessage(BaseModel):
@@ -167,5 +185,5 @@ def _explain(detail: Any) -> str:
         return f"{place}: is missing"
     if detail["type"] == "model_type":
         return "must be a JSON object"
-    message = str(detail["msg"])
+    message = str(detail["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

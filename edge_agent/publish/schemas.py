@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from edge_agent.publish.commands import Nothing, ReplayBody, ReplyMessage
+from edge_agent.publish.commands import BundleBody, Nothing, ReplayBody, ReplyMessage
 from edge_agent.publish.payloads import StatusMessage, VerdictMessage
 from edge_agent.publish.telemetry import TelemetryMessage
 
@@ -21,7 +21,11 @@ def schemas() -> dict[str, str]:
         "telemetry": TelemetryMessage,
         "reply": ReplyMessage,
     }
-    heard: dict[str, type[BaseModel]] = {"command-replay": ReplayBody, "command-nothing": Nothing}
+    heard: dict[str, type[BaseModel]] = {
+        "command-replay": ReplayBody,
+        "command-bundle": BundleBody,
+        "command-nothing": Nothing,
+    }
     made = {name: _schema(model, "serialization") for name, model in said.items()}
     made |= {name: _schema(model, "validation") for name, model in heard.items()}
     return {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from edge_agent.bundle import BundleError
-from edge_agent.bundle.history import check_version, remember
+from edge_agent.bundle import Bundle, BundleError
+from edge_agent.bundle.history import bundle_before, bundle_to_run, check_version, remember
 from tests.bundles import make_manifest, make_model
 
 
@@ -13,10 +15,15 @@ def manifest(name: str, version: str):
     return make_manifest(make_model(), name=name, version=version)[0]
 
 
+def ran(file: Path, name: str, version: str, *, configured: str = "/set", chosen: bool = False):
+    bundle = Bundle(Path(f"/shelf/{name}-{version}"), manifest(name, version), "digest")
+    remember(file, bundle, Path(configured), chosen=chosen)
+
+
 def test_the_same_and_a_newer_one_may_run(tmp_path):
     file = tmp_path / "bundles.json"
     check_version(file, manifest("a", "1.9.0"))
-    remember(file, manifest("a", "1.9.0"))
+    ran(file, "a", "1.9.0")
 
     check_version(file, manifest("a", "1.9.0"))
     check_version(file, manifest("a", "1.10.0"))
@@ -25,8 +32,8 @@ def test_the_same_and_a_newer_one_may_run(tmp_path):
 
 def test_an_older_one_may_not(tmp_path):
     file = tmp_path / "bundles.json"
-    remember(file, manifest("a", "1.10.0"))
-    remember(file, manifest("b", "3.0.0"))
+    ran(file, "a", "1.10.0")
+    ran(file, "b", "3.0.0")
 
     with pytest.raises(BundleError, match=r"a 1.9.0 is older than 1.10.0, which ran here last"):
         check_version(file, manifest("a", "1.9.0"))
@@ -34,16 +41,47 @@ def test_an_older_one_may_not(tmp_path):
 
 def test_what_was_let_back_is_what_ran_last(tmp_path):
     file = tmp_path / "bundles.json"
-    remember(file, manifest("a", "2.0.0"))
-    remember(file, manifest("a", "1.0.0"))
+    ran(file, "a", "2.0.0")
+    ran(file, "a", "1.0.0")
 
     check_version(file, manifest("a", "1.5.0"))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "words"])
+@pytest.mark.parametrize("content", ["", "[]", "words", '{"a": 1}', '{"versions": []}'])
 def test_a_damaged_history_lets_nothing_through(tmp_path, content):
     file = tmp_path / "bundles.json"
     file.write_text(content)
 
     with pytest.raises(BundleError, match=r"bundles\.json"):
+        check_version(file, manifest("a", "1.0.0"))
+
+
+def test_a_command_counts_until_the_settings_name_another(tmp_path):
+    file = tmp_path / "bundles.json"
+    assert bundle_to_run(file, Path("/set")) == Path("/set")
+    ran(file, "a", "1.0.0")
+    assert bundle_to_run(file, Path("/set")) == Path("/set")
+    ran(file, "a", "2.0.0", chosen=True)
+    assert bundle_to_run(file, Path("/set")) == Path("/shelf/a-2.0.0")
+    assert bundle_to_run(file, Path("/other")) == Path("/other")
+    ran(file, "a", "3.0.0", configured="/other")
+    assert bundle_to_run(file, Path("/set")) == Path("/set")
+
+
+def test_the_way_back_is_to_what_ran_before_and_not_to_the_last_start(tmp_path):
+    file = tmp_path / "bundles.json"
+    ran(file, "a", "1.0.0")
+    assert bundle_before(file) is None
+    for _ in range(2):
+        ran(file, "a", "2.0.0")
+        assert bundle_before(file) == Path("/shelf/a-1.0.0")
+
+
+def test_versions_that_were_noted_before_commands_could_choose_still_count(tmp_path):
+    file = tmp_path / "bundles.json"
+    file.write_text('{"a": "2.0.0"}')
+    with pytest.raises(BundleError, match=r"older than 2\.0\.0"):
+        check_version(file, manifest("a", "1.0.0"))
+    ran(file, "b", "1.0.0")
+    with pytest.raises(BundleError, match=r"older than 2\.0\.0"):
         check_version(file, manifest("a", "1.0.0"))

@@ -1,0 +1,160 @@
+"""``command/bundle`` over a real mosquitto: what an order changes, and what it can't."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edge_agent.bundle import Decision, Golden, write_bundle
+from tests.bundles import make_image, make_manifest, make_model
+from tests.line import Station, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.broker import Broker
+    from tests.subscriber import Subscriber
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+BASE = "inspection/site/line/station"
+
+
+def write(path: Path, version: str, **changes: Any) -> Path:
+    manifest, files = make_manifest(make_model(), version=version, **changes)
+    return write_bundle(path, manifest, files).path
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """Two bundles beside each other, as a line PC has them."""
+    write(tmp_path / "shelf/1.0.0", "1.0.0")
+    write(tmp_path / "shelf/1.1.0", "1.1.0", decision=Decision(threshold=0.25, rule="by hand"))
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
+def consumer(broker: Broker, subscribe: Any) -> Subscriber:
+    found: Subscriber = subscribe(broker.port)
+    return found
+
+
+@pytest.fixture
+def station(make_station: Any, broker: Broker, shelf: Path) -> Station:
+    found: Station = make_station(
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n', bundle=shelf / "1.0.0"
+    )
+    return start(found, broker)
+
+
+def start(station: Station, broker: Broker) -> Station:
+    """Start it and wait until it listens: an order that comes before is nobody's."""
+
+    def heard() -> int:
+        return (broker.log() + "\n").count("SUBACK to edge-agent-site-line-station\n")
+
+    before = heard()
+    station.start()
+    wait_for(lambda: heard() > before)
+    return station
+
+
+def order(consumer: Subscriber, **body: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = consumer.ask(f"{BASE}/command/bundle", json.dumps(body))
+    return answer
+
+
+def judges(station: Station) -> tuple[str, float]:
+    """Version and threshold of what judges now."""
+    seen = len(station.rows())
+    station.drop(f"{seen}.png", make_image(defect=False, seed=seen))
+    wait_for(lambda: len(station.rows()) > seen)
+    row = station.rows()[-1]
+    return row["version"], row["threshold"]
+
+
+def test_another_runs_also_after_a_restart_until_it_is_rolled_back(station, consumer, broker):
+    assert judges(station) == ("1.0.0", 0.5)
+    assert order(consumer, activate="1.1.0") == {
+        "command": "bundle",
+        "ok": True,
+        "reason": "",
+        "detail": {"directory": "1.1.0", "name": "dark", "version": "1.1.0"},
+    }
+    assert judges(station) == ("1.1.0", 0.25)
+    consumer.wait(lambda _: consumer.received("/status")[-1].json()["model"]["version"] == "1.1.0")
+    assert order(consumer, activate="1.1.0")["ok"]  # once more does no harm
+
+    assert station.stop() == 0
+    start(station, broker)
+    assert judges(station) == ("1.1.0", 0.25)
+
+    # Back is what ran here: it may be older, and needs no permission.
+    assert order(consumer, activate="1.0.0")["reason"] == (
+        "what ran before goes on: dark 1.0.0 is older than 1.1.0, which ran here last: give it a "
+        "higher version, or set allow_downgrade = true in [trust] to go back"
+    )
+    assert order(consumer, roll_back=True)["detail"]["version"] == "1.0.0"
+    assert judges(station) == ("1.0.0", 0.5)
+    assert order(consumer, roll_back=True)["detail"]["version"] == "1.1.0"  # and forth
+    assert station.stop() == 0
+
+
+def test_what_the_settings_name_later_ends_what_was_ordered(station, consumer, broker, shelf):
+    assert order(consumer, activate="1.1.0")["ok"]
+    station.daemon.send_signal(signal.SIGHUP)  # the settings say nothing new
+    wait_for(lambda: station.log.count("reloaded") == 2)
+    assert judges(station)[0] == "1.1.0"
+
+    write(shelf / "1.2.0", "1.2.0")
+    station.config.write_text(station.config.read_text().replace("shelf/1.0.0", "shelf/1.2.0"))
+    station.daemon.send_signal(signal.SIGHUP)
+    wait_for(lambda: station.log.count("reloaded") == 3)
+    assert judges(station)[0] == "1.2.0"
+    assert station.stop() == 0
+    start(station, broker)
+    assert judges(station)[0] == "1.2.0"
+    assert station.stop() == 0
+
+
+def test_what_can_not_run_changes_nothing(station, consumer, shelf):
+    (shelf / "damaged").mkdir()
+    (shelf / "damaged/manifest.json").write_text("{}")
+    manifest, files = make_manifest(make_model(), version="2.0.0")
+    wrong = tuple(
+        Golden(**{**one.model_dump(), "scores": {"fp32": 1 - one.scores["fp32"]}})
+        for one in manifest.golden
+    )
+    write_bundle(shelf / "2.0.0", manifest.model_copy(update={"golden": wrong}), files)
+    for body, said in (
+        ({"activate": "damaged"}, "manifest.json"),
+        ({"activate": "2.0.0"}, "golden"),
+        ({"activate": "none"}, "does not exist"),
+        ({"activate": "../shelf/1.1.0"}, "should match pattern"),
+        ({"activate": "/etc"}, "should match pattern"),
+        ({"activate": ".."}, "should match pattern"),
+        ({}, 'give either "activate" with a name, or "roll_back": true'),
+        ({"activate": "1.1.0", "roll_back": True}, 'give either "activate"'),
+        ({"roll_back": True}, "it is not known what ran here before"),
+    ):
+        answer = order(consumer, **body)
+        assert not answer["ok"]
+        assert said in answer["reason"]
+    assert judges(station) == ("1.0.0", 0.5)
+    # An order that was refused is no fault of the station.
+    assert consumer.received("/status")[-1].json()["degraded"] is False
+    assert station.stop() == 0
+
+
+def test_a_start_without_what_was_ordered_says_what_to_do(station, consumer, shelf):
+    assert order(consumer, activate="1.1.0")["ok"]
+    assert station.stop() == 0
+    (shelf / "1.1.0").rename(shelf / "away")
+    station.start(wait=False)
+    assert station.daemon.wait(60) == 2
+    assert (
+        f"to run {shelf / '1.0.0'} instead, delete {station.state / 'bundles.json'}" in station.log
+    )
