@@ -43,7 +43,7 @@ check: .venv-dev/.installed
 	$(DEV)/pytest -q -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
-test: .venv-dev/.trainer broker injectors browser prometheus machines typed
+test: .venv-dev/.trainer broker injectors browser prometheus machines typed node-red
 	$(DEV)/pytest -m 'not faults'
 
 .PHONY: faults
@@ -128,6 +128,14 @@ typed:
 	else \
 	  echo "not root on Debian: tests with an FTP or SMB server, sqlite3 or curl may be skipped"; \
 	fi
+
+# The alarm's flow is run by a real Node-RED.
+.PHONY: node-red
+node-red:
+	@[ -x build/node-red/node_modules/.bin/node-red ] || { \
+	  if command -v npm >/dev/null; then mkdir -p build/node-red && npm install --prefix build/node-red \
+	    --no-audit --no-fund --no-update-notifier --silent node-red@4.1.15; \
+	  else echo "npm is not installed: the test of the Node-RED flow is skipped"; fi; }
 
 # What an installation without a network needs: make wheels RUNTIME=cpu WHEELS=FOLDER
 # On a machine with the line PC's version of Python.

@@ -49,7 +49,7 @@ class Subscriber:
         self._received: list[Received] = []
         self._codes: dict[int, int] = {}
         self._subscribed = threading.Event()
-        self._client = client = Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
@@ -58,6 +58,7 @@ class Subscriber:
             client.username_pw_set(username, password)
         if tls is not None:
             client.tls_set_context(tls)
+        self._client: Client | None = client
         client.reconnect_delay_set(1, 1)
         client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
         client.on_subscribe = lambda *_: self._subscribed.set()
@@ -116,8 +117,14 @@ class Subscriber:
         return answer.json()
 
     def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.disconnect()
+        client.loop_stop()
+        # Its callbacks are ours, and we are what holds it: without this ring it goes at once, and
+        # closes its sockets. Left to the garbage collector they may go before it, with a warning.
+        client.on_connect = client.on_subscribe = client.on_message = client.on_publish = None
 
     def _on_message(self, _client: Client, _user: Any, message: Any) -> None:
         with self._changed:

@@ -82,7 +82,7 @@ def test_every_setting_is_one(tmp_path):
     """Each block is put into the example, as whoever reads it does, and that is loaded."""
     example = tomllib.loads((REPO / "deploy/examples/station.toml").read_text())
     example["mqtt"] = {"host": "127.0.0.1"}
-    found = [b for b in ALL if b.language == "toml" and b.page.name != "integrations.md"]
+    found = [b for b in ALL if b.language == "toml"]
     for block in found:
         whole = merged(example, tomllib.loads(block.text))
         file = tmp_path / "station.toml"

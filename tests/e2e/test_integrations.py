@@ -1,0 +1,266 @@
+"""What receives the alarm: the files of deploy/integrations, run where that can be had.
+
+Node-RED runs, with a real station, broker and Modbus server. Of Home Assistant and Telegraf the
+templates and paths are tried on messages of a real station.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import pytest
+import yaml
+from pyModbusTCP.server import DataBank, ModbusServer
+
+from edge_agent.demo.station import BUNDLE, IMAGES
+from edge_agent.worker import regions
+from tests.broker import MOSQUITTO, Broker, free_port
+from tests.docs import REPO, replaced
+from tests.line import Station, at_rest, wait_for
+from tests.nodered import MISSING, NODE_RED, NodeRed
+from tests.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
+
+FILES = REPO / "deploy" / "integrations"
+OK, SPOT = IMAGES / "04-painted.png", IMAGES / "06-cast-spot.png"
+STATION = "inspection/site/line/station"
+STOP, WORKS = 0, 1  # the coils
+
+
+@pytest.fixture
+def station(make_station, broker):
+    """With the demo's bundle, and telemetry every second; not started."""
+    return make_station(settings_for(broker), bundle=BUNDLE)
+
+
+def settings_for(broker: Broker) -> str:
+    return f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\ntelemetry_every = 1.0\n'
+
+
+# -- Node-RED, and a PLC -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plc():
+    """A Modbus server as a PLC or its gateway has one."""
+    server = ModbusServer("127.0.0.1", free_port(), no_block=True, data_bank=DataBank())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def node_red(tmp_path, broker, plc):
+    if NODE_RED is None:
+        pytest.skip(MISSING)
+    if not shutil.which("mosquitto_pub"):
+        pytest.skip("mosquitto_pub is not installed: apt-get install mosquitto-clients")
+    flow = replaced(
+        (FILES / "node-red.json").read_text(),
+        {
+            '"port": "1883"': f'"port": "{broker.port}"',
+            '"server": "192.168.0.10"': '"server": "127.0.0.1"',
+            '"port": "502"': f'"port": "{plc.port}"',
+        },
+    )
+    (tmp_path / "node-red").mkdir()
+    running = NodeRed(tmp_path / "node-red", flow)
+    yield running.start()
+    running.stop()
+
+
+def coil(plc: ModbusServer, number: int) -> bool:
+    return plc.data_bank.get_coils(number)[0]
+
+
+def alarms(node_red: NodeRed) -> list[str]:
+    """What the flow's end was told, in order."""
+    return re.findall(r"\[debug:alarm\]\s+(.+)", node_red.log())
+
+
+def forget(broker: Broker, client: str) -> None:
+    """Have the broker lose the session of a client that does not move, and all that waits in it."""
+    command = ["mosquitto_pub", "-V", "5", "-i", client, "-p", str(broker.port), "-t", "x", "-n"]
+    subprocess.run(command, check=True, timeout=60)
+
+
+def test_node_red_tells_people_and_stops_the_line(station, broker, plc, node_red, subscribe):
+    wait_for(lambda: broker.log().count("Sending SUBACK to node-red-alarm") == 4)
+    plant = subscribe(broker.port, "inspection/#")
+    station.start()
+    wait_for(lambda: coil(plc, WORKS))
+
+    station.drop("good.png", OK.read_bytes())
+    at_rest(station, 1)
+    station.drop("spot.png", SPOT.read_bytes())
+    wait_for(lambda: coil(plc, STOP))
+    wait_for(lambda: len(alarms(node_red)) == 1)
+    assert re.fullmatch(
+        r"DEFECT site/line/station #2 spot\.png: score [01]\.\d{3}", alarms(node_red)[0]
+    )
+
+    # A repeat is no second alarm; the next defect is.
+    assert plant.ask(f"{STATION}/command/replay", b'{"from": 1}')["detail"]["messages"] == 2
+    station.drop("again.png", SPOT.read_bytes())
+    wait_for(lambda: any("#3 again.png" in line for line in alarms(node_red)))
+    assert len(alarms(node_red)) == 2
+
+    # What the broker has forgotten is noticed at the next verdict, asked for, and told.
+    node_red.freeze()
+    forget(broker, "node-red-alarm")
+    station.drop("missed.png", SPOT.read_bytes())
+    plant.wait(lambda _: plant.received("/verdict")[-1].json()["sequence"] == 4, 60)
+    node_red.thaw()
+    wait_for(lambda: broker.log().count("Sending SUBACK to node-red-alarm") == 8)
+    assert len(alarms(node_red)) == 2
+    station.drop("good.png", OK.read_bytes())
+    wait_for(lambda: any("#4 missed.png" in line for line in alarms(node_red)))
+    assert f"GAP {STATION}: 4 to 4 did not come, asking for them" in alarms(node_red)
+
+    # The PLC sees that somebody inspects by a bit that comes again and again.
+    plc.data_bank.set_coils(WORKS, [False])
+    wait_for(lambda: coil(plc, WORKS))
+
+    assert station.stop() == 0
+    wait_for(lambda: f"OFFLINE {STATION}: stopped" in alarms(node_red))
+
+
+# -- Home Assistant and Telegraf, on real messages -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory):
+    """What a station sends on each topic, by the topic's last level."""
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    broker = Broker(tmp_path_factory.mktemp("broker")).start()
+    station = Station(tmp_path_factory.mktemp("station"), BUNDLE, settings_for(broker))
+    plant = Subscriber(broker.port, "inspection/#")
+    try:
+        station.start()
+        station.drop("good.png", OK.read_bytes())
+        station.drop("spot.png", SPOT.read_bytes())
+        station.drop("broken.png", SPOT.read_bytes()[:1000])
+        at_rest(station, 3)
+        seen = len(plant.received("/telemetry"))
+        plant.wait(lambda _: len(plant.received("/telemetry")) > seen + 1, 60)
+        assert station.stop() == 0
+        plant.wait(lambda _: not plant.received("/status")[-1].json()["online"], 60)
+        yield {
+            level: [m.json() for m in plant.received(f"/{level}")]
+            for level in ("status", "verdict", "defect", "telemetry")
+        } | {"bytes": [m.payload for m in plant.received("/verdict")]}
+    finally:
+        station.kill()
+        plant.close()
+        broker.kill()
+
+
+def entities() -> Iterator[dict[str, Any]]:
+    package = yaml.safe_load((FILES / "home-assistant.yaml").read_text())
+    for kind in package["mqtt"].values():
+        yield from kind
+
+
+def test_home_assistants_templates_on_what_a_station_sends(messages):
+    """Home Assistant's own filters behave as jinja2's, as far as the file uses them."""
+    rendered = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    values: dict[str, list[str]] = {}
+    for entity in entities():
+        name = entity["unique_id"]
+        sent = messages[entity["state_topic"].removeprefix(f"{STATION}/")]
+        template = rendered.from_string(entity["value_template"])
+        values[name] = [template.render(value_json=one) for one in sent]
+        if "json_attributes_template" in entity:
+            template = rendered.from_string(entity["json_attributes_template"])
+            assert all(json.loads(template.render(value_json=one)) for one in sent)
+        (there,) = entity["availability"]
+        assert there["topic"] == f"{STATION}/status"
+        template = rendered.from_string(there["value_template"])
+        told = [template.render(value_json=one) for one in messages["status"]]
+        assert (told[0], told[-1]) == ("online", "offline")
+    assert values["edge_agent_last_part"] == ["OFF", "ON", "ON"]
+    assert values["edge_agent_station"] == [
+        "OFF" if one["status"] == "ok" else "ON" for one in messages["telemetry"]
+    ]
+    assert float(values["edge_agent_latency"][-1]) > 0
+    assert float(values["edge_agent_rate"][-1]) >= 0
+    assert values["edge_agent_waiting"][-1] == "0"
+    assert values["edge_agent_drift"][-1] == "none"
+
+    package = yaml.safe_load((FILES / "home-assistant.yaml").read_text())
+    (automation,) = package["automation"]
+    assert automation["trigger"][0]["topic"] == f"{STATION}/defect"
+    notice = automation["action"][0]["data"]
+    said = [
+        rendered.from_string(notice["message"]).render(trigger={"payload_json": one})
+        for one in messages["defect"]
+    ]
+    assert re.fullmatch(r"#2, score [01]\.\d{3}", said[0])
+    assert re.match(r"#3, .*truncated", said[1])
+
+
+def test_telegrafs_paths_in_what_a_station_sends(messages):
+    """Where a path leads nowhere Telegraf drops the message, unless it is optional."""
+    config = tomllib.loads((FILES / "telegraf.conf").read_text())
+    kinds = {"int": int, "float": (int, float), "string": str}
+    looked_up = set()
+    for source in config["inputs"]["mqtt_consumer"]:
+        (topic,) = source["topics"]
+        (levels,) = source["topic_parsing"]
+        assert levels["topic"] == topic
+        assert [levels["tags"].count("/"), levels["measurement"].count("/")] == [4, 4]
+        level = topic.removeprefix("inspection/+/+/+/")
+        (parser,) = source["json_v2"]
+        for message in messages[level]:
+            moment = look_up(message, parser["timestamp_path"])
+            assert datetime.fromisoformat(moment.replace("Z", "+00:00"))
+            for place in [*parser["tag"], *parser["field"]]:
+                value = look_up(message, place["path"])
+                looked_up.add((level, place["path"], value is not None))
+                assert value is not None or place.get("optional"), (level, place)
+                assert value is None or isinstance(value, kinds[place.get("type", "string")])
+    # What is optional is there as well, as a rule.
+    assert {(level, path) for level, path, there in looked_up if there} == {
+        (level, path) for level, path, _ in looked_up
+    }
+
+
+def test_what_a_plc_finds_and_has_to_hold(messages):
+    good, spot, _ = messages["bytes"]
+    assert b'"verdict":"ok"' in good
+    assert b'"verdict":"ok"' not in spot
+    assert b'"online":true' in json.dumps(messages["status"][0], separators=(",", ":")).encode()
+
+    box = {"x": 12345, "y": 12345, "width": 12345, "height": 12345, "peak": 0.1234}
+    largest = json.loads(spot) | {"regions": [box] * regions.MOST, "reason": "x" * 300}
+    largest["image"]["name"] = 255 * r"\xff"  # what can't be shown is escaped
+    assert len(spot) < 1500
+    assert len(json.dumps(largest, separators=(",", ":"))) <= 4096
+
+
+def look_up(message: Any, path: str) -> Any:
+    """GJSON, as far as the file uses it: names, and ``#(name=="value")``."""
+    for part in re.findall(r'#\(\w+=="\w+"\)|[^.]+', path):
+        if part.startswith("#"):
+            name, wanted = re.fullmatch(r'#\((\w+)=="(\w+)"\)', part).groups()
+            message = next((one for one in message if one[name] == wanted), None)
+        elif message is not None:
+            message = message[part]
+    return message
