@@ -112,8 +112,9 @@ MACHINES = mmdebstrap systemd-container uidmap shellcheck \
 .PHONY: machines
 machines:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  dpkg -s $(MACHINES) >/dev/null 2>&1 || { apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MACHINES); }; \
+	  dpkg -s $(MACHINES) >/dev/null 2>&1 && command -v kubectl >/dev/null || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MACHINES) \
+	  $$(command -v kubectl >/dev/null || echo kubernetes-client); }; \
 	else \
 	  echo "not root on Debian: the tests of the service and of the container are skipped"; \
 	fi

@@ -1,4 +1,4 @@
-"""The container, run as compose.yaml says; and Kubernetes' files, held to the same."""
+"""The container, run as compose.yaml says; and what compose.yaml says beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import yaml
 
-from edge_agent.settings import load_settings
 from tests.broker import free_port
 from tests.line import Station, verify, wait_for
 from tests.machine import REPO, base_system, missing
@@ -24,7 +23,6 @@ from tests.machine import REPO, base_system, missing
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 COMPOSE = REPO / "deploy/compose/compose.yaml"
-KUBERNETES = REPO / "deploy/kubernetes"
 IMAGE = "localhost/edge-agent:test"
 IMAGES = REPO / "edge_agent/demo/images"
 # What a machine without systemd and without the right to raise limits needs of podman.
@@ -175,86 +173,6 @@ def test_compose_is_valid_by_its_schema():
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def manifests() -> list[dict[str, Any]]:
-    # KEDA's own kind has no schema here.
-    left = ("kustomization.yaml", "scaled.yaml")
-    files = [one for one in KUBERNETES.rglob("*.yaml") if one.name not in left]
-    return [part for one in files for part in yaml.safe_load_all(one.read_text())]
-
-
-def test_kubernetes_manifests_are_valid_by_their_schemas():
-    import kubernetes_validate  # noqa: PLC0415  # heavy, and for this alone
-
-    kinds = set()
-    for manifest in manifests():
-        kubernetes_validate.validate(manifest, "1.34", strict=True)
-        kinds.add(manifest["kind"])
-    assert kinds == {"Namespace", "DaemonSet", "NetworkPolicy", "StatefulSet", "Service"}
-
-
-def test_kustomize_takes_every_file():
-    for folder in (KUBERNETES, KUBERNETES / "shared"):
-        wanted = yaml.safe_load((folder / "kustomization.yaml").read_text())
-
-        there = {one.name for one in folder.iterdir() if one.is_file()} - {"kustomization.yaml"}
-        assert there == {*wanted["resources"], *wanted["configMapGenerator"][0]["files"]}
-
-
-def test_a_pod_runs_what_the_container_s_test_runs():
-    pods = [m["spec"]["template"]["spec"] for m in manifests() if "template" in m.get("spec", {})]
-    assert len(pods) == 2
-    for pod in pods:
-        check_pod(pod)
-
-
-def check_pod(pod: dict[str, Any]) -> None:
-    (container,) = pod["containers"]
-    service = agent()
-
-    assert container["args"] == service["command"]
-    assert container["image"] == service["image"]
-    who = pod["securityContext"]
-    assert f"{who['runAsUser']}:{who['runAsGroup']}" == service["user"]
-    own = container["securityContext"]
-    assert own["readOnlyRootFilesystem"] is service["read_only"]
-    assert own["capabilities"]["drop"] == service["cap_drop"]
-    assert own["allowPrivilegeEscalation"] is False
-    assert container["resources"]["limits"]["memory"] == service["mem_limit"].replace("m", "Mi")
-    mounts = {one["mountPath"] for one in container["volumeMounts"]}
-    targets = {volume.split(":")[1] for volume in service["volumes"]}
-    assert {"/bundle", "/var/lib/edge-agent"} <= mounts & targets
-
-
-def test_both_sets_of_settings_say_the_same_but_for_the_broker():
-    compose, kubernetes = (
-        load_settings(REPO / "deploy" / place / "station.toml").model_dump()
-        for place in ("compose", "kubernetes")
-    )
-    for one in (compose, kubernetes):
-        del one["mqtt"]["host"], one["mqtt"]["password_file"]
-    assert compose == kubernetes
-
-
-def test_agents_that_share_a_topic_are_named_after_their_pods(tmp_path):
-    """The init container's own program, on the settings that it is given."""
-    (named,) = [
-        one["spec"]["template"]["spec"]["initContainers"][0]
-        for one in manifests()
-        if one["kind"] == "StatefulSet"
-    ]
-    program = named["command"][-1]
-    program = program.replace("/template", str(KUBERNETES / "shared"))
-    program = program.replace("/etc/edge-agent", str(tmp_path))
-    environment = {**os.environ, "HOSTNAME": "edge-agent-shared-3"}
-
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
-
-    settings = load_settings(tmp_path / "station.toml")
-    assert settings.station.name == "edge-agent-shared-3"
-    assert settings.source.mqtt is not None
-    assert settings.source.mqtt.topic.startswith("$share/")
 
 
 def test_the_prometheus_of_compose_asks_as_the_rules_expect():
