@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.broker import free_port
+import trainer.cli
+from tests.broker import Broker, free_port
 from tests.line import Station, verify, wait_for
 from tests.machine import REPO, base_system, missing
 
@@ -46,7 +47,7 @@ def podman(*arguments: str, check: bool = True) -> str:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """Dockerfile.edge, built on a Debian of our own under the name that it asks for."""
-    if why := missing("mmdebstrap", "buildah", "podman", "runc"):
+    if why := missing("mmdebstrap", "buildah", "podman", "runc", "mosquitto_passwd"):
         pytest.skip(f"the container can't be built here: {why}")
     base = re.search(r"^ARG BASE=(\S+)$", (REPO / "Dockerfile.edge").read_text(), re.MULTILINE)[1]
     if subprocess.run([*PODMAN, "image", "exists", base], check=False).returncode:
@@ -80,6 +81,22 @@ def run_options(service: dict[str, Any], home: Path, files: dict[str, Path]) -> 
     return options
 
 
+def broker_of_compose(place: Path, password: Path) -> Broker:
+    """mosquitto as compose.yaml sets it up, on a port of its own."""
+    place.mkdir()
+    passwords = place / "passwords"
+    passwords.touch(0o600)
+    login = ("site/line/station", password.read_text().strip())
+    subprocess.run(["mosquitto_passwd", "-b", passwords, *login], check=True)
+    text = (COMPOSE.parent / "mosquitto/mosquitto.conf").read_text()
+    text = text.replace("/mosquitto/data/", f"{place}/")
+    text = text.replace("/mosquitto/config/passwords", str(passwords))
+    text = text.replace("/mosquitto/config/acl", str(REPO / "deploy/mosquitto/acl"))
+    port = free_port()
+    text = text.replace("listener 1883\n", f"listener {port} 127.0.0.1\n")
+    return Broker(place, whole=f"{text}\nuser root\n", port=port)
+
+
 def health(port: int) -> tuple[int, Any]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20) as answer:
@@ -88,7 +105,7 @@ def health(port: int) -> tuple[int, Any]:
         return 0, None
 
 
-def test_it_judges_images_and_stops_cleanly(image, tmp_path):
+def test_it_judges_images_tells_the_broker_and_stops_cleanly(image, tmp_path):
     port, name = free_port(), f"edge-agent-test-{os.getpid()}"
     home, bundle, password = tmp_path / "home", tmp_path / "bundle", tmp_path / "password"
     shutil.copytree(REPO / "edge_agent/demo/bundle", bundle)
@@ -96,8 +113,12 @@ def test_it_judges_images_and_stops_cleanly(image, tmp_path):
     config = tmp_path / "station.toml"
     # The host's own network, because a machine in a box has no bridge: hence a port of our own.
     text = (COMPOSE.parent / "station.toml").read_text()
-    config.write_text(text.replace("[http]\n", f"[http]\nport = {port}\n"))
+    text = text.replace("[http]\n", f"[http]\nport = {port}\n")
     password.write_text("secret\n")
+    broker = broker_of_compose(tmp_path / "broker", password)
+    config.write_text(
+        text.replace('host = "mosquitto"', f'host = "127.0.0.1"\nport = {broker.port}')
+    )
     for path in (tmp_path, home, station.inbox):
         path.chmod(0o755)
         os.chown(path, 10001, 10001)
@@ -109,6 +130,7 @@ def test_it_judges_images_and_stops_cleanly(image, tmp_path):
     podman("run", "--detach", f"--name={name}", "--network=host", *HERE, *options, IMAGE,
            *service["command"])  # fmt: skip
     try:
+        broker.start()
         wait_for(lambda: health(port)[0] == 200 or not running(name), 120, 0.2)
         assert running(name), podman("logs", name)
         for one in sorted(IMAGES.glob("*.png")):
@@ -116,8 +138,13 @@ def test_it_judges_images_and_stops_cleanly(image, tmp_path):
         wait_for(lambda: len(station.rows()) == 12)
         wait_for(lambda: not list((station.state / "work").iterdir()))
 
+        def told_the_broker() -> bool:
+            told = health(port)[1]
+            return told["broker"] == "connected" and told["outbox"] == 0
+
+        wait_for(told_the_broker)
         status, told = health(port)
-        assert status == 200
+        assert (status, told["status"]) == (200, "ok")
         assert told["verdicts"] == {"ok": 8, "defect": 4, "review": 0, "error": 0}
         began = time.monotonic()
         podman("stop", "--time=60", name)
@@ -131,6 +158,7 @@ def test_it_judges_images_and_stops_cleanly(image, tmp_path):
         assert "telemetry" not in log.stdout + log.stderr  # ONNX Runtime's to its maker
     finally:
         podman("rm", "--force", "--time=0", name, check=False)
+        broker.stop()
 
 
 def running(name: str) -> bool:
@@ -162,6 +190,45 @@ def test_the_dockerfiles_are_clean():
 
     assert done.stdout == ""
     assert done.returncode == 0, done.stderr
+
+
+def test_the_gpu_s_base_has_the_cuda_that_its_onnx_runtime_wants():
+    """ONNX Runtime's wheels for GPUs are built for CUDA 13 from 1.27 on, for CUDA 12 before."""
+    pins = (REPO / "deploy/constraints.txt").read_text()
+    minor = int(re.search(r"^onnxruntime-gpu==1\.(\d+)\..*>= \"3\.11\"", pins, re.MULTILINE)[1])
+    base = yaml.safe_load(COMPOSE.read_text())["services"]["agent-gpu"]["build"]["args"]["BASE"]
+    assert base.startswith(f"docker.io/nvidia/cuda:{13 if minor >= 27 else 12}.")
+    assert base in (REPO / "Dockerfile.edge").read_text()
+
+
+def test_the_trainer_s_commands_are_commands():
+    """Its image has 6 GB and is not built here."""
+    text = (REPO / "Dockerfile.train").read_text()
+    (line,) = re.findall(r"^#   podman run .* trainer (.*)$", text, re.MULTILINE)
+    assert trainer.cli._parser().parse_args(line.split()).recipe == "dense"
+    left = (REPO / ".dockerignore").read_text()
+    for copied in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
+        for one in copied.split():
+            assert (REPO / one).exists(), one
+            assert f"!{one}\n" in left, one
+
+
+def test_every_setting_of_compose_is_in_its_example():
+    used = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+    example = (COMPOSE.parent / ".env.example").read_text()
+    assert used | {"COMPOSE_PROFILES"} == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
+
+
+def test_what_a_site_puts_beside_compose_is_not_for_its_repository():
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text())
+    whole = yaml.safe_load(text)
+    volumes = [one for service in whole["services"].values() for one in service["volumes"]]
+    sources = {one.split(":")[0] for one in volumes} - set(whole["volumes"])
+    sources |= {one["file"] for one in whole["secrets"].values()}
+    for source in sources:
+        if not (COMPOSE.parent / source).is_file():
+            ignored = ["git", "-C", COMPOSE.parent, "check-ignore", "--quiet", f"{source}/x"]
+            assert source == "../grafana/provisioning" or not subprocess.call(ignored), source
 
 
 def test_compose_is_valid_by_its_schema():

@@ -59,7 +59,7 @@ def make_surfaces(
         made: called with each image's file once it is written, for those who wait.
 
     Raises:
-        DatasetError: the folder holds something, or a number makes no sense.
+        DatasetError: the folder holds something or can't be made, or a number makes no sense.
     """
     if min(good, defect, seed) < 0 or min(width, height) < SMALLEST:
         raise DatasetError(
@@ -68,8 +68,11 @@ def make_surfaces(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DatasetError(f"{out} is not an empty folder: name a new one")
-    for folder in ("ok", "defect", "masks"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in ("ok", "defect", "masks"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"{out} can't be made: {error.strerror}") from None
     for number in range(good):
         material = materials[number % len(materials)]
         picture, _ = draw(seed, number, material, None, width=width, height=height)

@@ -135,3 +135,5 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(DatasetError, match="not an empty folder"):
         make_surfaces(tmp_path, 1, 1, 0)
+    with pytest.raises(DatasetError, match="can't be made: Not a directory"):
+        make_surfaces(tmp_path / "mine.txt" / "new", 1, 1, 0)
