@@ -88,7 +88,9 @@ def desk(tmp_path_factory):
     assert last.split("#")[0].split() == ["--config", "station.toml"]
     said = desk.type(set_up)
     assert "as the manifest says" in said
-    text = replaced(desk.config.read_text(), {'# provider = "auto"': 'provider = "cpu"'})
+    named = {'# provider = "auto"': 'provider = "cpu"', '# variant = "auto"': 'variant = "fp32"'}
+    one_each = {"# workers = 0": "workers = 1", "# threads = 0": "threads = 1"}
+    text = replaced(desk.config.read_text(), {**named, **one_each})  # nothing is left to measure
     desk.config.write_text(f"{text}[http]\nport = {desk.port}\n")
     desk.start()
     desk.drop("first.png", OK.read_bytes())

@@ -50,7 +50,10 @@ def station(make_station, broker):
 
 
 def settings_for(broker: Broker) -> str:
-    return f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\ntelemetry_every = 1.0\n'
+    return (
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\ntelemetry_every = 1.0\n'
+        "[worker]\nretry_truncated = 0.2\n"
+    )
 
 
 # -- Node-RED, and a PLC -------------------------------------------------------------------------
