@@ -141,7 +141,7 @@ def test_a_start_without_a_broker_and_with_a_full_outbox(make_station, make_brok
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_start_with_a_hundred_thousand_in_the_outbox(
     make_station, make_broker, subscribe, capsys
 ):

@@ -8,7 +8,9 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from edge_agent.bundle import Decision, Golden, write_bundle
 from edge_agent.bundle.signature import make_keys, sign
@@ -19,6 +21,8 @@ from tests.line import Station, verify, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import onnx
 
 pytestmark = pytest.mark.slow
 
@@ -54,11 +58,24 @@ def at_rest(station: Station, count: int) -> None:
     wait_for(lambda: not list((station.state / "work").iterdir()))
 
 
+def score_half(model: onnx.ModelProto) -> None:
+    (factor,) = (one for one in model.graph.initializer if one.name == "eight")
+    factor.CopyFrom(numpy_helper.from_array(np.array(4.0, np.float32), "eight"))
+
+
+def write_half(path: Path, **changes: Any) -> Path:
+    """A bundle whose model gives a defect the score of 2/3 and not of 1."""
+    manifest, files = make_manifest(make_model(edit=score_half), **changes)
+    ok, defect = manifest.golden
+    golden = ok, defect.model_copy(update={"scores": {"fp32": 2 / 3}})
+    return write_bundle(path, manifest.model_copy(update={"golden": golden}), files).path
+
+
 def test_a_valid_one_takes_over_between_two_frames(make_station, tmp_path):
     station = make_station().start()
     load(station, 0)
     wait_for(lambda: len(station.rows()) > 5)
-    said = swap(station, write(tmp_path / "new", version="1.1.0", decision=Decision(
+    said = swap(station, write_half(tmp_path / "new", version="1.1.0", decision=Decision(
         threshold=0.25, rule="by hand"
     )))  # fmt: skip
     load(station, COUNT)
@@ -71,6 +88,11 @@ def test_a_valid_one_takes_over_between_two_frames(make_station, tmp_path):
     judged = [(row["version"], row["threshold"]) for row in rows]
     assert set(judged) == {("1.0.0", 0.5), ("1.1.0", 0.25)}
     assert judged == sorted(judged)  # one after the other, never mixed
+    # Nor does a row name another model than the one that gave the score.
+    defects = [row for row in rows if row["verdict"] == "defect"]
+    assert len(defects) == len(rows) // 4
+    for row in defects:
+        assert row["score"] == pytest.approx({"1.0.0": 1.0, "1.1.0": 2 / 3}[row["version"]])
     station.start()  # the new one is what it starts with, too
     assert station.stop() == 0
 
@@ -99,7 +121,7 @@ def missing(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (truncated, "the manifest says"),
+        (truncated, "bytes, the manifest says"),
         (of_another_hash, "was changed or damaged"),
         (leading_outside, "is not a plain path inside the bundle"),
         (missing, "does not exist"),
