@@ -12,12 +12,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from tests.line import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPO = Path(__file__).parent.parent
 CACHE = Path(os.environ.get("EDGE_INSPECT_TEST_CACHE", "/var/tmp/edge-inspect-tests"))
@@ -39,8 +44,10 @@ def base_system() -> Path:
     if not tar.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         partial = tar.with_suffix(".partial.tar")
-        packages = "--include=python3,ca-certificates"
-        _do("mmdebstrap", "--quiet", "--variant=minbase", packages, "bookworm", str(partial))
+        options = ("--variant=minbase", "--include=python3,ca-certificates")
+        # As Debian's own images do: a system that is thrown away need not outlive a power cut.
+        options += ("--dpkgopt=force-unsafe-io",)
+        _do("mmdebstrap", "--quiet", *options, "bookworm", str(partial))
         partial.rename(tar)
     return tar
 
@@ -65,10 +72,28 @@ def booting_system() -> Path:
 
 def make_wheels(into: Path, *runtimes: str) -> Path:
     """All that an installation without a network needs."""
-    for runtime in runtimes:
-        make = ("make", "wheels", f"PYTHON={sys.executable}", f"WHEELS={into}")
-        _do(*make, f"RUNTIME={runtime}")
+    make = ("make", "wheels", f"PYTHON={sys.executable}", f"WHEELS={into}")
+    _do(*make, f"RUNTIME={','.join(runtimes)}")
     return into
+
+
+@contextmanager
+def in_memory(place: Path) -> Iterator[Path]:
+    """A new folder whose files lie in memory, if there is enough of it, else on the disk.
+
+    For Python environments that are installed and removed, of ten thousand files each: on a slow
+    disk that would be what these tests take their time for.
+    """
+    place.mkdir()
+    if psutil.virtual_memory().available < 10 << 30:
+        yield place
+        return
+    _do("mount", "-t", "tmpfs", "-o", "size=6g,mode=755", "tmpfs", str(place))
+    try:
+        yield place
+    finally:
+        # Lazily: the last process in it may still be on its way out.
+        subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
 
 
 @dataclass
@@ -77,6 +102,8 @@ class Machine:
 
     place: Path
     """An empty folder for it."""
+    changes: Path
+    """Another one, for what is changed on its disk."""
     shared: dict[Path, str]
     """Folders of ours that it sees, read-only, and where."""
     _nspawn: subprocess.Popen[bytes] | None = None
@@ -93,7 +120,7 @@ class Machine:
 
     def boot(self) -> Machine:
         binds = [f"--bind-ro={ours}:{theirs}" for ours, theirs in self.shared.items()]
-        changes, work = self.place / "changes", self.place / "work"
+        changes, work = self.changes / "changes", self.changes / "work"
         for directory in (changes, work, self.disk):
             directory.mkdir()
         layers = f"lowerdir={booting_system()},upperdir={changes},workdir={work}"
@@ -126,6 +153,10 @@ class Machine:
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done
 
+    def processes(self) -> list[psutil.Process]:
+        """All that runs inside."""
+        return psutil.Process(self._init).children(recursive=True)
+
     def path(self, inside: str) -> Path:
         """Where a file on its disk can be seen from here."""
         return self.disk / inside.lstrip("/")
@@ -145,7 +176,7 @@ class Machine:
             self._nspawn.wait()
         # Lazily: the last process of the machine may still be on its way out.
         subprocess.run(["umount", "--lazy", self.disk], check=False, capture_output=True)
-        shutil.rmtree(self.place / "changes", ignore_errors=True)
+        shutil.rmtree(self.changes / "changes", ignore_errors=True)
 
 
 def _do(*command: str) -> None:

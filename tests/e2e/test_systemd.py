@@ -14,7 +14,7 @@ import pytest
 
 from tests.bundles import make_bundle, make_image
 from tests.line import Station, verify, wait_for
-from tests.machine import REPO, Machine, make_wheels, missing
+from tests.machine import REPO, Machine, in_memory, make_wheels, missing
 from tests.slow import make_slow_bundle, make_slow_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -41,11 +41,12 @@ def machine(tmp_path_factory):
     plain = make_bundle(place / "plain").path
     shared = {REPO: "/repo", wheels: "/wheels", bundle: "/bundle", plain: "/plain"}
     (place / "machine").mkdir()
-    made = Machine(place / "machine", shared)
-    try:
-        yield made.boot()
-    finally:
-        made.turn_off()
+    with in_memory(place / "changes") as changes:
+        made = Machine(place / "machine", changes, shared)
+        try:
+            yield made.boot()
+        finally:
+            made.turn_off()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def change(machine: Machine, **settings: str) -> None:
 def agent_of(machine: Machine) -> psutil.Process:
     """The daemon's process as it is known here, not by its number inside."""
     name = "/opt/edge-agent/current/bin/edge-agent run"
-    (found,) = [p for p in psutil.process_iter() if name in " ".join(command_of(p))]
+    (found,) = [p for p in machine.processes() if name in " ".join(command_of(p))]
     return found
 
 
