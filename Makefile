@@ -10,6 +10,8 @@
 PYTHON ?= python3
 PIP_FLAGS = --quiet --constraint deploy/constraints.txt
 DEV = .venv-dev/bin
+# Unit tests beside those that have the machine to themselves (tests/conftest.py).
+TOGETHER = --numprocesses 2 --dist loadgroup
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -40,11 +42,11 @@ check: .venv-dev/.installed
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 	$(DEV)/lint-imports
-	$(DEV)/pytest -q -m 'not slow and not train and not broker and not faults'
+	$(DEV)/pytest -q $(TOGETHER) -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
 test: .venv-dev/.trainer broker injectors browser prometheus machines typed node-red
-	$(DEV)/pytest -m 'not faults'
+	$(DEV)/pytest $(TOGETHER) -m 'not faults'
 
 .PHONY: faults
 faults: .venv-dev/.installed broker injectors

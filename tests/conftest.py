@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+_UNIT = Path(__file__).parent / "unit"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`: unit tests by file, beside all that needs a machine as a whole."""
+    for item in items:
+        unit = item.path.is_relative_to(_UNIT)
+        item.add_marker(pytest.mark.xdist_group(str(item.path) if unit else "machine"))
+
 
 @pytest.fixture
 def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
