@@ -41,7 +41,8 @@ class Orders:
 
     def take(self) -> Order | None:
         """The order that waits, once."""
-        waits, self._waits = self._waits, None
+        if (waits := self._waits) is not None:  # another can't come before it was taken
+            self._waits = None
         return waits
 
     def _obey(self, body: BundleBody, answer: Answer) -> None:

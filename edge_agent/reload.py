@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError, look_at_bundle
@@ -29,9 +31,9 @@ from edge_agent.worker.verify import verify_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from edge_agent.bundle import Bundle
+    from edge_agent.bundle.history import Ran
     from edge_agent.loop import Loop
     from edge_agent.orders import Order, Orders
     from edge_agent.running import Running
@@ -52,11 +54,8 @@ class Wish:
     """What is to run: as the settings name it, or as a command chose."""
     order: Order | None = None
     """The command that asks for it; None: it was SIGHUP."""
-
-    @property
-    def back(self) -> bool:
-        """Whether it is what ran here last: nobody brought it, so it may be an older one."""
-        return self.order is not None and self.order.activate is None
+    ran: Ran | None = None
+    """What it is if it is a way back: nobody brought it, so it may be of a lower version."""
 
 
 def wish_of(settings: Settings) -> Wish:
@@ -84,18 +83,22 @@ def open_trusted(wish: Wish) -> Bundle:
             f"{error}. It was chosen by a command: to run {settings.bundle} instead, delete "
             f"{settings.storage.bundles}"
         ) from None
-    if not settings.trust.allow_downgrade and not wish.back:
+    back = wish.ran is not None and wish.ran.digest == bundle.digest
+    if not settings.trust.allow_downgrade and not back:
         check_version(settings.storage.bundles, bundle.manifest)
     return bundle
 
 
-def note_running(wish: Wish, bundle: Bundle) -> None:
-    """Write down that the bundle runs: for the next start, for the way back."""
+def note_running(wish: Wish, bundle: Bundle) -> bool:
+    """Write down that the bundle runs, for the next start and for the way back; False: can't."""
     settings, chosen = wish.settings, wish.order is not None or wish.bundle != wish.settings.bundle
+    history, back = settings.storage.bundles, wish.ran is not None
     try:
-        remember(settings.storage.bundles, bundle, settings.bundle, chosen=chosen)
-    except OSError as error:
-        log.warning("%s can't be written: %s", settings.storage.bundles, error.strerror)
+        remember(history, bundle, settings.bundle, chosen=chosen, back=back)
+    except (OSError, BundleError, ValueError) as error:
+        log.warning("%s can't be written: %s", history, error)
+        return False
+    return True
 
 
 class Reload:
@@ -124,9 +127,11 @@ class Reload:
         self._service = service
         self._notify = notify
         self._wanted = False
-        self._thread: threading.Thread | None = None
         self._wish: Wish | None = None
         """What is being prepared."""
+        self._wishes: SimpleQueue[Wish] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        """Never ends: a worker dies with the thread that started it."""
         self._outcome: Prepared | Bundle | str | None = None
         """What came of it: a bundle to take, the one that runs, or why there is none."""
         self.refused = ""
@@ -139,13 +144,11 @@ class Reload:
 
     def step(self) -> None:
         """Begin what is wanted; finish what is prepared."""
-        if self._thread is not None and self._outcome is not None:
-            self._thread.join()
+        if self._wish is not None and self._outcome is not None:
             wish, outcome = self._wish, self._outcome
-            self._thread = self._outcome = self._wish = None
-            if wish is not None:
-                self._change_over(wish, outcome)
-        if self._thread is not None:
+            self._wish = self._outcome = None
+            self._change_over(wish, outcome)
+        if self._wish is not None:
             return
         if self._wanted:
             self._wanted = False
@@ -165,11 +168,19 @@ class Reload:
         except (SettingsError, BundleError) as error:
             self._end(order, str(error))
             return
+        self._let_prepare(wish)
+
+    def _let_prepare(self, wish: Wish) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="reload", daemon=True)
+            self._thread.start()
         self._wish = wish
-        self._thread = threading.Thread(
-            target=self._prepare, args=(wish,), name="reload", daemon=True
-        )
-        self._thread.start()
+        self._wishes.put(wish)
+
+    def _serve(self) -> None:
+        while True:
+            self._prepare(self._wishes.get())
+            self._pool.wake()
 
     def _reread(self) -> Wish:
         new = load_settings(self._file)
@@ -185,7 +196,7 @@ class Reload:
         before = bundle_before(settings.storage.bundles)
         if before is None:
             raise BundleError("it is not known what ran here before this bundle")
-        return Wish(settings, before, order)
+        return Wish(settings, Path(before.directory), order, before)
 
     def _prepare(self, wish: Wish) -> None:
         runs = self._running
@@ -201,11 +212,14 @@ class Reload:
         except Exception as error:  # a thread's traceback would tell nobody
             log.exception("the new bundle can't be prepared")
             self._outcome = f"it can't be prepared: {type(error).__name__}: {error}"
-        self._pool.wake()
 
     def _change_over(self, wish: Wish, outcome: Prepared | Bundle | str) -> None:
         if isinstance(outcome, str):
             self._end(wish.order, outcome)
+            return
+        if isinstance(outcome, Prepared) and outcome.instead is not self._running.choice:
+            outcome.proven.close()  # it may run on what was lost meanwhile
+            self._let_prepare(wish)
             return
         bundle = outcome.bundle if isinstance(outcome, Prepared) else outcome
         decision, manifest = wish.settings.decision, bundle.manifest
@@ -219,7 +233,7 @@ class Reload:
         self._loop.decision = decided
         self._settings = wish.settings
         logging.getLogger().setLevel(wish.settings.log.level.upper())
-        note_running(wish, bundle)
+        kept = note_running(wish, bundle)
         log.info(
             "reloaded: %s %s, threshold %.4f",
             *(manifest.name, manifest.version, decided.threshold),
@@ -228,7 +242,10 @@ class Reload:
         self._end(wish.order, "")
         if wish.order:
             wish.order.answer.done(
-                directory=bundle.path.name, name=manifest.name, version=manifest.version
+                directory=bundle.path.name,
+                name=manifest.name,
+                version=manifest.version,
+                kept=kept,
             )
 
     def _end(self, order: Order | None, refused: str) -> None:
@@ -266,10 +283,10 @@ def prepare(wish: Wish, current: Choice, cache: Path | None) -> Prepared:
     )
     try:
         ready = pool.start()
-    except WorkerStartError:
+    except BaseException:
         pool.close()
         raise
-    return Prepared(bundle, selector, choice, pool, ready)
+    return Prepared(bundle, selector, choice, pool, ready, current)
 
 
 def _differ(name: str, new: Settings, old: Settings) -> bool:

@@ -35,6 +35,8 @@ class Prepared:
     """One worker, ready to judge with it."""
     ready: Ready
     """What that worker says of itself."""
+    instead: Choice
+    """What ran when this was prepared, and may have been lost since."""
 
 
 class Running:
@@ -83,8 +85,10 @@ class Running:
         why, lost = pool.lost, Target(self._ready.provider, self._ready.device).name
         while self.choice.spare:
             spare, *others = self.choice.spare
-            self.choice = replace(self.choice, candidate=spare, spare=tuple(others))
             degraded = f"{lost} was lost: {why}"
+            self.choice = replace(
+                self.choice, candidate=spare, spare=tuple(others), degraded=degraded
+            )
             log.error("degraded: %s; going on with %s", degraded, spare)
             pool.replace(self.selector.options(spare), spare.workers)
             try:

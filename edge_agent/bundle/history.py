@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from edge_agent.bundle.store import Bundle
 
 
+class Ran(BaseModel):
+    """A bundle that ran here."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    directory: str
+    digest: str
+    """Of its manifest."""
+
+
 class _History(BaseModel):
     """``bundles.json``."""
 
@@ -30,14 +40,13 @@ class _History(BaseModel):
 
     versions: dict[str, str] = {}
     """Of each bundle, by name, the version that ran last."""
-    runs: str = ""
-    """The directory of what runs."""
-    before: str = ""
-    """And of what ran before it."""
+    runs: Ran | None = None
+    before: Ran | None = None
+    """What ran before it: where a roll-back leads."""
     chosen: str = ""
     """The directory that a command chose; empty: the settings decide."""
     configured: str = ""
-    """What the settings named then."""
+    """What the settings named then, over all links."""
 
 
 def bundle_to_run(history: Path, configured: Path) -> Path:
@@ -51,19 +60,18 @@ def bundle_to_run(history: Path, configured: Path) -> Path:
         BundleError: the history is damaged.
     """
     known = _read(history)
-    if known.chosen and known.configured == str(configured):
+    if known.chosen and known.configured == str(configured.resolve()):
         return Path(known.chosen)
     return configured
 
 
-def bundle_before(history: Path) -> Path | None:
+def bundle_before(history: Path) -> Ran | None:
     """What ran before that which runs now; None where nothing is known of it.
 
     Raises:
         BundleError: the history is damaged.
     """
-    before = _read(history).before
-    return Path(before) if before else None
+    return _read(history).before
 
 
 def check_version(history: Path, manifest: Manifest) -> None:
@@ -80,23 +88,33 @@ def check_version(history: Path, manifest: Manifest) -> None:
         )
 
 
-def remember(history: Path, bundle: Bundle, configured: Path, *, chosen: bool) -> None:
-    """Note that this bundle runs now.
+def remember(
+    history: Path, bundle: Bundle, configured: Path, *, chosen: bool, back: bool = False
+) -> None:
+    """Note, durably, that this bundle runs now.
 
     Args:
         history: ``bundles.json``.
         bundle: what runs.
         configured: what the settings name.
         chosen: a command says that it runs, and not the settings.
+        back: it was rolled back to: doing so once more is to change nothing.
 
     Raises:
         OSError: it can't be noted.
+        BundleError: what was noted is damaged.
+        ValueError: its path is no text.
     """
-    known, manifest, runs = _read(history), bundle.manifest, str(bundle.path)
-    changed = {"versions": {**known.versions, manifest.name: manifest.version}, "runs": runs}
-    if known.runs != runs:
+    known, manifest = _read(history), bundle.manifest
+    runs = Ran(directory=str(bundle.path), digest=bundle.digest)
+    changed: dict[str, object] = {
+        "versions": {**known.versions, manifest.name: manifest.version},
+        "runs": runs,
+        "chosen": runs.directory if chosen else "",
+        "configured": str(configured.resolve()) if chosen else "",
+    }
+    if known.runs != runs and not back:
         changed["before"] = known.runs
-    changed |= {"chosen": runs, "configured": str(configured)} if chosen else {"chosen": ""}
     new = known.model_copy(update=changed)
     if new == known:
         return
@@ -106,12 +124,17 @@ def remember(history: Path, bundle: Bundle, configured: Path, *, chosen: bool) -
         stream.flush()
         os.fsync(stream.fileno())
     partial.rename(history)
+    directory = os.open(history.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _read(file: Path) -> _History:
     try:
         content = json.loads(file.read_bytes())
-        if isinstance(content, dict) and "versions" not in content:
+        if isinstance(content, dict) and not isinstance(content.get("versions"), dict):
             content = {"versions": content}  # as it was before commands could choose
         return _History.model_validate(content)
     except FileNotFoundError:

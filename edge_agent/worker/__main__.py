@@ -71,6 +71,8 @@ def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
         except SessionError as failure:
             link.send(replies.dump_json(Broken(identity, str(failure))))
             return
+        except (BrokenPipeError, ConnectionResetError):  # sent home while it was at a frame
+            return
 
 
 def _execution(wanted: WorkerOptions) -> Execution:

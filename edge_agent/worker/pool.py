@@ -130,9 +130,12 @@ class WorkerPool:
         self._requeued.extend(claim for worker in self._workers for claim in worker.claims)
         self._dismiss_all()
         self._options = worker_options
-        for number, worker in enumerate(proven):
-            worker.number = number
-            self._welcome(worker)
+        for worker in proven:
+            if worker.process.poll() is None:
+                worker.number = len(self._workers)
+                self._welcome(worker)
+            else:
+                log.warning("a worker that was to take over is gone: %s", worker.end())
         self._vacant = [(0.0, number) for number in range(len(self._workers), workers)]
         self._failures = dict.fromkeys(range(workers), 0)
         self._unstarted = dict.fromkeys(range(workers), 0)

@@ -83,6 +83,8 @@ def test_a_valid_one_takes_over_between_two_frames(make_station, tmp_path):
 
     assert "reloaded: dark 1.1.0, threshold 0.2500" in said
     assert station.stop() == 0
+    assert "is replaced" not in station.log  # the one that proved it went on and judged
+    assert "Traceback" not in station.log
     assert verify(station, 2 * COUNT).wrong == []
     rows = station.rows()
     judged = [(row["version"], row["threshold"]) for row in rows]
@@ -252,5 +254,5 @@ def refuse(
     assert max(row["completed"] for row in rows) > began
     assert verify(station, 2 * COUNT).wrong == []
     noted = json.loads((station.state / "bundles.json").read_text())
-    assert (noted["versions"], noted["before"]) == ({"dark": "1.0.0"}, "")
+    assert (noted["versions"], noted["before"]) == ({"dark": "1.0.0"}, None)
     return station

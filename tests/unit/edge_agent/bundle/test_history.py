@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from edge_agent.bundle import Bundle, BundleError
-from edge_agent.bundle.history import bundle_before, bundle_to_run, check_version, remember
+from edge_agent.bundle.history import (
+    Ran,
+    bundle_before,
+    bundle_to_run,
+    check_version,
+    remember,
+)
 from tests.bundles import make_manifest, make_model
 
 
@@ -15,9 +21,9 @@ def manifest(name: str, version: str):
     return make_manifest(make_model(), name=name, version=version)[0]
 
 
-def ran(file: Path, name: str, version: str, *, configured: str = "/set", chosen: bool = False):
+def ran(file: Path, name: str, version: str, *, configured: str = "/set", **how: bool):
     bundle = Bundle(Path(f"/shelf/{name}-{version}"), manifest(name, version), "digest")
-    remember(file, bundle, Path(configured), chosen=chosen)
+    remember(file, bundle, Path(configured), **{"chosen": False, **how})
 
 
 def test_the_same_and_a_newer_one_may_run(tmp_path):
@@ -74,12 +80,20 @@ def test_the_way_back_is_to_what_ran_before_and_not_to_the_last_start(tmp_path):
     assert bundle_before(file) is None
     for _ in range(2):
         ran(file, "a", "2.0.0")
-        assert bundle_before(file) == Path("/shelf/a-1.0.0")
+        assert bundle_before(file) == Ran(directory="/shelf/a-1.0.0", digest="digest")
+
+
+def test_the_way_back_leads_to_the_same_place_when_it_was_gone(tmp_path):
+    file = tmp_path / "bundles.json"
+    ran(file, "a", "1.0.0")
+    ran(file, "a", "2.0.0", chosen=True)
+    ran(file, "a", "1.0.0", chosen=True, back=True)
+    assert bundle_before(file) == Ran(directory="/shelf/a-1.0.0", digest="digest")
 
 
 def test_versions_that_were_noted_before_commands_could_choose_still_count(tmp_path):
     file = tmp_path / "bundles.json"
-    file.write_text('{"a": "2.0.0"}')
+    file.write_text('{"a": "2.0.0", "versions": "1.0.0"}')  # one may be called so
     with pytest.raises(BundleError, match=r"older than 2\.0\.0"):
         check_version(file, manifest("a", "1.0.0"))
     ran(file, "b", "1.0.0")
