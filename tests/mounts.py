@@ -10,6 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,14 @@ def mounted(at: Path, *options: str) -> Iterator[Path]:
     try:
         yield at
     finally:
-        subprocess.run(["umount", "--lazy", str(at)], check=True)
+        # A process that was killed holds it until it is gone; what is mounted again before that
+        # is the filesystem whose power was cut, not what is left of it on the disk.
+        until = time.monotonic() + 20
+        while subprocess.run(["umount", str(at)], capture_output=True, check=False).returncode:
+            if time.monotonic() > until:
+                subprocess.run(["umount", "--lazy", str(at)], check=True)
+                break
+            time.sleep(0.05)
 
 
 def small(
