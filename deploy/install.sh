@@ -226,9 +226,13 @@ judge_golden() {
 has_bundle() {
   local place
   place=$("$1/bin/python" -c 'import sys; from pathlib import Path
+from edge_agent.bundle import BundleError
+from edge_agent.bundle.history import bundle_to_run
 from edge_agent.settings import SettingsError, load_settings
-try: print(load_settings(Path(sys.argv[1])).bundle)
-except SettingsError as error: sys.exit(f"edge-agent: {error}")' "$2") ||
+try:
+    settings = load_settings(Path(sys.argv[1]))
+    print(bundle_to_run(settings.storage.bundles, settings.bundle))
+except (BundleError, SettingsError) as error: sys.exit(f"edge-agent: {error}")' "$2") ||
     fail "the new version can't use $2 (see above): nothing was replaced, what ran still runs"
   [ -e "$place/manifest.json" ]
 }

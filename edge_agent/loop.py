@@ -145,9 +145,9 @@ class Loop:
         self._fill()
 
     def drain(self, seconds: float) -> bool:
-        """Claim nothing more and finish what the workers have; whether all of it was finished.
+        """Claim nothing more and finish what the workers have; whether ``work/`` is empty then.
 
-        So is what was claimed ahead; a backlog from an earlier run stays in ``work/``.
+        What was claimed ahead is finished too; a backlog from an earlier run is left.
         """
         deadline = time.monotonic() + seconds
         ahead = self._queue if len(self._queue) <= _CLAIMED else deque()
@@ -156,8 +156,10 @@ class Loop:
                 self._submit(ahead.popleft())
             self._settle(self._pool.poll(0.1))
             self._commit(behind=False)
+        self._commit(behind=False)  # a group that was still waiting for more
         self._resume()
-        return not (self._pool.pending() or self._unrecorded or self._unfiled)
+        to_judge = self._pool.pending() or self._queue or self._later
+        return not (to_judge or self._unrecorded or self._unfiled)
 
     # -- in ----------------------------------------------------------------------------------
 

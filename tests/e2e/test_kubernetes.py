@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 KUBERNETES = REPO / "deploy/kubernetes"
 FOLDERS = (KUBERNETES, KUBERNETES / "shared")
-# KEDA's own kind: no schema of it is to be had here.
+# KEDA's own kind: not checked by a schema.
 FOREIGN = "ScaledObject"
 
 

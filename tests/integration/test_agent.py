@@ -225,6 +225,17 @@ def test_sigterm_with_a_frame_that_will_not_end(make_station, slow_bundle):
     assert station.rows() == []
 
 
+def test_sigterm_says_that_a_frame_without_its_rest_is_left(make_station):
+    station = make_station("[worker]\nretry_truncated = 3600.0\n").start()
+    (station.inbox / "half.png").write_bytes(make_image(defect=False)[:500])
+    wait_for(lambda: any((station.state / "work").iterdir()))
+
+    assert station.stop() == 0
+    assert "frames are left in" in station.log
+    assert len(list((station.state / "work").iterdir())) == 1
+    assert station.rows() == []
+
+
 def test_sigkill_at_random_moments_loses_and_doubles_nothing(make_station, slow_bundle):
     seed = int.from_bytes(os.urandom(2), "big")
     print(f"seed {seed}")  # shown when the test fails
