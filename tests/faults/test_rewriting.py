@@ -92,14 +92,16 @@ def test_a_file_rewritten_while_it_is_judged_is_judged_again(make_station, tmp_p
     station = make_station(AT_ONCE).start()
     worker, log = worker_of(station).pid, tmp_path / "strace"
 
-    with (station.inbox / "a.bmp").open("wb", buffering=0) as camera:
-        with attached([worker], "read:signal=STOP:when=1", log):
-            camera.write(FIRST)
-            wait_for(lambda: stands(log))  # it has read what is there
-            camera.seek(0)
-            camera.write(LAST)
-            os.kill(worker, signal.SIGCONT)
-            at_rest(station, 1)
+    with (
+        (station.inbox / "a.bmp").open("wb", buffering=0) as camera,
+        attached([worker], "read:signal=STOP:when=1", log),
+    ):
+        camera.write(FIRST)
+        wait_for(lambda: stands(log))  # it has read what is there
+        camera.seek(0)
+        camera.write(LAST)
+        os.kill(worker, signal.SIGCONT)
+        at_rest(station, 1)
 
     assert station.stop() == 0
     assert verify(station, [LAST]).wrong == []
