@@ -136,9 +136,21 @@ def test_node_red_tells_people_and_stops_the_line(station, broker, plc, node_red
     wait_for(lambda: any("#4 missed.png" in line for line in alarms(node_red)))
     assert f"GAP {STATION}: 4 to 4 did not come, asking for them" in alarms(node_red)
 
+    # A replay of a part that left the line long ago, its id forgotten, is told and stops nothing.
+    long_ago = plant.received("/defect")[0].json() | {"id": "0" * 32}
+    long_ago["completed"] = "2024-02-29T12:00:00.000Z"
+    for _ in range(2):  # by then the last defect's write is over
+        plc.data_bank.set_coils(WORKS, [False])
+        wait_for(lambda: coil(plc, WORKS))
+    plc.data_bank.set_coils(STOP, [False])
+    assert plant.send(f"{STATION}/defect", json.dumps(long_ago)) == 0
+    old = "(old, of 2024-02-29T12:00:00.000Z: no line stop)"
+    wait_for(lambda: any(line.endswith(old) for line in alarms(node_red)))
+
     # The PLC sees that somebody inspects by a bit that comes again and again.
     plc.data_bank.set_coils(WORKS, [False])
     wait_for(lambda: coil(plc, WORKS))
+    assert not coil(plc, STOP)  # written by the same connection, so it would be there
 
     assert station.stop() == 0
     wait_for(lambda: f"OFFLINE {STATION}: stopped" in alarms(node_red))
