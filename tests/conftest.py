@@ -23,6 +23,7 @@ settings.load_profile("untimed")
 _UNIT = Path(__file__).parent / "unit"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `--dist loadgroup`: unit tests by file, beside all that needs a machine as a whole."""
     for item in items:

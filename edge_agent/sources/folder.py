@@ -142,7 +142,8 @@ class FolderSource:
 
     def _scan(self, now: float) -> None:
         self._rescan = False
-        observed: dict[str, tuple[Signature, float]] = {}
+        # What waits to be taken is held against what it looked like when it was offered.
+        observed = {name: self._observed[name] for name in self._queued if name in self._observed}
         whole: list[tuple[int, str]] = []
         present: set[str] = set()
         ignored: dict[str, str] = {}

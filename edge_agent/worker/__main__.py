@@ -5,6 +5,7 @@ Both are descriptors: of a socket, and of the memory of `edge_agent.worker.stage
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -35,10 +36,15 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Say ready or refused, then judge what comes until the daemon hangs up."""
     _confine()
-    with socket.socket(fileno=int(sys.argv[1])) as link:
-        wanted = options.validate_json(link.recv(PACKET))
-        _limit(wanted.memory_mb)
-        work(link, Stage(int(sys.argv[2])), wanted)
+    # The daemon may hang up at any moment: when it stops, or has another bundle judge.
+    with (
+        socket.socket(fileno=int(sys.argv[1])) as link,
+        contextlib.suppress(BrokenPipeError, ConnectionResetError),
+    ):
+        if told := link.recv(PACKET):
+            wanted = options.validate_json(told)
+            _limit(wanted.memory_mb)
+            work(link, Stage(int(sys.argv[2])), wanted)
 
 
 def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
@@ -70,8 +76,6 @@ def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
             link.send(replies.dump_json(judge.judge(identity, path)))
         except SessionError as failure:
             link.send(replies.dump_json(Broken(identity, str(failure))))
-            return
-        except (BrokenPipeError, ConnectionResetError):  # sent home while it was at a frame
             return
 
 
