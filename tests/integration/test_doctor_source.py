@@ -48,15 +48,16 @@ def test_no_image_is_taken_from_the_stations(broker, subscribe):
     doctor = threading.Thread(target=look)
     doctor.start()
     try:
-        for number in range(200):
-            camera.send(f"cameras/top/{number}", bytes(3000))
-        station.wait(lambda received: len(received) >= 200)
+        sent = 0
+        while sent < 200 or len(looks) < 4:
+            camera.send(f"cameras/top/{sent}", bytes(3000))
+            sent += 1
+        station.wait(lambda received: len(received) >= sent)
     finally:
         over.set()
         doctor.join()
 
-    assert sorted(int(r.topic.rsplit("/", 1)[1]) for r in station.received()) == list(range(200))
-    assert len(looks) > 3
+    assert sorted(int(r.topic.rsplit("/", 1)[1]) for r in station.received()) == list(range(sent))
     assert {found.level for found in looks} == {"ok"}
     # Nor are copies of images sent to it: the broker drops each that it would send.
     log = broker.log()
