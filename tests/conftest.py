@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.broker import MOSQUITTO, Broker
 from tests.subscriber import Subscriber
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-_UNIT = Path(__file__).parent / "unit"
+
+class Scheduling(LoadScopeScheduling):
+    """Unit tests by file, beside all that needs a machine as a whole, in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", maxsplit=1)[0]
+        return file if file.startswith("tests/unit/") else "machine"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`: unit tests by file, beside all that needs a machine as a whole."""
-    for item in items:
-        unit = item.path.is_relative_to(_UNIT)
-        item.add_marker(pytest.mark.xdist_group(str(item.path) if unit else "machine"))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture
