@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import pytest
 from tests.broker import free_port
 from tests.bundles import make_image, make_two_variants
 from tests.integration.test_agent import at_rest, health, run
-from tests.line import Station, verify
+from tests.line import Station, verify, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,6 +141,19 @@ WHILE_RUNNING = {
 }
 
 
+def reload_next_version(station: Station) -> None:
+    """Have the same bundle judge under another version."""
+    new = station.home / "new"
+    shutil.copytree(station.bundle, new)
+    manifest = json.loads((new / "manifest.json").read_text())
+    (new / "manifest.json").write_text(json.dumps({**manifest, "version": "9.0.0"}))
+    _, rest = station.config.read_text().split("\n", 1)
+    station.config.write_text(f'bundle = "{new}"\n{rest}')
+    station.daemon.send_signal(signal.SIGHUP)
+    wait_for(lambda: "reloaded: " in station.log)
+    assert "9.0.0" in station.log
+
+
 @pytest.mark.parametrize("fault", WHILE_RUNNING)
 def test_a_provider_lost_while_running_is_replaced(make_station, go_wrong, tuned, fault):
     port = free_port()
@@ -160,6 +174,8 @@ def test_a_provider_lost_while_running_is_replaced(make_station, go_wrong, tuned
     assert told["status"] == "degraded"
     assert f"openvino:CPU was lost: {WHILE_RUNNING[fault]}" in told["reasons"][0]
     assert "degraded: openvino:CPU was lost" in station.log
+    reload_next_version(station)
+    assert health(port)["reasons"] == told["reasons"]  # another bundle does not bring it back
     assert station.stop() == 0
     assert verify(station, 1 + IMAGES).wrong == []
 
