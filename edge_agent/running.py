@@ -48,8 +48,11 @@ class Running:
         self.choice = choice
         """What was chosen, or fallen back to."""
         self._ready = ready
-        self.degraded = choice.degraded
+
+    @property
+    def degraded(self) -> str:
         """Why it is not what was asked for; empty when it is."""
+        return self.choice.degraded
 
     @property
     def model(self) -> Model:
@@ -71,7 +74,6 @@ class Running:
         to.proven.close()
         self.bundle, self.selector, self.choice = to.bundle, to.selector, to.choice
         self._ready = to.ready
-        self.degraded = to.choice.degraded
 
     def fall_back(self, pool: WorkerPool, meanwhile: Callable[[], None]) -> None:
         """Replace a provider that was lost by the next one that was right.
@@ -96,6 +98,6 @@ class Running:
             except WorkerStartError as error:
                 why, lost = str(error), spare.provider
             else:
-                self._ready, self.degraded = ready, degraded
+                self._ready = ready
                 return
         raise LostError(f"{lost} was lost, and there is no other: {why}")

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class Runs(Protocol):
     """What runs now."""
 
-    degraded: str
+    @property
+    def degraded(self) -> str: ...
 
     @property
     def model(self) -> Model: ...
