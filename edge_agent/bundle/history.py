@@ -10,13 +10,13 @@ of a lower version than ran here last is refused.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_agent.bundle.errors import BundleError
+from edge_agent.durable import sync_directory, write_durably
 
 if TYPE_CHECKING:
     from edge_agent.bundle.manifest import Manifest
@@ -119,16 +119,9 @@ def remember(
     if new == known:
         return
     partial = history.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(new.model_dump_json(indent=2))
-        stream.flush()
-        os.fsync(stream.fileno())
+    write_durably(partial, new.model_dump_json(indent=2).encode())
     partial.rename(history)
-    directory = os.open(history.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(history.parent)
 
 
 def _read(file: Path) -> _History:

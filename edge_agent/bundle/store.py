@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from edge_agent.bundle.errors import BundleError
 from edge_agent.bundle.graph import check_graph
 from edge_agent.bundle.manifest import FORMAT, Manifest, Variant
+from edge_agent.durable import sync_directory, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,14 +154,14 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path | byte
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
             data = content if isinstance(content, bytes) else content.read_bytes()
-            _write_durably(target, data)
+            write_durably(target, data)
         text = manifest.model_dump_json(indent=2) + "\n"
-        _write_durably(partial / MANIFEST, text.encode())
+        write_durably(partial / MANIFEST, text.encode())
         open_bundle(partial)
         for directory in {partial, *(d for d in partial.rglob("*") if d.is_dir())}:
-            _sync_directory(directory)
+            sync_directory(directory)
         partial.rename(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Bundle(path, manifest, hashlib.sha256(text.encode()).hexdigest())
@@ -214,18 +215,3 @@ def _explain(error: ValidationError) -> str:
         else:
             parts.append(f"{place}: {detail['msg']}")
     return "; ".join(parts)
-
-
-def _write_durably(file: Path, data: bytes) -> None:
-    with file.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

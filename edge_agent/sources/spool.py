@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from edge_agent.durable import sync_directory, write_durably
 from edge_agent.text import printable
 from edge_agent.types import Claim, Failure, ReplyTo
 
@@ -136,8 +137,8 @@ class Spool:
                 shutil.rmtree(home)
                 return None
             partial.rename(home / source.name)
-            _sync(home)
-            _sync(self._work)  # the original may be removed next
+            sync_directory(home)
+            sync_directory(self._work)  # the original may be removed next
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
@@ -162,11 +163,11 @@ class Spool:
         home = self._work / identity
         home.mkdir(exist_ok=True)
         try:
-            _write_durably(home / _NOTE, _notes.dump_json(note))
-            _write_durably(home / _PARTIAL, content)
+            write_durably(home / _NOTE, _notes.dump_json(note))
+            write_durably(home / _PARTIAL, content)
             (home / _PARTIAL).rename(home / name)
-            _sync(home)
-            _sync(self._work)
+            sync_directory(home)
+            sync_directory(self._work)
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
@@ -183,7 +184,7 @@ class Spool:
                 if claim.whole:
                     continue  # durable already
                 with contextlib.suppress(FileNotFoundError):  # judged and filed away by now
-                    _sync(claim.path.parent)
+                    sync_directory(claim.path.parent)
         except OSError as error:
             raise SpoolError(
                 f"{self._work} can't be brought to the disk ({error.strerror}): look at the "
@@ -289,7 +290,7 @@ class Spool:
                 partial.unlink(missing_ok=True)
                 raise
             partial.rename(target)
-            _sync(target.parent)
+            sync_directory(target.parent)
             claim.path.unlink()
         return self._leave(claim)
 
@@ -341,21 +342,6 @@ def _copy(source: Path, target: Path) -> os.stat_result:
     return read
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def _write(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8") as stream:
         stream.write(text)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
