@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.program import Program
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,7 +27,7 @@ def free_port() -> int:
 
 
 @dataclass
-class Broker:
+class Broker(Program):
     """mosquitto with a directory, a configuration and a port of its own."""
 
     directory: Path
@@ -34,7 +36,6 @@ class Broker:
     port: int = field(default_factory=free_port)
     whole: str = ""
     """The whole configuration instead, of a broker that listens on ``port``."""
-    _running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Broker:
         """Start it, on the same port and with what it kept; wait until it listens."""
@@ -65,32 +66,15 @@ class Broker:
 
     def stop(self) -> None:
         """SIGTERM; it saves what it holds."""
-        self._end(signal.SIGTERM)
+        self._end(signal.SIGTERM, 10)
 
     def kill(self) -> None:
         """SIGKILL: it saves nothing more."""
-        self._end(signal.SIGKILL)
+        self._end(signal.SIGKILL, 10)
 
     def reload(self) -> None:
         """Have it read its access and password files again."""
-        assert self._running is not None
-        self._running.send_signal(signal.SIGHUP)
-
-    def freeze(self) -> None:
-        """SIGSTOP: the connection stays, nothing answers."""
-        assert self._running is not None
-        self._running.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._running is not None
-        self._running.send_signal(signal.SIGCONT)
+        self._send(signal.SIGHUP)
 
     def log(self) -> str:
         return (self.directory / "mosquitto.log").read_text(errors="replace")
-
-    def _end(self, with_signal: signal.Signals) -> None:
-        if self._running is not None:
-            self._running.send_signal(signal.SIGCONT)
-            self._running.send_signal(with_signal)
-            self._running.wait(10)
-            self._running = None

@@ -7,6 +7,7 @@ installs packages, needs another machine, or takes too long.
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,21 @@ def blocks(page: Path, language: str | None = None, section: str | None = None) 
 def prose(text: str) -> str:
     """A page without its blocks."""
     return _FENCE.sub("", text)
+
+
+def typed(script: str, where: Path, answers: str = "", *, seconds: float = 60) -> str:
+    """Type a script in one shell that stops at a mistake; what was said on stdout."""
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        input=answers,
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def replaced(text: str, instead: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tests.broker import free_port
 from tests.docs import REPO
 from tests.line import wait_for
+from tests.program import Program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,13 +30,12 @@ _SETTINGS = """module.exports = {{
 
 
 @dataclass
-class NodeRed:
+class NodeRed(Program):
     """Node-RED with a directory of its own."""
 
     directory: Path
     flow: str
     port: int = field(default_factory=free_port)
-    _running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> NodeRed:
         """Start it; wait until its flow runs and has found the broker."""
@@ -61,18 +61,5 @@ class NodeRed:
     def log(self) -> str:
         return (self.directory / "node-red.log").read_text(errors="replace")
 
-    def freeze(self) -> None:
-        """SIGSTOP."""
-        assert self._running is not None
-        self._running.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._running is not None
-        self._running.send_signal(signal.SIGCONT)
-
     def stop(self) -> None:
-        if self._running is not None:
-            self._running.send_signal(signal.SIGCONT)
-            self._running.terminate()
-            self._running.wait(30)
-            self._running = None
+        self._end(signal.SIGTERM)

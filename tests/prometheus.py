@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.broker import free_port
+from tests.program import Program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +25,7 @@ MISSING = "prometheus is not installed: apt-get install prometheus"
 
 
 @dataclass
-class Prometheus:
+class Prometheus(Program):
     """Scrapes and evaluates every half a second."""
 
     directory: Path
@@ -31,7 +33,6 @@ class Prometheus:
     """The port that is scraped, on loopback."""
     rules: str
     port: int = field(default_factory=free_port)
-    _running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Prometheus:
         """Start it; wait until it answers."""
@@ -77,10 +78,7 @@ class Prometheus:
         }
 
     def stop(self) -> None:
-        if self._running is not None:
-            self._running.kill()
-            self._running.wait(30)
-            self._running = None
+        self._end(signal.SIGKILL)
 
     def log(self) -> str:
         return (self.directory / "prometheus.log").read_text(errors="replace")

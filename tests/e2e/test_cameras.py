@@ -17,7 +17,7 @@ import pytest
 
 from edge_agent.demo.station import BUNDLE, IMAGES
 from tests.broker import free_port
-from tests.docs import REPO, blocks, replaced
+from tests.docs import REPO, blocks, replaced, typed
 from tests.line import at_rest, reasons, verify, wait_for
 from tests.machine import missing
 
@@ -56,20 +56,11 @@ def station(make_station):
     return made
 
 
-def typed(section: str, instead: dict[str, str], answers: str, swaps: dict[str, str]) -> None:
+def set_up(section: str, instead: dict[str, str], answers: str, swaps: dict[str, str]) -> None:
     """Type what the page says, but for the places; its files are left as they are."""
     (block,) = blocks(PAGE, "sh", section)
     script = replaced(block.text, {"sudo ": "", **instead})
-    done = subprocess.run(
-        ["bash", "-euc", script],
-        input=answers,
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    typed(script, REPO, answers)
     file = Path(instead[next(key for key in instead if key.endswith(".conf"))])
     file.write_text(replaced(file.read_text(), swaps))
 
@@ -101,7 +92,7 @@ def ftp(station, tmp_path):
         pytest.skip(f"no FTP server: {why}")
     port, home = free_port(), tmp_path / "proftpd"
     home.mkdir()
-    typed(
+    set_up(
         "FTP",
         {
             "/etc/proftpd/proftpd.conf": f"{home}/proftpd.conf",
@@ -233,7 +224,7 @@ def share(station, tmp_path):
         "force group = edge-agent": f"force group = {GROUP}",
     }
     config = home / "smb.conf"
-    typed(
+    set_up(
         "A Windows share (SMB)",
         {
             "/etc/samba/smb.conf": str(config),

@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from edge_agent.demo.station import BUNDLE, IMAGES
 from edge_agent.settings import load_settings
 from tests.broker import free_port
 from tests.bundles import make_image
-from tests.docs import REPO, Block, blocks, pages, replaced
+from tests.docs import REPO, Block, blocks, pages, replaced, typed
 from tests.line import Station, at_rest, verify, wait_for
 
 if TYPE_CHECKING:
@@ -64,17 +63,7 @@ class Desk(Station):
     def type(self, text: str, instead: Mapping[str, str] | None = None) -> str:
         """Type it, in one shell that stops at a mistake; what was said on stdout."""
         script = f'PATH="{self.home}/bin:$PATH"\n{replaced(text, instead or {})}'
-        done = subprocess.run(
-            ["bash", "-euc", script],
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return typed(script, self.home, seconds=200)
 
 
 @pytest.fixture(scope="module")
@@ -239,16 +228,8 @@ def test_mqtt_tried_out(make_station, broker, tmp_path):
     station = make_station(source=settings).start()
     for client in ("edge-agent-site-line-station", "edge-agent-site-line-station-source"):
         wait_for(lambda c=client: f"SUBACK to {c}\n" in broker.log())
-    done = subprocess.run(
-        ["bash", "-euc", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer, pause, resume, *two, replay, last, more = map(json.loads, done.stdout.splitlines())
+    said = typed(script, tmp_path, seconds=120)
+    answer, pause, resume, *two, replay, last, more = map(json.loads, said.splitlines())
     assert (answer["verdict"], answer["image"]["name"]) == ("defect", "top-7")
     assert (pause["detail"], resume["detail"]) == ({"paused": True}, {"paused": False})
     first, second = two
