@@ -229,7 +229,9 @@ class Loop:
             attempts = self._attempt(claim)
             if attempts < self._max_attempts:
                 log.warning("%s cost a worker (%d): %s", claim.name, attempts, reply.reason)
-                self._queue.append(claim)
+                # Before all others: at their end, it could be at hand again and again when a
+                # provider that fails every few frames takes the next worker with it.
+                self._queue.appendleft(claim)
                 return None
             self._uncounted.pop(claim.id, None)
             reason = f"took down {attempts} workers, the last: {reply.reason}"
