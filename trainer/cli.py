@@ -175,12 +175,13 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    """Choose the threshold of a finished run again, and write a new bundle with it."""
+    """Choose the threshold of a finished run again, in a new bundle; 1 if a variant is left out."""
     from trainer.config import aim_of
     from trainer.recalibrate import recalibrate
 
     aim = aim_of(_given(arguments, _AIM))
-    bundle = recalibrate(arguments.run, aim, arguments.out, arguments.version)
+    made = recalibrate(arguments.run, aim, arguments.out, arguments.version)
+    bundle, code = made.bundle, 1 if made.left_out else 0
     decision = bundle.manifest.decision
     found = {
         "rule": decision.rule,
@@ -188,10 +189,11 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         "review": decision.review,
         "figures": decision.figures,
         "version": bundle.manifest.version,
+        "left_out": made.left_out,
     }
     if arguments.json:
         print(json.dumps(found))
-        return 0
+        return code
     print(f"rule          {decision.rule}")
     print(f"threshold     {decision.threshold:.4f}")
     for name in ("recall", "precision", "f1", "cost"):
@@ -200,8 +202,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
             print(f"{name:<13} {figure:.4f}   95 % interval {low:.4f} to {high:.4f}")
     if decision.review is not None:
         print(f"review        {_review(found)}")
+    for name, fault in made.left_out.items():
+        print(f"{name:<13} LEFT OUT: on held-out images {fault}")
     print(f"bundle        {bundle.path}, version {bundle.manifest.version}")
-    return 0
+    return code
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from edge_agent.bundle import Decision, open_bundle, write_bundle
 from trainer.calibrate import calibrate
 from trainer.crossval import read_oof
 from trainer.errors import UsageError
+from trainer.gate import compare_scores
 from trainer.metrics import accuracy_at
 
 if TYPE_CHECKING:
@@ -20,10 +22,20 @@ if TYPE_CHECKING:
     from trainer.crossval import OutOfFold
 
 
-def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> Bundle:
+@dataclass(frozen=True)
+class Recalibrated:
+    """A new bundle, and what of the old one is not in it."""
+
+    bundle: Bundle
+    left_out: dict[str, str]
+    """Variants that don't pass the gate at the new threshold, and why."""
+
+
+def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> Recalibrated:
     """Write the bundle of ``run`` to ``out`` with a threshold chosen by another rule.
 
-    Nothing but the out-of-fold scores decides. RUN itself is left as it is.
+    Nothing but the out-of-fold scores decides: which threshold it is, and which variants change
+    too many verdicts there, whatever they did at the old one. RUN itself is left as it is.
 
     Args:
         run: what `trainer train` wrote.
@@ -40,7 +52,13 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> B
     version = next_version(old.manifest.version, version)
     calibration = calibrate(result.labels, result.scores, groups, aim)
     manifest = old.manifest
-    variants = tuple(_variant(run, one, calibration.threshold, result) for one in manifest.variants)
+    judged = [_judge(run, one, calibration.threshold, result) for one in manifest.variants]
+    variants = tuple(one for one, fault in judged if not fault)
+    kept = [one.name for one in variants]
+    golden = tuple(
+        one.model_copy(update={"scores": {name: one.scores[name] for name in kept}})
+        for one in manifest.golden
+    )
     training = manifest.training.model_copy(
         update={
             "parameters": {**manifest.training.parameters, **aim.model_dump(include=_AIM)},
@@ -63,30 +81,34 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> B
                 figures=calibration.figures,
             ),
             "variants": variants,
+            "golden": golden,
             "training": training,
         }
     )
     # Not the signature: it was given to the other manifest.
-    names = [one.file for one in manifest.variants] + [one.file for one in manifest.golden]
-    return write_bundle(out, changed, {name: old.file(name) for name in names})
+    files = [one.file for one in variants] + [one.file for one in golden]
+    bundle = write_bundle(out, changed, {name: old.file(name) for name in files})
+    return Recalibrated(bundle, {one.name: fault for one, fault in judged if fault})
 
 
 _AIM = {"rule", "escape_cost", "overkill_cost", "review"}
 
 
-def _variant(run: Path, variant: Variant, threshold: float, result: OutOfFold) -> Variant:
-    """Its figures at the new threshold, from its own out-of-fold scores; none where there are none.
+def _judge(run: Path, variant: Variant, threshold: float, result: OutOfFold) -> tuple[Variant, str]:
+    """A variant with its figures at the new threshold, and why it can't be used there.
 
-    Those of FP32 are in oof.csv, another variant's, if it was measured so, in oof.NAME.csv.
+    By its own out-of-fold scores: FP32's are in oof.csv, another variant's, if it was measured so,
+    in oof.NAME.csv; else it has no figures.
     """
-    accuracy = None
+    accuracy, fault = None, ""
     own = run / f"oof.{variant.name}.csv"
     if variant.name == "fp32":
         accuracy = accuracy_at(result.labels, result.scores, threshold)
     elif own.exists():
         _, measured = read_oof(own)
-        accuracy = accuracy_at(measured.labels, measured.scores, threshold)
-    return variant.model_copy(update={"accuracy": accuracy})
+        beside = compare_scores(result.labels, result.scores, measured.scores, threshold)
+        accuracy, fault = beside.accuracy, beside.fault
+    return variant.model_copy(update={"accuracy": accuracy}), fault
 
 
 def next_version(old: str, wanted: str | None) -> str:

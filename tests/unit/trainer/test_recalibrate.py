@@ -117,19 +117,43 @@ def test_a_run_that_is_none(finished, tmp_path, capsys, content, said):
     assert said in capsys.readouterr().err
 
 
-def test_another_variants_figures_come_from_its_own_scores(finished, tmp_path):
-    manifest = finished / "bundle" / "manifest.json"
+def add_int8(run):
+    """Give the run's bundle a second variant: the same graph, called int8."""
+    manifest = run / "bundle" / "manifest.json"
     content = json.loads(manifest.read_text())
     (variant,) = content["variants"]
     content["variants"].append({**variant, "name": "int8", "precision": "int8"})
     for golden in content["golden"]:
         golden["scores"]["int8"] = golden["scores"]["fp32"]
     manifest.write_text(json.dumps(content))
+
+
+def test_another_variants_figures_come_from_its_own_scores(finished, tmp_path):
+    add_int8(finished)
     assert calibrate(finished, tmp_path / "unmeasured") == 0
     assert open_bundle(tmp_path / "unmeasured").variant("int8").accuracy is None
-    rows = (finished / "oof.csv").read_text().replace("0.95", "0.05")
+    # Two ok images change places above two defects: no verdict changes, and AP rises.
+    rows = (finished / "oof.csv").read_text().replace("0.8\n", "0.65\n")
     (finished / "oof.int8.csv").write_text(rows)
     assert calibrate(finished, tmp_path / "measured") == 0
     measured = open_bundle(tmp_path / "measured")
-    assert measured.variant("int8").accuracy.escapes == 1
-    assert measured.variant("fp32").accuracy.escapes == 0
+    assert measured.variant("int8").accuracy.ap > measured.variant("fp32").accuracy.ap
+
+
+def test_a_variant_that_changes_verdicts_at_the_new_threshold_is_left_out(
+    finished, tmp_path, capsys
+):
+    """It passed the gate at the old one, where its scores are on the same side as FP32's."""
+    add_int8(finished)
+    rows = (finished / "oof.csv").read_text().replace("0.5\n", "0.35\n")
+    (finished / "oof.int8.csv").write_text(rows)
+    assert calibrate(finished, tmp_path / "new", "--rule", "recall>=1") == 1
+    said = capsys.readouterr().out
+    assert "int8          LEFT OUT: on held-out images" in said
+    assert "1 of 8 verdicts change at the threshold of 0.400" in said
+    new = open_bundle(tmp_path / "new").manifest
+    assert [one.name for one in new.variants] == ["fp32"]
+    assert all(set(one.scores) == {"fp32"} for one in new.golden)
+    assert calibrate(finished, tmp_path / "also", "--rule", "recall>=1", "--json") == 1
+    assert "1 of 8 verdicts" in json.loads(capsys.readouterr().out)["left_out"]["int8"]
+    assert calibrate(finished, tmp_path / "elsewhere", "--rule", "recall>=0.75") == 0
