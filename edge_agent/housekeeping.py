@@ -7,6 +7,7 @@ is deleted, not what is kept.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -18,6 +19,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from edge_agent.journal import Archive, JournalError, Outbox
+from edge_agent.sources.message import file_names
 from edge_agent.sources.spool import REASON, numbered
 from edge_agent.types import Verdict
 
@@ -35,6 +37,7 @@ _PATIENCE = 2.0  # seconds that a stop waits
 _BATCH = 100  # images between two looks at the limits, and at a stop
 _DAY = 86_400.0
 _ALL = 1 << 62  # no sequence ever comes so far
+_ONE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP)  # of one file, not of the disk
 
 
 class Housekeeping:
@@ -100,6 +103,8 @@ class Housekeeping:
                 self.tidy()
             except (JournalError, OSError) as error:  # it is tried again
                 log.warning("nothing is tidied up: %s", error)
+            except Exception:  # a station runs for years: a thread that ends would tell nobody
+                log.exception("tidying up failed and is tried again")
             self._stopping.wait(self._period)
 
     def _remove(
@@ -133,21 +138,41 @@ class Housekeeping:
 
     def _remove_one(self, filed: Filed) -> bool:
         error = filed.verdict is Verdict.ERROR
-        directory = self._quarantine if error else self._processed
-        for path in _places(directory, filed):
-            with contextlib.suppress(FileNotFoundError):
-                if error:
-                    note = path.with_name(path.name + REASON)
-                    if json.loads(note.read_bytes())["id"] != filed.id:
-                        continue
-                    path.unlink(missing_ok=True)
-                    note.unlink()
-                elif filed.id in path.name or _sha256(path) == filed.sha256:
-                    path.unlink()
-                else:
+        for path in _places(self._quarantine if error else self._processed, filed):
+            try:
+                if not _is(path, filed):
                     continue
+                path.unlink(missing_ok=error)  # of a round that was cut short: the note is left
+                if error:
+                    path.with_name(path.name + REASON).unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as failure:
+                if failure.errno not in _ONE:
+                    raise
+                # One file that can't go must not keep all that come after it.
+                log.warning("%s stays, though its time has come: %s", path, failure.strerror)
+            else:
                 return True
         return False
+
+
+def _is(path: Path, filed: Filed) -> bool:
+    """Whether what lies there is this image, and not another one that has taken its name.
+
+    Raises:
+        OSError: it can't be read, or is not there.
+    """
+    if filed.id in path.name:
+        return True
+    if filed.verdict is Verdict.ERROR:
+        try:
+            note = json.loads(path.with_name(path.name + REASON).read_bytes())
+        except ValueError:  # a power cut has emptied it
+            note = None
+        if isinstance(note, dict):
+            return bool(note.get("id") == filed.id)
+    return _sha256(path) == filed.sha256
 
 
 def _places(directory: Path, filed: Filed) -> list[Path]:
@@ -155,9 +180,12 @@ def _places(directory: Path, filed: Filed) -> list[Path]:
     names = [filed.name]
     with contextlib.suppress(UnicodeError):
         plain = filed.name.encode("latin-1", "backslashreplace").decode("unicode_escape")
-        names += [plain] if plain != filed.name and "/" not in plain and "\0" not in plain else []
+        names += [plain] if plain != filed.name else []
+    # Of a message it is what a camera has written: any text, also a path that leads elsewhere.
+    names += [file for name in names for file in file_names(name)]
+    names = [name for name in names if "/" not in name and "\0" not in name]
     own = [directory / numbered(directory / name, filed.id) for name in names]
-    return own + [directory / name for name in names]
+    return list(dict.fromkeys(own + [directory / name for name in names]))
 
 
 def _count(directory: Path) -> int:

@@ -156,10 +156,16 @@ def _reply(arrived: Arrived) -> ReplyTo | None:
     return ReplyTo(topic, arrived.correlation)
 
 
+def file_names(name: str) -> list[str]:
+    """The names of which one is given to an image that a message calls ``name``."""
+    plain = _UNSAFE.sub("_", name).lstrip("._-")[:_NAME_LIMIT] or "image"
+    if re.search(r"\.[A-Za-z]{3,4}$", plain):
+        return [plain]
+    return [plain, *dict.fromkeys(plain + suffix for _, suffix in _SUFFIXES)]
+
+
 def _file_name(name: str, content: bytes) -> str:
     """Plain letters, never hidden, with the suffix that the bytes call for."""
-    plain = _UNSAFE.sub("_", name).lstrip("._-")[:_NAME_LIMIT] or "image"
+    plain, *others = file_names(name)
     suffix = next((end for start, end in _SUFFIXES if content.startswith(start)), "")
-    if suffix and not re.search(r"\.[A-Za-z]{3,4}$", plain):
-        return plain + suffix
-    return plain
+    return plain + suffix if others else plain

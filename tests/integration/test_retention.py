@@ -10,6 +10,8 @@ from tests.line import at_rest, wait_for
 
 pytestmark = pytest.mark.slow
 
+OLD = "[retention]\nok_days = 0.00001\ndefect_days = 0.00001\n"
+
 
 def test_what_has_had_its_time_goes_at_the_next_round(make_station):
     station = make_station(QUICK + "[retention]\nok_days = 0.00001\njournal_days = 0.00001\n")
@@ -33,4 +35,30 @@ def test_what_has_had_its_time_goes_at_the_next_round(make_station):
     assert station.stop() == 0
     assert "1 of the oldest images were deleted" in station.log
     assert "3 inspections older than journal_days were deleted" in station.log
+    assert "Traceback" not in station.log
+
+
+@pytest.mark.broker
+def test_images_that_came_in_messages_go_too(make_station, broker, subscribe):
+    """Their files are not called what their cameras call them."""
+    station = make_station(
+        f'{QUICK}{OLD}[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n',
+        source='[source.mqtt]\ntopic = "cameras/{camera}/{id}"\n',
+    ).start()
+    wait_for(lambda: "Sending SUBACK to edge-agent-site-line-station-source" in broker.log())
+    precious = station.home / "precious"
+    precious.write_bytes(make_image(defect=True))
+    camera = subscribe(broker.port, "plc/nothing")
+    camera.send("cameras/top/17", make_image(defect=False))
+    camera.send("cameras/top/18", precious.read_bytes(), UserProperty=[("name", str(precious))])
+    camera.send("cameras/top/19", b"words", UserProperty=[("name", "part 19")])
+    at_rest(station, 3)
+    assert len(station.filed()) == 2
+    assert station.stop() == 0
+
+    station.start()
+
+    wait_for(lambda: station.filed() + station.filed("quarantine") == [])
+    assert precious.exists()
+    assert station.stop() == 0
     assert "Traceback" not in station.log

@@ -18,13 +18,18 @@ from edge_agent import housekeeping
 from edge_agent.housekeeping import Housekeeping
 from edge_agent.journal import Journal, Outbox, tail
 from edge_agent.journal.archive import may_come_again
-from edge_agent.settings import Settings, SettingsError, load_settings
-from edge_agent.sources.spool import Spool, new_id
+from edge_agent.mqtt import Arrived
+from edge_agent.pattern import TopicPattern
+from edge_agent.settings import MqttSourceSettings, Settings, SettingsError, load_settings
+from edge_agent.sources.message import read_message
+from edge_agent.sources.spool import Note, Spool, new_id
 from edge_agent.types import Image, Verdict
 from tests.inspections import inspection, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edge_agent.types import Claim
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
@@ -53,7 +58,12 @@ class Line:
         source = self.inbox / name
         source.write_bytes(os.urandom(16))
         claim = self.spool.claim(source)
-        image = Image(hashlib.sha256(claim.path.read_bytes()).hexdigest(), 16, 1, 1)
+        return self._finish(claim, claim.path.read_bytes(), verdict, days, **changes)
+
+    def _finish(
+        self, claim: Claim, content: bytes, verdict: Verdict, days: float, **changes: Any
+    ) -> Claim:
+        image = Image(hashlib.sha256(content).hexdigest(), len(content), 1, 1)
         at = NOW - days * DAY
         made = replace(
             inspection(1, verdict),
@@ -65,6 +75,20 @@ class Line:
         else:
             self.spool.keep(claim)
         return claim
+
+    def receive(
+        self, name: str, content: bytes, verdict: Verdict = Verdict.OK, days: float = 0.0
+    ) -> None:
+        """The same of an image that came in a message, under the name that its camera gave it."""
+        arrived = Arrived(
+            "cameras/top", content, packet=1, repeated=False, retained=False, user=(("name", name),)
+        )
+        source = MqttSourceSettings(topic="cameras/{camera}")
+        offer = read_message(arrived, TopicPattern(source.topic), source)
+        note = Note(offer.name, NOW, NOW, None, None)
+        self._finish(
+            self.spool.receive(new_id(), offer.file, content, note), content, verdict, days
+        )
 
     def acknowledge(self, days: float = 0.0) -> None:
         """As if the broker had taken everything, so many days ago."""
@@ -203,6 +227,60 @@ def test_a_note_that_is_no_longer_ours_is_left_alone(line):
     state.keeper.tidy()
 
     assert state.left() == {"b.png", "b.png.reason.json"}
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG of a part", b"words"])
+@pytest.mark.parametrize("name", ["top-17", "Teil 1/\xdf.png", "../../part", "two\nlines", "."])
+def test_an_image_of_a_message_is_found_whatever_its_camera_calls_it(line, name, content):
+    state = line("ok_days = 1\ndefect_days = 1")
+    for _ in range(2):
+        state.receive(name, content, days=2)
+        state.receive(name, content, Verdict.ERROR, days=2)
+    assert len([*state.processed.iterdir(), *state.quarantine.iterdir()]) == 2 + 2 * 2
+
+    state.keeper.tidy()
+
+    assert state.left() == set()
+
+
+def test_no_name_leads_out_of_the_folder(line, tmp_path):
+    """A camera that knows a file's content must not be able to have it deleted."""
+    state = line("ok_days = 1\ndefect_days = 1")
+    for name in (str(tmp_path / "precious"), "../../precious"):
+        (tmp_path / "precious").write_bytes(b"known to the camera")
+        state.receive(name, b"known to the camera", days=2)
+        (path,) = state.processed.iterdir()
+        path.unlink()
+
+        state.keeper.tidy()
+
+        assert (tmp_path / "precious").exists()
+
+
+def test_a_note_that_a_power_cut_has_emptied_is_of_the_image_beside_it(line):
+    state = line("ok_days = 1\ndefect_days = 1")
+    for name in ("a.png", "b.png", "c.png"):
+        state.judge(name, Verdict.ERROR, days=2)
+    (state.quarantine / "a.png.reason.json").write_bytes(b"")
+    (state.quarantine / "b.png.reason.json").write_bytes(b"[]")
+    (state.quarantine / "b.png").write_bytes(b"another image")
+
+    state.keeper.tidy()
+
+    assert state.left() == {"b.png", "b.png.reason.json"}
+
+
+def test_a_file_that_can_not_go_does_not_keep_the_others(line, caplog):
+    state = line("ok_days = 1\ndefect_days = 1")
+    for name in ("a.png", "b.png", "c.png"):
+        state.judge(name, days=2)
+    (state.processed / "b.png").unlink()
+    (state.processed / "b.png").mkdir()  # by hand
+
+    state.keeper.tidy()
+
+    assert state.left() == {"b.png"}
+    assert "b.png stays, though its time has come: Is a directory" in caplog.text
 
 
 # -- the journal -------------------------------------------------------------------------------
@@ -358,6 +436,25 @@ def test_a_journal_that_fails_is_logged_and_tried_again(line, caplog, monkeypatc
         keeper.stop()
 
     assert "nothing is tidied up" in caplog.text
+
+
+def test_the_thread_outlives_what_nobody_thought_of(line, caplog, monkeypatch):
+    state = line("journal_days = 1")
+    rounds = threading.Semaphore(0)
+
+    def failing(*_: Any) -> None:
+        rounds.release()
+        raise ValueError("unheard of")
+
+    keeper = Housekeeping(state.settings, period=0.0)
+    monkeypatch.setattr(keeper, "tidy", failing)
+    keeper.start()
+    for _ in range(3):
+        assert rounds.acquire(timeout=60)
+    keeper.stop()
+
+    assert "tidying up failed and is tried again" in caplog.text
+    assert "unheard of" in caplog.text
 
 
 def test_defects_are_not_to_be_kept_shorter(tmp_path):
