@@ -75,6 +75,8 @@ class MqttSource:
         """Messages that the broker has sent again, and that were here already."""
         self.trouble = ""
         """Why nothing arrives; empty when all is well."""
+        self._said: str | None = None
+        """The trouble that was logged last; None: nothing was."""
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
         self._thread = threading.Thread(target=self._run, name="mqtt-source", daemon=True)
 
@@ -201,8 +203,9 @@ class MqttSource:
         return self._spool.receive(new_id() if here else identity, offer.file, offer.content, note)
 
     def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
+        self.trouble = trouble
+        if trouble != self._said:
+            self._said = trouble
             shown = f"no images from MQTT: {trouble}" if trouble else "receiving images from MQTT"
             log.log(logging.ERROR if trouble else logging.INFO, shown)
 

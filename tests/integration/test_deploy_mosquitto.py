@@ -150,6 +150,7 @@ def test_a_station_works_with_the_files_as_they_are_shipped(shipped, pki, subscr
         f'[source.mqtt]\ntopic = "cameras/{STATION}/{{camera}}/{{id}}"\nmax_bytes = 30000000\n',
     )
     line.start()
+    wait_for(lambda: "receiving images from MQTT" in line.log)
     line.drop("ok.png", make_image(defect=False))
     line.drop("defect.png", make_image(defect=True))
     answer = f"answers/{CAMERA}"
