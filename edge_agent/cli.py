@@ -129,6 +129,8 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
             else "not measured"
         )
         print(f"variant    {variant.name:8} {variant.size / 1e6:6.1f} MB  {measured}")
+        for provider, fault in variant.gate.items():
+            print(f"{'':20}{f'not on {provider}: {fault}' if fault else f'holds on {provider}'}")
     training = manifest.training
     print(f"trained    recipe {training.recipe}, seed {training.seed}, {training.folds} folds")
     print(f"golden     {len(manifest.golden)} images")

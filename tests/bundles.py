@@ -125,8 +125,8 @@ def make_manifest(model: bytes, **changes: object) -> tuple[Manifest, dict[str, 
     return Manifest.model_validate({**fields, **changes}), files
 
 
-def make_two_variants(path: Path) -> Bundle:
-    """A bundle with fp32 and int8, by name: the graph is the same."""
+def make_two_variants(path: Path, gates: dict[str, dict[str, str]] | None = None) -> Bundle:
+    """A bundle with fp32 and int8, by name: the graph is the same; ``gates`` by variant."""
     manifest, files = make_manifest(make_model())
     (fp32,) = manifest.variants
     int8 = fp32.model_copy(update={"name": "int8", "precision": "int8", "file": "model.int8.onnx"})
@@ -135,7 +135,10 @@ def make_two_variants(path: Path) -> Bundle:
         for one in manifest.golden
     )
     files["model.int8.onnx"] = files["model.fp32.onnx"]
-    both = manifest.model_copy(update={"variants": (fp32, int8), "golden": golden})
+    variants = tuple(
+        one.model_copy(update={"gate": (gates or {}).get(one.name, {})}) for one in (fp32, int8)
+    )
+    both = manifest.model_copy(update={"variants": variants, "golden": golden})
     return write_bundle(path, both, files)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -13,7 +12,6 @@ import numpy as np
 from edge_agent.bundle import (
     Accuracy,
     Decision,
-    Golden,
     Manifest,
     Preprocess,
     Reference,
@@ -22,12 +20,10 @@ from edge_agent.bundle import (
     sha256_of,
     write_bundle,
 )
-from edge_agent.bundle.preprocess import decode, fit
-from trainer.golden import choose_golden, golden_png
-from trainer.prove import open_graph
+from trainer.golden import make_golden
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,12 +32,8 @@ if TYPE_CHECKING:
     from trainer.calibrate import Calibration
     from trainer.config import RunConfig
     from trainer.data import Sample
-    from trainer.variants import Made
+    from trainer.made import Made
 
-TOLERANCE = 0.02
-"""How far a score on another provider may be from the score here."""
-WIDEST = 0.2
-"""Of any tolerance: a provider that is further off computes something else."""
 LIBRARIES = ("numpy", "onnx", "pillow", "timm", "torch", "torchvision")
 
 
@@ -69,25 +61,11 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
         BundleError: what was written does not verify.
     """
     labels = np.array([sample.defect for sample in samples], bool)
-    predict = {one.name: open_graph(one.file) for one in trained.variants}
     files: dict[str, Path | bytes] = {file_of(one): one.file for one in trained.variants}
-    golden = []
-    chosen = choose_golden(labels, trained.scores, trained.calibration.threshold)
-    for number, image in enumerate(chosen):
-        png = golden_png(samples[image])
-        # From the PNG, not the file that it was made from: this is what the agent will have.
-        frame = fit(decode(png), trained.spec).tensor
-        name = f"golden/{number}-{'defect' if labels[image] else 'ok'}.png"
-        files[name] = png
-        scores = {one: float(run(frame[None]).score[0]) for one, run in predict.items()}
-        golden.append(
-            Golden(
-                file=name,
-                sha256=hashlib.sha256(png).hexdigest(),
-                scores=scores,
-                tolerance=tolerance(scores),
-            )
-        )
+    golden, pngs = make_golden(
+        samples, trained.scores, trained.calibration.threshold, trained.variants, trained.spec
+    )
+    files |= pngs
     manifest = Manifest(
         name=config.name,
         version=config.version,
@@ -101,7 +79,7 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
             figures=trained.calibration.figures,
         ),
         variants=tuple(describe(one) for one in trained.variants),
-        golden=tuple(golden),
+        golden=golden,
         training=Training(
             recipe=config.recipe,
             parameters=config.model_dump(mode="json"),
@@ -135,14 +113,5 @@ def describe(variant: Made) -> Variant:
         sha256=sha256_of(variant.file),
         size=variant.file.stat().st_size,
         accuracy=variant.held_out.accuracy,
+        gate={} if variant.name == "fp32" else variant.gate,
     )
-
-
-def tolerance(scores: Mapping[str, float]) -> float:
-    """How far a golden image's score may be off on another provider.
-
-    Each provider rounds 8 bits in its own places. So an image whose score rounding has moved here
-    may move as far elsewhere, in the other direction; one that stands firm is held firmly.
-    """
-    moved = max(abs(score - scores["fp32"]) for score in scores.values())
-    return min(WIDEST, max(TOLERANCE, 2 * moved))

@@ -203,7 +203,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     if decision.review is not None:
         print(f"review        {_review(found)}")
     for name, fault in made.left_out.items():
-        print(f"{name:<13} LEFT OUT: on held-out images {fault}")
+        print(f"{name:<13} LEFT OUT: {fault}")
+    for one in bundle.manifest.variants:
+        for line in _gate_lines(one.name, one.gate):
+            print(line)
     print(f"bundle        {bundle.path}, version {bundle.manifest.version}")
     return code
 
@@ -356,7 +359,17 @@ def _variant_lines(variants: dict[str, dict[str, Any]]) -> list[str]:
             ratio = fastest["fp32"] / fastest[name]
             line += f": {ratio:.2f} times as fast as fp32" if ratio > 1 else ": slower than fp32"
         lines.append(line)
+        lines += _gate_lines(name, found["gate"])
     return lines
+
+
+def _gate_lines(name: str, gate: dict[str, str]) -> list[str]:
+    """On which providers a variant may be used, and on which not; nothing to be said of FP32."""
+    if name == "fp32" or not gate:
+        return []
+    held = ", ".join(provider for provider, fault in gate.items() if not fault)
+    lines = [f"{name:<13} keeps FP32's accuracy on {held}"]
+    return lines + [f"{name:<13} NOT ON {where}: {why}" for where, why in gate.items() if why]
 
 
 def _review(calibration: dict[str, Any]) -> str:

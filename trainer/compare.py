@@ -6,16 +6,14 @@ changes, so that a slow moment of the machine does not fall on the same one ever
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_agent.bundle import open_bundle
 from edge_agent.runtime.inventory import take_inventory
+from trainer.apart import apart
 from trainer.contender import Contender, Measured, measure
 from trainer.errors import UsageError
 from trainer.gate import compare_scores
@@ -84,7 +82,7 @@ def compare(
         some = samples if turn == 0 else samples[:TIMED]
         for one in [*every[shift:], *every[:shift]]:
             if one.name not in faults:
-                answer = _apart(one, run, bundle, some, threads)
+                answer = apart(measure, one, run, bundle, some, threads)
                 if isinstance(answer, Measured):
                     found[one.name].append(answer)
                 else:
@@ -155,20 +153,6 @@ def _cells(row: Row) -> list[str]:
         *(f"{row.p95_ms:.1f}", f"{row.p99_ms:.1f}", f"{row.images_per_second:.1f}"),
         "" if row.peak_mb is None else f"{row.peak_mb:.0f}",
     ]
-
-
-def _apart(
-    one: Contender, run: Path, bundle: Path, samples: Sequence[Sample], threads: int
-) -> Measured | str:
-    """Measure in a new process; what went wrong where it could not."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        try:
-            return process.submit(measure, one, run, bundle, samples, threads).result()
-        except BrokenProcessPool:
-            return "its process died"
-        except Exception as error:  # of any library: the others are still worth measuring
-            text = str(error).strip()
-            return text.splitlines()[0] if text else type(error).__name__
 
 
 def _times(measured: Measured) -> tuple[float, float, float, float]:

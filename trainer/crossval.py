@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_agent.target import CPU
 from trainer.errors import UsageError
 from trainer.metrics import accuracy_at
 
@@ -45,6 +46,13 @@ def fold_accuracies(result: OutOfFold, threshold: float) -> list[Accuracy]:
         accuracy_at(result.labels[images], result.scores[images], threshold)
         for _, images in held_out(result.folds)
     ]
+
+
+def oof_file(run: Path, variant: str = "fp32", provider: str = CPU) -> Path:
+    """Where a variant's out-of-fold scores lie; those on the CPU provider have its name alone."""
+    parts = [] if variant == "fp32" else [variant]
+    parts += [] if provider == CPU else [provider.replace(":", "-")]
+    return run / ".".join(["oof", *parts, "csv"])
 
 
 def write_oof(file: Path, samples: Sequence[Sample], result: OutOfFold) -> None:

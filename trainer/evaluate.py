@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_agent.runtime.session import CPU, open_session
+from edge_agent.worker.predictor import Scored
 from trainer.frames import fitted
 from trainer.metrics import accuracy_at
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Accuracy, Preprocess
-    from edge_agent.worker.predictor import Predictor, Scored
+    from edge_agent.worker.predictor import Predictor
     from trainer.data import Sample
 
 
@@ -30,6 +32,21 @@ class Judged:
     """(N,)"""
     heatmaps: NDArray[np.float32]
     """(N, h, w)"""
+
+
+def open_graph(file: Path, provider: str = CPU) -> Callable[[NDArray[np.uint8]], Scored]:
+    """A graph that is not in a bundle yet.
+
+    Raises:
+        ProviderError: the provider can't be had, or can't run it.
+    """
+    session = open_session(file, provider=provider)
+
+    def predict(images: NDArray[np.uint8]) -> Scored:
+        score, heatmap = session.run(["score", "heatmap"], {"image": images})
+        return Scored(score, heatmap)
+
+    return predict
 
 
 def judge(

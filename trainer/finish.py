@@ -14,18 +14,17 @@ from trainer.assemble import Trained, assemble
 from trainer.bootstrap import figure_intervals
 from trainer.calibrate import RuleError, calibrate, carry_over
 from trainer.config import Aim
-from trainer.crossval import OutOfFold, fold_accuracies, write_oof
+from trainer.crossval import OutOfFold, fold_accuracies, oof_file, write_oof
 from trainer.data import fingerprint
 from trainer.evaluate import evaluate_bundle, localised
 from trainer.heatmaps import FILE as HEATMAPS
 from trainer.heatmaps import write_heatmaps
-from trainer.latency import time_graphs
 from trainer.metrics import accuracy_at
 from trainer.progress import progress
 from trainer.prove import hold, judge_held_out
 from trainer.reference import make_reference
 from trainer.run import write_json
-from trainer.variants import Proven, make_variants
+from trainer.variants import Proven, make_variants, time_variants
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,11 +102,11 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         with watch.step("variants"):
             made = make_variants(proven, config, Path(folder))
             for one in made[1:]:
-                write_oof(
-                    run / f"oof.{one.name}.csv", samples, OutOfFold(folds, labels, one.scores)
-                )
+                for provider, check in one.checks.items():
+                    own = OutOfFold(folds, labels, check.scores)
+                    write_oof(oof_file(run, one.name, provider), samples, own)
             admitted = tuple(one for one in made if not one.fault)
-            times = time_graphs({one.name: one.file for one in admitted}, fruits.spec)
+            times = time_variants(admitted, fruits.spec)
         with watch.step("bundle"):
             trained = Trained(
                 variants=admitted,

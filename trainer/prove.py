@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edge_agent.runtime.session import open_session
-from edge_agent.worker.predictor import Scored
 from trainer.crossval import held_out
 from trainer.errors import ParityError
-from trainer.evaluate import Judged, judge
+from trainer.evaluate import Judged, judge, open_graph
 from trainer.features import batches
 from trainer.frames import fitted
 from trainer.model import pool
 from trainer.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -71,17 +69,6 @@ def judge_held_out(
         np.concatenate([part.scores for part in parts])[place],
         np.concatenate([part.heatmaps for part in parts])[place],
     )
-
-
-def open_graph(file: Path) -> Callable[[NDArray[np.uint8]], Scored]:
-    """A graph that is not in a bundle yet, on the CPU provider."""
-    session = open_session(file)
-
-    def predict(images: NDArray[np.uint8]) -> Scored:
-        score, heatmap = session.run(["score", "heatmap"], {"image": images})
-        return Scored(score, heatmap)
-
-    return predict
 
 
 def hold(what: str, expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:

@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import Decision, open_bundle, write_bundle
+from edge_agent.target import CPU
 from trainer.calibrate import calibrate
-from trainer.crossval import read_oof
+from trainer.crossval import oof_file, read_oof
 from trainer.errors import UsageError
 from trainer.gate import compare_scores
 from trainer.metrics import accuracy_at
@@ -97,18 +98,23 @@ _AIM = {"rule", "escape_cost", "overkill_cost", "review"}
 def _judge(run: Path, variant: Variant, threshold: float, result: OutOfFold) -> tuple[Variant, str]:
     """A variant with its figures at the new threshold, and why it can't be used there.
 
-    By its own out-of-fold scores: FP32's are in oof.csv, another variant's, if it was measured so,
-    in oof.NAME.csv; else it has no figures.
+    By its own out-of-fold scores, where it was measured so; else it has no figures. What kept it
+    from a provider at the old threshold keeps it from it still.
     """
-    accuracy, fault = None, ""
-    own = run / f"oof.{variant.name}.csv"
     if variant.name == "fp32":
-        accuracy = accuracy_at(result.labels, result.scores, threshold)
-    elif own.exists():
-        _, measured = read_oof(own)
-        beside = compare_scores(result.labels, result.scores, measured.scores, threshold)
-        accuracy, fault = beside.accuracy, beside.fault
-    return variant.model_copy(update={"accuracy": accuracy}), fault
+        figures = accuracy_at(result.labels, result.scores, threshold)
+        return variant.model_copy(update={"accuracy": figures}), ""
+    beside = {
+        provider: compare_scores(result.labels, result.scores, read_oof(own)[1].scores, threshold)
+        for provider in (CPU, *variant.gate)
+        if (own := oof_file(run, variant.name, provider)).exists()
+    }
+    faults = {name: f"on held-out images {one.fault}" for name, one in beside.items() if one.fault}
+    changed = {
+        "accuracy": beside[CPU].accuracy if CPU in beside else None,
+        "gate": {name: faults.get(name) or was for name, was in variant.gate.items()},
+    }
+    return variant.model_copy(update=changed), faults.get(CPU, "")
 
 
 def next_version(old: str, wanted: str | None) -> str:

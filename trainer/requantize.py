@@ -11,25 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_agent.bundle import open_bundle, write_bundle
-from edge_agent.bundle.preprocess import decode, fit
-from trainer.assemble import describe, file_of, tolerance
+from trainer.assemble import describe, file_of
 from trainer.config import read_config, with_settings
 from trainer.crossval import read_oof
 from trainer.data import fingerprint, hold_back, open_dataset
 from trainer.errors import UsageError
-from trainer.evaluate import judge
-from trainer.latency import time_graphs
+from trainer.evaluate import judge, open_graph
+from trainer.golden import make_golden
 from trainer.progress import progress
-from trainer.prove import open_graph
 from trainer.rebuild import rebuild_folds
 from trainer.recalibrate import next_version
-from trainer.variants import Proven, make_variants
+from trainer.variants import Proven, make_variants, time_variants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from edge_agent.bundle import Bundle, Golden, Manifest
-    from trainer.variants import Made
+    from edge_agent.bundle import Bundle, Manifest
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,10 @@ def requantize(
         )
         made = make_variants(proven, config, Path(folder))
         admitted = [one for one in made if not one.fault]
-        times = time_graphs({one.name: one.file for one in admitted}, spec)
-        golden = _golden(old, admitted)
+        times = time_variants(admitted, spec)
+        golden, pngs = make_golden(
+            learned.samples, shipped.scores, proven.threshold, admitted, spec
+        )
         parameters = {**manifest.training.parameters, **config.model_dump(mode="json")}
         training = manifest.training.model_copy(update={"parameters": parameters})
         changed: Manifest = manifest.model_copy(
@@ -102,19 +101,7 @@ def requantize(
                 "training": training,
             }
         )
-        files = {one.file: old.file(one.file) for one in golden}
-        files.update({file_of(one): one.file for one in admitted})
+        files = pngs | {file_of(one): one.file for one in admitted}
         bundle = write_bundle(out, changed, files)
         figures = {one.name: {**one.figures(), "latency_ms": times.get(one.name)} for one in made}
     return Requantized(bundle, figures)
-
-
-def _golden(old: Bundle, variants: Sequence[Made]) -> tuple[Golden, ...]:
-    """The same images, with the scores of other variants."""
-    predict = {one.name: open_graph(one.file) for one in variants}
-    found = []
-    for golden in old.manifest.golden:
-        frame = fit(decode(old.file(golden.file).read_bytes()), old.manifest.preprocess).tensor
-        scores = {name: float(run(frame[None]).score[0]) for name, run in predict.items()}
-        found.append(golden.model_copy(update={"scores": scores, "tolerance": tolerance(scores)}))
-    return tuple(found)

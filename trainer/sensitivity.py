@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from trainer.evaluate import open_graph
 from trainer.parts import blocks, float_nodes
-from trainer.prove import open_graph
 from trainer.quantize import OPERATORS, quantize
 
 if TYPE_CHECKING:

@@ -4,22 +4,31 @@ A model that learned from every image has none left to be judged on. So the fold
 converted too, each with ranges from the images that it learned from, and judged on those that it
 did not; the model that ships is then converted by the same settings, and its scores of all images
 are held against those of its own FP32.
+
+Each execution provider rounds 8 bits in its own places. So a variant is held against FP32 on every
+provider that this machine has: on the CPU's, which every line PC has, it must keep the accuracy to
+be in the bundle, and where else it does not, the bundle says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edge_agent.target import CPU
 from trainer.crossval import held_out
-from trainer.evaluate import judge
+from trainer.elsewhere import other_providers, scores_elsewhere
+from trainer.evaluate import judge, open_graph
 from trainer.frames import fitted
 from trainer.gate import compare_scores
+from trainer.golden import WIDEST
 from trainer.half import halve
+from trainer.latency import time_graphs
+from trainer.made import Check, Made
 from trainer.progress import progress
-from trainer.prove import judge_held_out, open_graph
+from trainer.prove import judge_held_out
 from trainer.quantize import IMAGES, Quantization, choose_images, quantize
 from trainer.sensitivity import dearest, quantizable_blocks, scan
 
@@ -32,7 +41,6 @@ if TYPE_CHECKING:
     from edge_agent.bundle import Preprocess
     from trainer.config import Calibrator, RunConfig
     from trainer.data import Sample
-    from trainer.gate import Comparison
 
 _SCANNED = 6
 """Training images for the scan: it sorts blocks, and that takes few."""
@@ -60,53 +68,26 @@ class Proven:
     seed: int
 
 
-@dataclass(frozen=True)
-class Made:
-    """A variant, whether it passed the gate or not."""
-
-    name: str
-    precision: Literal["fp32", "fp16", "int8"]
-    file: Path
-    held_out: Comparison
-    """The folds' models, each on the images that it did not see."""
-    shipped: Comparison | None
-    """The model that ships, on all images; None where the folds' models failed already."""
-    scores: NDArray[np.float64]
-    """(images,): out of fold."""
-    how: str
-    """Settings that led here, in words."""
-
-    @property
-    def fault(self) -> str:
-        """Why it may not be in the bundle; empty where it may."""
-        if self.held_out.fault:
-            return f"on held-out images {self.held_out.fault}"
-        if self.shipped is not None and self.shipped.fault:
-            return f"with the model that ships {self.shipped.fault}"
-        return ""
-
-    def figures(self) -> dict[str, Any]:
-        """What metrics.json says of it."""
-        worst = max(c.max_difference for c in (self.held_out, self.shipped) if c is not None)
-        return {
-            **self.held_out.accuracy.model_dump(),
-            "size": self.file.stat().st_size,
-            "max_difference": worst,
-            "flips": self.held_out.flips,
-            "shipped_flips": None if self.shipped is None else self.shipped.flips,
-            "how": self.how,
-            "fault": self.fault,
-        }
-
-
 def make_variants(proven: Proven, config: RunConfig, folder: Path) -> list[Made]:
     """FP32 and what else ``config`` asks for, in that order; files lie in ``folder``."""
     made = [fp32(proven)]
+    elsewhere = other_providers() if len(config.variants) > 1 else ()
     if "int8" in config.variants:
-        made.append(make_int8(proven, folder, config.calibrator, seven_bit=config.seven_bit))
+        calibrator, seven_bit = config.calibrator, config.seven_bit
+        made.append(make_int8(proven, folder, calibrator, elsewhere, seven_bit=seven_bit))
     if "fp16" in config.variants:
-        made.append(make_fp16(proven, folder / "fp16"))
+        made.append(make_fp16(proven, folder / "fp16", elsewhere))
     return made
+
+
+def time_variants(variants: Sequence[Made], spec: Preprocess) -> dict[str, dict[str, float]]:
+    """Milliseconds as `time_graphs` takes them, but of no variant where it may not be used."""
+    gates = {one.name: one.gate for one in variants}
+    times = time_graphs({one.name: one.file for one in variants}, spec)
+    return {
+        name: {provider: ms for provider, ms in taken.items() if not gates[name].get(provider)}
+        for name, taken in times.items()
+    }
 
 
 def fp32(proven: Proven) -> Made:
@@ -115,18 +96,28 @@ def fp32(proven: Proven) -> Made:
         replace(compare_scores(proven.labels, scores, scores, proven.threshold), fault="")
         for scores in (proven.held_out, proven.shipped)
     )
-    return Made("fp32", "fp32", proven.model, held, shipped, proven.held_out, "as trained")
+    checks = {CPU: Check(held, proven.held_out, shipped)}
+    return Made("fp32", "fp32", proven.model, checks, "as trained")
 
 
-def make_fp16(proven: Proven, folder: Path) -> Made:
-    """FP16, judged on the CPU provider, which computes it but is not what it is for."""
-    return _judge(proven, folder, "fp16", "half precision", lambda _, model, out: halve(model, out))
+def make_fp16(proven: Proven, folder: Path, elsewhere: Sequence[str] = ()) -> Made:
+    """FP16; the CPU provider, which computes it, is not what it is for."""
+
+    def convert(_: NDArray[np.int64], model: Path, out: Path) -> None:
+        halve(model, out)
+
+    return _judge(proven, folder, "fp16", "half precision", convert, elsewhere)
 
 
 def make_int8(
-    proven: Proven, folder: Path, calibrator: Calibrator | Literal["auto"], *, seven_bit: bool
+    proven: Proven,
+    folder: Path,
+    calibrator: Calibrator | Literal["auto"],
+    elsewhere: Sequence[str] = (),
+    *,
+    seven_bit: bool,
 ) -> Made:
-    """INT8 by the first settings that pass the gate, or else those that came closest.
+    """INT8 by the first settings that pass the gate everywhere, or else those that came closest.
 
     ``auto`` tries min-max, then percentile, and then min-max with the dearest blocks in float32;
     a named calibrator is tried alone, and then with blocks in float32.
@@ -143,10 +134,10 @@ def make_int8(
             quantize(model, out, fitted(images, proven.spec), how)
 
         target = folder / _describe(settings).replace(" ", "-")
-        made = _judge(proven, target, "int8", _describe(settings), convert)
-        if best is None or not made.fault or made.held_out.ap_fall < best.held_out.ap_fall:
+        made = _judge(proven, target, "int8", _describe(settings), convert, elsewhere)
+        if best is None or _rank(made) < _rank(best):
             best = made
-        if not made.fault:
+        if not any(made.gate.values()):
             break
     assert best is not None  # noqa: S101  there is at least one attempt
     return best
@@ -172,6 +163,11 @@ def _attempts(
         yield replace(plain, in_float=dearest(costs, share))
 
 
+def _rank(made: Made) -> tuple[bool, int, float]:
+    """The less, the better: in the bundle at all, on more providers, with more of the AP."""
+    return bool(made.fault), sum(map(bool, made.gate.values())), made.held_out.ap_fall
+
+
 def _describe(settings: Quantization) -> str:
     words: list[str] = [settings.calibrator]
     if settings.seven_bit:
@@ -187,8 +183,9 @@ def _judge(
     precision: Literal["fp16", "int8"],
     how: str,
     convert: Callable[[NDArray[np.int64], Path, Path], None],
+    elsewhere: Sequence[str],
 ) -> Made:
-    """Convert and judge the folds' models, and if they pass, the one that ships."""
+    """Convert and judge the folds' models, and if they pass, the one that ships; then elsewhere."""
     folder.mkdir(parents=True, exist_ok=True)
     everything = np.arange(len(proven.samples))
     learned = [learn for learn, _ in held_out(proven.folds)]
@@ -205,10 +202,49 @@ def _judge(
             advance("")
     judged = judge_held_out(files, proven.samples, proven.folds, proven.spec)
     held = compare_scores(proven.labels, proven.held_out, judged.scores, proven.threshold)
-    made = Made(precision, precision, shipped_file, held, None, judged.scores, how)
-    if held.fault:
-        return made
-    with progress(f"scoring with {precision}", len(everything)) as advance:
-        scored = judge(open_graph(shipped_file), proven.samples, proven.spec, advance)
-    shipped = compare_scores(proven.labels, proven.shipped, scored.scores, proven.threshold)
-    return replace(made, shipped=shipped)
+    checks = {CPU: Check(held, judged.scores)}
+    if not held.fault:
+        with progress(f"scoring with {precision}", len(everything)) as advance:
+            scored = judge(open_graph(shipped_file), proven.samples, proven.spec, advance)
+        shipped = compare_scores(proven.labels, proven.shipped, scored.scores, proven.threshold)
+        checks[CPU] = replace(checks[CPU], shipped=shipped, shipped_scores=scored.scores)
+        for provider in elsewhere if not shipped.fault else ():
+            with progress(f"scoring with {precision} on {provider}", 1) as advance:
+                check = _check_elsewhere(proven, files, shipped_file, provider, scored.scores)
+                advance("")
+            if check is not None:
+                checks[provider] = check
+    return Made(precision, precision, shipped_file, checks, how)
+
+
+def _check_elsewhere(
+    proven: Proven,
+    files: Sequence[Path],
+    shipped_file: Path,
+    provider: str,
+    here: NDArray[np.float64],
+) -> Check | None:
+    """The same on another provider; None where it can't run there, as a station will see too.
+
+    ``here`` are the shipped model's scores on the CPU provider.
+    """
+    helds = [held for _, held in held_out(proven.folds)]
+    jobs = [
+        (file, [proven.samples[image] for image in held])
+        for file, held in zip(files, helds, strict=True)
+    ]
+    found = scores_elsewhere(provider, proven.spec, [*jobs, (shipped_file, proven.samples)])
+    if isinstance(found, str):
+        return None
+    *parts, shipped = found
+    scores = np.concatenate(parts)[np.argsort(np.concatenate(helds))]
+    far = float(np.abs(shipped - here).max())
+    return Check(
+        held_out=compare_scores(proven.labels, proven.held_out, scores, proven.threshold),
+        scores=scores,
+        shipped=compare_scores(proven.labels, proven.shipped, shipped, proven.threshold),
+        shipped_scores=shipped,
+        far=f"a score is {far:.2f} from the CPU provider's, {WIDEST:g} may be"
+        if far > WIDEST
+        else "",
+    )

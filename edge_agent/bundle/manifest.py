@@ -85,6 +85,9 @@ class Variant(_Frozen):
     sha256: Sha256
     size: int = Field(ge=1)
     accuracy: Accuracy | None = None
+    gate: dict[str, str] = {}
+    """By execution provider on which it was held against FP32 when it was made: why its accuracy
+    is not FP32's there, and no station runs it there; empty where it is."""
 
 
 class Golden(_Frozen):

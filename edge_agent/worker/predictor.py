@@ -15,7 +15,7 @@ from edge_agent.bundle.preprocess import decode_for
 from edge_agent.bundle.preprocess import fit as fit_frame
 from edge_agent.runtime.placement import check_placement
 from edge_agent.runtime.session import CPU, Execution, open_session
-from edge_agent.target import parse_target
+from edge_agent.target import ProviderError, parse_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,12 +77,18 @@ class Predictor:
 
         Raises:
             BundleError: no such variant.
-            ProviderError: the provider can't be had, or would not be what runs.
+            ProviderError: the provider can't be had, would not be what runs, or is one on which
+                the variant was seen to judge wrongly when it was made.
         """
         self.bundle = bundle
         self.variant = bundle.variant(variant)
         self.execution = execution or Execution(parse_target(provider), threads)
         self.target = self.execution.target
+        if why := self.variant.gate.get(self.target.name):
+            raise ProviderError(
+                f"{self.target.name}: variant {variant} of {bundle.path} did not keep its accuracy "
+                f"there when it was made: {why}"
+            )
         self.preprocess = bundle.manifest.preprocess
         model = bundle.file(self.variant.file)
         if self.target.provider == CPU:  # everything runs there

@@ -20,10 +20,10 @@ from tests.bundles import make_image, make_manifest
 from trainer.backbones import blank_backbone
 from trainer.data import open_dataset
 from trainer.data.synth import make_surfaces
+from trainer.evaluate import open_graph
 from trainer.export import export_onnx
 from trainer.frames import fitted
 from trainer.model import Head, Inspector
-from trainer.prove import open_graph
 from trainer.quantize import Quantization, quantize
 
 SPEC = Preprocess(width=224, height=224)

@@ -27,7 +27,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     faults: tuple[str, ...]
-    """Why a variant was not let into the bundle."""
+    """Why a variant was not let into the bundle, or on which provider it is not run."""
 
 
 def variant_table(run: RunFiles) -> Table | None:
@@ -46,6 +46,9 @@ def variant_table(run: RunFiles) -> Table | None:
             figures["size"] = shipped[name].size
         if "size" in figures:
             row["file"] = f"{figures['size'] / 1e6:.1f} MB"
+        gate = figures.get("gate") or {}
+        if len(gate) > 1:
+            row["holds on"] = ", ".join(where for where, fault in gate.items() if not fault)
         for key, title in _COLUMNS.items():
             for part, value in _leaves(figures.get(key)):
                 row[f"{title} {part}".strip()] = _text(value)
@@ -54,7 +57,14 @@ def variant_table(run: RunFiles) -> Table | None:
         return None
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     faults = tuple(
-        f"{name}: {figures['fault']}" for name, figures in measured.items() if figures.get("fault")
+        f"Not let into the bundle: {name}: {figures['fault']}"
+        for name, figures in measured.items()
+        if figures.get("fault")
+    ) + tuple(
+        f"Not run on {where}: {name}: {fault}"
+        for name, figures in measured.items()
+        for where, fault in (figures.get("gate") or {}).items()
+        if fault and not figures.get("fault")
     )
     cells = tuple(tuple(row.get(column, "") for column in columns) for row in rows)
     return Table(columns, cells, faults)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from edge_agent.bundle.preprocess import decode
 from trainer.data import Sample
-from trainer.golden import choose_golden, golden_png
+from trainer.golden import TOLERANCE, WIDEST, choose_golden, golden_png, tolerance
 
 
 def test_picks_the_clearest_the_middle_and_the_nearest_of_both_classes():
@@ -18,6 +19,13 @@ def test_picks_the_clearest_the_middle_and_the_nearest_of_both_classes():
 
 def test_two_images_are_enough():
     assert sorted(choose_golden(np.array([True, False]), np.array([0.9, 0.1]), 0.5)) == [0, 1]
+
+
+def test_a_score_that_moves_on_another_provider_may_move_at_the_station():
+    firm = {"fp32": 0.5, "int8": 0.505}
+    assert tolerance(firm) == TOLERANCE
+    assert tolerance(firm, [0.5, 0.56]) == pytest.approx(0.12)
+    assert tolerance(firm, [0.9]) == WIDEST
 
 
 def test_png_holds_the_very_pixels_and_no_metadata(tmp_path):

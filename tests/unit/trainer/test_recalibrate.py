@@ -117,12 +117,12 @@ def test_a_run_that_is_none(finished, tmp_path, capsys, content, said):
     assert said in capsys.readouterr().err
 
 
-def add_int8(run):
+def add_int8(run, **fields):
     """Give the run's bundle a second variant: the same graph, called int8."""
     manifest = run / "bundle" / "manifest.json"
     content = json.loads(manifest.read_text())
     (variant,) = content["variants"]
-    content["variants"].append({**variant, "name": "int8", "precision": "int8"})
+    content["variants"].append({**variant, "name": "int8", "precision": "int8", **fields})
     for golden in content["golden"]:
         golden["scores"]["int8"] = golden["scores"]["fp32"]
     manifest.write_text(json.dumps(content))
@@ -157,3 +157,20 @@ def test_a_variant_that_changes_verdicts_at_the_new_threshold_is_left_out(
     assert calibrate(finished, tmp_path / "also", "--rule", "recall>=1", "--json") == 1
     assert "1 of 8 verdicts" in json.loads(capsys.readouterr().out)["left_out"]["int8"]
     assert calibrate(finished, tmp_path / "elsewhere", "--rule", "recall>=0.75") == 0
+
+
+def test_each_provider_is_held_to_the_gate_at_the_new_threshold(finished, tmp_path, capsys):
+    gate = {"cpu": "", "openvino:CPU": "", "cuda": "a score is 0.30 from the CPU provider's"}
+    add_int8(finished, gate=gate)
+    rows = (finished / "oof.csv").read_text()
+    (finished / "oof.int8.csv").write_text(rows)
+    (finished / "oof.int8.cuda.csv").write_text(rows)
+    (finished / "oof.int8.openvino-CPU.csv").write_text(rows.replace("0.5\n", "0.35\n"))
+    assert calibrate(finished, tmp_path / "new", "--rule", "recall>=1") == 0
+    found = open_bundle(tmp_path / "new").variant("int8").gate
+    assert found["cpu"] == ""
+    assert "1 of 8 verdicts change at the threshold of 0.400" in found["openvino:CPU"]
+    assert found["cuda"] == gate["cuda"]  # what else is wrong there still is
+    said = capsys.readouterr().out.splitlines()
+    assert "int8          keeps FP32's accuracy on cpu" in said
+    assert f"int8          NOT ON openvino:CPU: {found['openvino:CPU']}" in said

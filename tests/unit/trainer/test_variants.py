@@ -13,11 +13,12 @@ from tests.graphs import HEIGHT, WIDTH, make_frames, make_network
 from trainer import variants
 from trainer.config import DenseConfig
 from trainer.data import Sample
-from trainer.evaluate import judge
-from trainer.prove import judge_held_out, open_graph
+from trainer.elsewhere import other_providers
+from trainer.evaluate import judge, open_graph
+from trainer.prove import judge_held_out
 from trainer.quantize import Quantization
 from trainer.sensitivity import dearest, quantizable_blocks, scan
-from trainer.variants import Proven, make_int8, make_variants
+from trainer.variants import Proven, make_fp16, make_int8, make_variants, time_variants
 
 pytestmark = pytest.mark.train
 SPEC = Preprocess(width=WIDTH, height=HEIGHT)
@@ -108,6 +109,83 @@ def test_a_variant_that_fails_says_why_and_with_what_figures(tmp_path, monkeypat
     assert f"of {COUNT} verdicts change" in made.fault
     assert made.figures()["fault"] == made.fault
     assert made.how == "minmax 7 bit"
+
+
+def elsewhere_by(change, monkeypatch):
+    """Stand in for another provider: the CPU's scores, changed; how often it was asked, in all."""
+    asked = []
+
+    def scores_elsewhere(provider, spec, jobs):
+        asked.append(provider)
+        return [change(judge(open_graph(f), s, spec, lambda _: None).scores) for f, s in jobs]
+
+    monkeypatch.setattr(variants, "scores_elsewhere", scores_elsewhere)
+    return asked
+
+
+def test_a_variant_is_held_against_fp32_on_every_provider_of_the_machine(tmp_path, monkeypatch):
+    proven = prove(tmp_path)
+    monkeypatch.setattr(variants, "other_providers", lambda: ("openvino:CPU", "openvino:NPU"))
+    asked = elsewhere_by(lambda scores: scores, monkeypatch)
+    made = make_variants(proven, DenseConfig(), tmp_path / "out")
+    assert asked == ["openvino:CPU", "openvino:NPU"] * 2
+    for one in made[1:]:
+        assert one.gate == {"cpu": "", "openvino:CPU": "", "openvino:NPU": ""}
+        assert one.figures()["gate"] == one.gate
+        np.testing.assert_array_equal(
+            one.checks["openvino:NPU"].scores, one.checks["cpu"].scores
+        )  # in the images' order, not in the folds'
+
+
+def test_where_it_changes_verdicts_it_may_not_be_used(tmp_path, monkeypatch):
+    proven = prove(tmp_path)
+    elsewhere_by(lambda scores: np.where(scores >= proven.threshold, 0.0, scores), monkeypatch)
+    made = make_fp16(proven, tmp_path / "out", ("openvino:CPU",))
+    assert made.fault == made.gate["cpu"] == ""
+    assert made.gate["openvino:CPU"].startswith("on held-out images AP falls from 1.0000")
+    times = {"fp16": {"cpu": 3.0, "openvino:CPU": 1.0}}
+    monkeypatch.setattr(variants, "time_graphs", lambda *_: times)
+    assert time_variants([made], SPEC) == {"fp16": {"cpu": 3.0}}
+
+
+def test_a_provider_that_is_far_off_computes_something_else(tmp_path, monkeypatch):
+    """Though it changes no verdict and no order."""
+    proven = prove(tmp_path)
+    elsewhere_by(lambda scores: np.where(scores >= proven.threshold, 1.0, scores), monkeypatch)
+    made = make_fp16(proven, tmp_path / "out", ("cuda",))
+    assert "from the CPU provider's, 0.2 may be" in made.gate["cuda"]
+
+
+def test_settings_that_hold_everywhere_are_looked_for(tmp_path, monkeypatch):
+    proven = prove(tmp_path)
+    asked = elsewhere_by(lambda scores: scores * (len(asked) > 1), monkeypatch)
+    made = make_int8(proven, tmp_path / "out", "auto", ("openvino:CPU",), seven_bit=False)
+    assert made.how == "percentile"
+    assert made.gate == {"cpu": "", "openvino:CPU": ""}
+    assert len(asked) == 2
+
+
+def test_where_none_do_it_is_for_the_others(tmp_path, monkeypatch):
+    asked = elsewhere_by(lambda scores: 0 * scores, monkeypatch)
+    made = make_int8(prove(tmp_path), tmp_path / "out", "auto", ("openvino:CPU",), seven_bit=False)
+    assert len(asked) > 2
+    assert made.fault == made.gate["cpu"] == ""
+    assert "verdicts change" in made.gate["openvino:CPU"]
+
+
+def test_a_provider_that_can_not_run_it_is_left_to_the_station(tmp_path):
+    """For real, in another process: the name is of a device that this machine has not."""
+    made = make_fp16(prove(tmp_path), tmp_path / "out", ("openvino:NPU",))
+    assert made.gate == {"cpu": ""}
+
+
+def test_openvino_is_asked_in_another_process(tmp_path):
+    if "openvino:CPU" not in other_providers():
+        pytest.skip("onnxruntime-openvino is not installed")
+    made = make_fp16(prove(tmp_path), tmp_path / "out", ("openvino:CPU",))
+    assert made.gate == {"cpu": "", "openvino:CPU": ""}
+    here, there = (made.checks[name].shipped_scores for name in ("cpu", "openvino:CPU"))
+    np.testing.assert_allclose(here, there, atol=5e-3)
 
 
 def test_the_fewest_blocks_for_a_share_of_the_cost():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnxruntime
 import pytest
 
@@ -11,6 +13,7 @@ from edge_agent.tuning.candidates import Candidate
 from edge_agent.tuning.measure import Measured, choose, measure
 from edge_agent.tuning.select import Selector
 from edge_agent.worker.pool import WorkerPool
+from tests.bundles import make_two_variants
 
 CPU = Candidate("fp32", "cpu", threads=1, workers=1)
 OPENVINO = Candidate("fp32", "openvino:CPU", threads=1, workers=1)
@@ -59,6 +62,19 @@ def test_the_rate_is_of_all_workers_at_once_and_the_latency_of_one_frame_alone(
     alone = module._WARM_UP * 2 + module._SINGLE
     assert all(sum(busy) == 1 for busy in pool.busy[:alone])
     assert [2, 2] in pool.busy[alone:]
+
+
+def test_a_variant_is_out_where_its_trainer_saw_it_judge_wrongly(tmp_path):
+    """Whatever its golden images say."""
+    gates = {"int8": {"cpu": "3 of 90 verdicts change", "openvino:CPU": ""}}
+    bundle = make_two_variants(tmp_path / "bundle", gates)
+    options = Selector(bundle, RuntimeSettings(), WorkerSettings(), None).options
+
+    right, out = measure(bundle, [CPU, replace(CPU, variant="int8")], options, seconds=0.05)
+
+    assert (right.ok, out.ok) == (True, False)
+    assert "variant int8" in out.reason
+    assert out.reason.endswith("3 of 90 verdicts change")
 
 
 @needs_openvino

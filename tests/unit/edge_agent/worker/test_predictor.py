@@ -47,6 +47,18 @@ def test_it_says_how_far_off_it_was(tmp_path):
     assert Predictor(make_bundle(tmp_path / "b"), "fp32", threads=1).prove() == 0.0
 
 
+def test_a_variant_runs_nowhere_that_its_trainer_saw_it_judge_wrongly(tmp_path):
+    manifest, files = make_manifest(make_model())
+    barred = manifest.variants[0].model_copy(
+        update={"gate": {"cpu": "3 of 90 verdicts change", "openvino:CPU": ""}}
+    )
+    changed = manifest.model_copy(update={"variants": (barred,)})
+    bundle = write_bundle(tmp_path / "b", changed, files)
+
+    with pytest.raises(ProviderError, match=r"cpu: variant fp32 of .* 3 of 90 verdicts change"):
+        Predictor(bundle, "fp32")
+
+
 def test_a_batch_is_scored_as_its_frames_are(tmp_path):
     predictor = Predictor(make_bundle(tmp_path / "b"), "fp32", threads=1)
     frames = np.random.default_rng(0).integers(40, 200, (5, HEIGHT, WIDTH, 3), np.uint8)
