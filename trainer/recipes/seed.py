@@ -26,7 +26,7 @@ from trainer.checkpoint import FILE, save_classifier
 from trainer.classifier import STRIDE, Activation, LastLayer, logit_state, pooled
 from trainer.config import SeedConfig, read_config
 from trainer.crossval import held_out
-from trainer.data import fingerprint, make_folds
+from trainer.data import DatasetError, fingerprint, make_folds
 from trainer.errors import UsageError
 from trainer.export import to_onnx, with_weights
 from trainer.finetune import Task, train_fold
@@ -39,6 +39,7 @@ from trainer.team import join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from trainer.data import HeldBack, LearningSet, Sample
     from trainer.finetune import Epoch, Learned
     from trainer.team import Team
+
+    Part: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 PATIENCE = 5
 """Where the backbone is trained too: it learns by heart in a few epochs."""
@@ -93,7 +96,11 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
     """
     watch = Stopwatch()
     samples = dataset.samples
+    labels = np.array([sample.defect for sample in samples], bool)
     folds = np.array(make_folds(samples, config.folds, config.seed))
+    if config.unfreeze is not None and config.patience is None:
+        config = config.model_copy(update={"patience": PATIENCE})
+    parts = set_aside(config, samples, folds)
     weights = Path(config.weights) if config.weights else None
     with join() as team:
         _check_team(config, team)
@@ -113,7 +120,8 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
             made_for = config.model_dump_json() + fingerprint(dataset)
             frozen = config.unfreeze is None
             inputs: NDArray[Any] = compute_pooled(classifier, frames, team) if frozen else frames
-            trained = fit_all(config, samples, inputs, folds, classifier, team, run, made_for)
+            tasks = [Task(inputs, labels, *part) for part in parts]
+            trained = fit_all(config, tasks, classifier, team, run, made_for)
         team.wait()
     if not team.leads:
         return {}
@@ -156,10 +164,7 @@ def settle(
     config: SeedConfig, samples: Sequence[Sample], team: Team
 ) -> tuple[SeedConfig, Preprocess]:
     """Decide what was left open."""
-    update = {
-        "patience": config.patience or (PATIENCE if config.unfreeze else None),
-        "precision": config.precision or ("mixed" if team.device.type == "cuda" else "fp32"),
-    }
+    precision = config.precision or ("mixed" if team.device.type == "cuda" else "fp32")
     spec = Preprocess(
         width=config.size[0],
         height=config.size[1],
@@ -167,14 +172,12 @@ def settle(
         fit=config.fit,
         interpolation=config.interpolation,
     )
-    return config.model_copy(update=update), spec
+    return config.model_copy(update={"precision": precision}), spec
 
 
 def fit_all(
     config: SeedConfig,
-    samples: Sequence[Sample],
-    inputs: NDArray[Any],
-    folds: NDArray[np.int64],
+    tasks: Sequence[Task],
     classifier: Classifier,
     team: Team,
     run: Path,
@@ -182,22 +185,19 @@ def fit_all(
 ) -> Folds:
     """Train a model a fold, each from the same weights.
 
-    On ``inputs``: the frames or, where only the last layer is trained, what the trunk makes of
+    Their inputs are the frames or, where only the last layer is trained, what the trunk makes of
     them.
     """
     classifier.unfreeze(config.unfreeze)
     start = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
-    labels = np.array([sample.defect for sample in samples], bool)
     done = Folds([], [])
     with progress("training", config.folds * config.epochs) as advance:
-        for fold, (learn, held) in enumerate(held_out(folds)):
+        for fold, task in enumerate(tasks):
             seed = config.seed * 1000 + fold
             classifier.load_state_dict(start)
             torch.manual_seed(seed)
             classifier.last = LastLayer(config.dropout).to(team.device)
             network: nn.Module = classifier.last if config.unfreeze is None else classifier
-            stay, watched = set_aside(config, samples, learn)
-            task = Task(inputs, labels, stay, held, watched)
 
             def note(epoch: int, line: Epoch, fold: int = fold) -> None:
                 f1 = line["validation_f1"]
@@ -216,20 +216,36 @@ def fit_all(
 
 
 def set_aside(
-    config: SeedConfig, samples: Sequence[Sample], learn: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    config: SeedConfig, samples: Sequence[Sample], folds: NDArray[np.int64]
+) -> list[Part]:
     """Where there is patience, part from what is learned a fifth that tells when to stop.
 
     Not the held-out images: a model that was stopped when it was best on them would be judged too
     well by them.
 
+    Returns:
+        By fold the images to learn from, those held out, and those that tell when to stop.
+
     Raises:
-        DatasetError: too few groups with defects for that.
+        DatasetError: too few groups for that; said of every fold before the first is trained.
     """
     if config.patience is None:
-        return learn, learn[:0]
-    parts = np.array(make_folds([samples[i] for i in learn], _WATCHED, config.seed))
-    return learn[parts != 0], learn[parts == 0]
+        return [(learn, held, learn[:0]) for learn, held in held_out(folds)]
+    parts = []
+    for fold, (learn, held) in enumerate(held_out(folds), 1):
+        try:
+            fifths = np.array(make_folds([samples[i] for i in learn], _WATCHED, config.seed))
+        except DatasetError:
+            kinds = {(samples[i].group, samples[i].defect) for i in learn}
+            defects = sum(defect for _, defect in kinds)
+            raise DatasetError(
+                f"a fifth of what fold {fold} learns from is set aside to tell when to stop, and "
+                f"there are too few groups for that: {defects} with defective images, "
+                f"{len(kinds) - defects} with ok ones, where it takes {_WATCHED} of each. Add "
+                "images, or train the last layer alone, without --unfreeze and --patience"
+            ) from None
+        parts.append((learn[fifths != 0], held, learn[fifths == 0]))
+    return parts
 
 
 def compute_pooled(

@@ -19,8 +19,8 @@ from edge_agent.bundle import open_bundle  # noqa: E402
 from edge_agent.worker.predictor import Predictor  # noqa: E402
 from trainer.checkpoint import load_model  # noqa: E402
 from trainer.cli import run  # noqa: E402
-from trainer.config import read_config  # noqa: E402
-from trainer.data import make_folds, open_dataset  # noqa: E402
+from trainer.config import SeedConfig, read_config  # noqa: E402
+from trainer.data import DatasetError, Sample, make_folds, open_dataset  # noqa: E402
 from trainer.data.synth import make_surfaces  # noqa: E402
 from trainer.frames import fitted  # noqa: E402
 from trainer.recipes.seed import set_aside  # noqa: E402
@@ -192,8 +192,9 @@ def test_what_tells_when_to_stop_is_neither_learned_from_nor_judged(surfaces, tu
     samples = open_dataset(surfaces).samples
     config = read_config(tuned / "config.json")
     folds = np.array(make_folds(samples, 2, 0))
-    learn = np.flatnonzero(folds != 0)
-    stay, watched = set_aside(config, samples, learn)
+    learn, held = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
+    stay, kept_out, watched = set_aside(config, samples, folds)[0]
+    np.testing.assert_array_equal(kept_out, held)
     assert set(stay) | set(watched) == set(learn)
     assert not set(stay) & set(watched)
     assert {samples[i].defect for i in watched} == {False, True}
@@ -201,6 +202,24 @@ def test_what_tells_when_to_stop_is_neither_learned_from_nor_judged(surfaces, tu
     for kept, lines in zip(history["kept"], history["folds"], strict=True):
         best = max(lines, key=lambda line: (line["watched_f1"], -line["watched_loss"]))
         assert kept == best["epoch"]
+
+
+def test_a_fold_with_too_few_groups_is_found_before_the_first_is_trained(tmp_path, capsys):
+    sizes = [3, 3, 3, 3, 1, 1]  # of the groups with defects: the fifth fold holds two of them out
+    groups = [f"part{g}" for g, size in enumerate(sizes) for _ in range(size)]
+    samples = [Sample(f"{n}", tmp_path, None, True, group) for n, group in enumerate(groups)]
+    samples += [Sample(f"ok{n}", tmp_path, None, False, f"ok{n}") for n in range(40)]
+    folds = np.array(make_folds(samples, 5, 0))
+    said = r"fold 5 learns from .* 4 with defective images, 32 with ok ones"
+    with pytest.raises(DatasetError, match=said):
+        set_aside(SeedConfig(unfreeze="all", patience=5), samples, folds)
+    assert len(set_aside(SeedConfig(), samples, folds)) == 5
+
+    make_surfaces(tmp_path / "data", 12, 6, seed=1, width=64, height=96)
+    command = ["train", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *TUNED]
+    assert run(command) == 2
+    assert "fold 1 learns from is set aside" in capsys.readouterr().err
+    assert not (tmp_path / "run" / ".frames").exists()
 
 
 @pytest.mark.parametrize(
