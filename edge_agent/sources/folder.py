@@ -135,7 +135,10 @@ class FolderSource:
         self._rescan |= changed
         for name in renamed:
             self._observed.pop(name, None)
-            self._offer(name)
+            if len(self._ready) < _LISTED:
+                self._offer(name)
+            else:
+                self._rescan = True
         now = self._clock()
         if now >= self._next_look() and len(self._ready) < 256:
             self._scan(now)
@@ -238,21 +241,27 @@ class FolderSource:
 
     def _take_copy(self, path: Path, status: os.stat_result, identity: str | None) -> Claim | None:
         """``identity``: None where it has been judged."""
-        stays = self._settings.after == "keep"
         claim, failure = None, ""
         try:
             if identity is not None:
                 claim = self._spool.claim_copy(path, status, identity)
-            if not stays and _signature(path.lstat()) == _signature(status):
-                failure = "was judged, but it can't be removed"
-                path.unlink()
-                return claim
         except FileNotFoundError:
-            return claim
+            return None
         except OSError as error:
             if error.errno in _NO_ROOM or str(error.filename or path) != str(path):
                 raise  # not for this file's sake
-            failure = f"{failure or 'can not be read'}: {error.strerror}"
+            failure = f"can not be read: {error.strerror}"
+        else:
+            try:
+                if self._settings.after == "move" and _signature(path.lstat()) == _signature(
+                    status
+                ):
+                    path.unlink()
+                    return claim
+            except FileNotFoundError:
+                return claim
+            except OSError as error:  # whatever it is, the copy is claimed and to be judged
+                failure = f"was judged, but it can't be removed: {error.strerror}"
         self._done[path.name] = _signature(status), failure
         self._tell({**self.ignored, path.name: failure} if failure else self.ignored)
         return claim

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_agent.types import Claim
+
+
+log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -27,6 +31,8 @@ class Sources:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = list(sources)
+        self._failure = ""
+        """Why one of them has nothing to give, while another one has."""
 
     @property
     def ignored(self) -> dict[str, str]:
@@ -34,7 +40,8 @@ class Sources:
 
     @property
     def trouble(self) -> str:
-        return "; ".join(source.trouble for source in self._sources if source.trouble)
+        told = [*(source.trouble for source in self._sources), self._failure]
+        return "; ".join(trouble for trouble in told if trouble)
 
     def waiting(self) -> int:
         return sum(source.waiting() for source in self._sources)
@@ -49,8 +56,24 @@ class Sources:
             OSError: none can be claimed now.
         """
         claims: list[Claim] = []
+        failed: OSError | None = None
         for source in self._sources:
-            if len(claims) < limit:
-                claims += source.claim(limit - len(claims))
+            try:
+                if len(claims) < limit:
+                    claims += source.claim(limit - len(claims))
+            except OSError as error:  # noqa: PERF203  what others have given must be judged
+                failed = error
         self._sources.append(self._sources.pop(0))
+        if failed and not claims:
+            raise failed
+        self._say(
+            f"images can't be claimed: {failed.strerror}: {failed.filename}" if failed else ""
+        )
         return claims
+
+    def _say(self, failure: str) -> None:
+        if failure != self._failure:
+            self._failure = failure
+            log.log(
+                logging.ERROR if failure else logging.INFO, failure or "all can be claimed again"
+            )

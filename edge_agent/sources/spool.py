@@ -171,7 +171,7 @@ class Spool:
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
-        return self._claimed(home / name)
+        return _with(note, self._claimed(home / name))
 
     def sync(self, claims: Iterable[Claim]) -> None:
         """Make claims durable: a power cut can't put a file that was judged back in the inbox.
@@ -199,7 +199,7 @@ class Spool:
             entries = list(_claimable(home))
             if entries:
                 self._recovered.add(home.name)
-                yield self._claimed(entries[0])
+                yield self._noted(entries[0])
             else:
                 with contextlib.suppress(OSError):
                     (home / _NOTE).unlink(missing_ok=True)
@@ -231,8 +231,9 @@ class Spool:
         return (path for path in self._work.iterdir() if _IDENTITY.fullmatch(path.name))
 
     def _claimed(self, path: Path) -> Claim:
+        """Reads nothing: what is in ``work/`` by now would not be judged before the next start."""
         status, home = path.lstat(), path.parent.stat()
-        claim = Claim(
+        return Claim(
             id=path.parent.name,
             name=printable(path.name),
             path=path,
@@ -241,19 +242,15 @@ class Spool:
             claimed=time.monotonic(),
             copy=path.parent.name.startswith(_COPY),
         )
+
+    def _noted(self, path: Path) -> Claim:
+        """A claim of an earlier run, with what that run knew."""
+        claim = self._claimed(path)
         try:
             note = _notes.validate_json((path.parent / _NOTE).read_bytes())
         except (FileNotFoundError, ValidationError):  # it has none, or a disk has lost it
             return claim
-        return replace(
-            claim,
-            name=note.name,
-            captured=note.captured,
-            received=note.received,
-            whole=True,
-            reply=note.reply,
-            refused=note.refused,
-        )
+        return _with(note, claim)
 
     def _free(self, directory: Path, claim: Claim) -> str:
         """A name that is free in ``directory`` and leaves room for the reason's suffix."""
@@ -299,6 +296,18 @@ class Spool:
             if claim.whole:
                 (claim.path.parent / _NOTE).unlink(missing_ok=True)
             claim.path.parent.rmdir()
+
+
+def _with(note: Note, claim: Claim) -> Claim:
+    return replace(
+        claim,
+        name=note.name,
+        captured=note.captured,
+        received=note.received,
+        whole=True,
+        reply=note.reply,
+        refused=note.refused,
+    )
 
 
 def _claimable(home: Path) -> Iterator[Path]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
 
 from tests.bundles import make_image
 from tests.line import at_rest, verify, wait_for
+from tests.mounts import needs_root, small
 
 pytestmark = pytest.mark.slow
 
@@ -45,3 +47,27 @@ def test_files_that_can_not_be_removed_are_judged_once_also_when_they_can_again(
     at_rest(station, 3)
     assert station.stop() == 0
     assert verify(station, images).wrong == []
+
+
+@needs_root
+def test_a_folder_that_becomes_read_only_keeps_no_image_from_its_verdict(make_station):
+    """As ext4 does it at an error, on a disk of the camera's own: what was copied is judged."""
+    source = '[source.folder]\npath = "inbox"\nsettle = 3.0\n'
+    images = [make_image(defect=False, seed=number) for number in range(3)]
+    station = make_station(source=source)
+    with small(station.inbox):
+        station.start()
+        for number, image in enumerate(images):
+            (station.inbox / f"{number}.png").write_bytes(image)
+        subprocess.run(["mount", "-o", "remount,ro", str(station.inbox)], check=True)
+        at_rest(station, 3)
+        wait_for(lambda: station.log.count("can't be removed: Read-only file system") == 3)
+        assert station.stop() == 0
+        subprocess.run(["mount", "-o", "remount,rw", str(station.inbox)], check=True)
+
+        station.start()
+
+        wait_for(lambda: not list(station.inbox.iterdir()))
+        at_rest(station, 3)
+        assert station.stop() == 0
+        assert verify(station, images).wrong == []

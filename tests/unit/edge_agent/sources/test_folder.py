@@ -386,6 +386,33 @@ def test_a_folder_that_may_only_be_read_is_enough_to_keep(camera, unprivileged):
     assert line.look(after=1) == ["a.png"]
 
 
+def test_names_wait_on_disk_and_not_in_memory(camera, monkeypatch):
+    """A camera that is faster than the line for days tells of every image that it renames in."""
+    monkeypatch.setattr("edge_agent.sources.folder._LISTED", 50)
+    line = camera()
+    drain, told = line.source._watch.drain, set()
+
+    def listening():
+        changed, renamed = drain()
+        told.update(renamed)
+        return changed, renamed
+
+    monkeypatch.setattr(line.source._watch, "drain", listening)
+    for number in range(600):
+        aside = line.inbox.parent / "aside"
+        aside.write_bytes(b"pixels")
+        aside.rename(line.inbox / f"{number}.png")
+
+    line.until(lambda: line.look(limit=0) or len(told) == 600)
+
+    assert line.source.waiting() == 50
+    taken: list[str] = []
+    for _ in range(100):
+        taken += line.look(after=1)
+
+    assert len(taken) == len(set(taken)) == 600
+
+
 # -- another filesystem ------------------------------------------------------------------------
 
 

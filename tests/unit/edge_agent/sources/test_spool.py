@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -482,6 +483,20 @@ def test_a_frame_that_was_filed_before_a_kill_leaves_no_note(tmp_path):
     (work / IDENTITY / "a.png").unlink()
     assert list(spool.recover()) == []
     assert not list(work.iterdir())
+
+
+def test_a_claim_needs_no_descriptor(place):
+    """What is in work/ already must not be lost to the loop because somebody else has them all."""
+    source = place.drop()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        claim = place.spool.claim(source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert claim.path.read_bytes() == IMAGE
+    assert [(claim.id, claim.name)] == place.recovered()
 
 
 def test_a_full_disk_leaves_nothing_half_received(tmp_path, monkeypatch):
