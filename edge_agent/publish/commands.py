@@ -165,12 +165,9 @@ class Commands:
             return
         command.obey(body, answer)
 
-    def replies(self) -> list[Reply]:
-        """The answers since the last call."""
-        found = []
-        while self._replies:
-            found.append(self._replies.popleft())
-        return found
+    def reply(self) -> Reply | None:
+        """The next answer to be sent; None where there is none."""
+        return self._replies.popleft() if self._replies else None
 
     def _send(self, reply: Reply) -> None:
         self._replies.append(reply)

@@ -197,9 +197,14 @@ class Session:
         return False
 
     def _patience(self) -> float:
-        due = [self._flush_at, self._tell_at]
-        if self._retry_at is not None:
-            due.append(self._retry_at)
+        """Seconds until something is due that can be done then, whatever the broker says or not."""
+        due = [math.inf]
+        if self._connection.accepted:
+            due.append(self._flush_at)
+            if self._room() and not self._parted:
+                due.append(self._tell_at)
+            if self._retry_at is not None and not self._flight:
+                due.append(self._retry_at)
         if self._stop.wanted:
             due.append(self._stop.until if self._parted else self._stop.flush_until)
         return min(TICK, max(0.0, min(due) - time.monotonic()))
@@ -232,13 +237,13 @@ class Session:
 
     def _serve(self) -> None:
         now = time.monotonic()
-        if (self._unsaid or now >= self._look_at) and not self._parted:
+        if (self._unsaid or now >= self._look_at) and self._room() and not self._parted:
             self._unsaid, self._look_at = False, now + _LOOK
             birth = self._announcements.birth()
             if birth != self._said:
                 self._born, self._said = True, birth
                 self._announce(self._topics.status, birth, retain=True)
-        if time.monotonic() >= self._tell_at and not self._parted:
+        if time.monotonic() >= self._tell_at and self._room() and not self._parted:
             self._tell_at = time.monotonic() + self._announcements.telemetry_every
             self._announce(self._topics.telemetry, self._announcements.telemetry(), retain=False)
         if self._commands is not None:
@@ -271,7 +276,7 @@ class Session:
             log.warning("no command can be obeyed: %s", self._connection.deaf)
         if self._parted:
             return
-        for reply in commands.replies():
+        while self._room() and (reply := commands.reply()) is not None:
             topic = self._topics.reply
             packet = self._connection.publish(topic, reply.payload, correlation=reply.correlation)
             self._flight[packet] = _Sent(topic, time.monotonic())
@@ -279,7 +284,7 @@ class Session:
     def _replay(self) -> None:
         while self._replays:
             body, answer = self._replays[0]
-            newest = _NEWEST if body.last is None else body.last
+            newest = _NEWEST if body.last is None else min(body.last, _NEWEST)
             try:
                 found = self._drain.replay(min(body.first, _NEWEST), newest, _REPLAY_LIMIT)
             except self._outbox_error as error:
@@ -312,7 +317,7 @@ class Session:
             # One message finds out whether it was mended; a window of them would be refused
             # at every try.
             self._probing = True
-        while len(self._flight) < (1 if self._probing else self._connection.window):
+        while self._room() and not (self._probing and self._flight):
             publish = self._drain.take()
             if publish is None:
                 if not self._flight:
@@ -322,6 +327,13 @@ class Session:
                 publish.topic, publish.payload, correlation=publish.correlation
             )
             self._flight[packet] = _Sent(publish.topic, time.monotonic(), publish)
+
+    def _room(self) -> bool:
+        """Whether the broker takes another message, of whatever kind, before it acknowledges one.
+
+        It may end the connection of whoever sends more (MQTT 5.0, 3.3.4).
+        """
+        return len(self._flight) < self._connection.window
 
     def _announce(self, topic: str, payload: bytes, *, retain: bool) -> None:
         packet = self._connection.publish(topic, payload, retain=retain)

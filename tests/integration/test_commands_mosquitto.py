@@ -66,6 +66,9 @@ def test_a_replay_is_in_order_and_byte_identical(broker, subscribe, line):
     assert answer["detail"]["messages"] == 3
     subscriber.wait(lambda _: len(verdicts(subscriber)) == 301 + 251 + 3)
     assert verdicts(subscriber)[-3:] == wanted[9:12]
+    for beyond in ("9" * 30, "9" * 18):  # more than the journal has numbers for
+        answer = subscriber.ask(TOPICS.command + "/replay", f'{{"from": 302, "to": {beyond}}}')
+        assert answer["reason"] == "nothing is kept of what was asked for"
     answer = subscriber.ask(TOPICS.command + "/replay", '{"from": 302}')
     assert (answer["ok"], answer["detail"]) == (False, {"oldest": 1, "newest": 301})
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from edge_agent.mqtt import Connection
 from edge_agent.publish import MqttOptions, Publisher, Station, TlsOptions, topics_of
 from edge_agent.publish.session import Announcements
 from edge_agent.types import Message
@@ -72,7 +73,7 @@ def publish():
     """Start a publisher on a server or port; everything ends with the test."""
     ends = []
 
-    def start(talk_or_port, outbox=None, birth=lambda: b"birth", **options):
+    def start(talk_or_port, outbox=None, birth=lambda: b"birth", telemetry_every=0.0, **options):
         port = talk_or_port
         if callable(talk_or_port):
             server = Server(talk_or_port)
@@ -82,7 +83,7 @@ def publish():
         publisher = Publisher(
             MqttOptions(client_id="c", port=port, **options),
             TOPICS,
-            Announcements(birth, b"will", b"farewell"),
+            Announcements(birth, b"will", b"farewell", lambda: b"well", telemetry_every),
             lambda: outbox or OneRow(),
             LookupError,
         )
@@ -205,6 +206,53 @@ def test_no_more_is_in_flight_than_the_broker_allows(publish):
         assert time.monotonic() < deadline, publisher.state()
         time.sleep(0.005)
     assert taken == [True, True]
+
+
+def test_what_the_station_says_of_itself_is_no_more_than_the_broker_allows(publish):
+    """HiveMQ, say, ends the connection of whoever sends more than it has room for."""
+    early = []
+    told = threading.Event()
+
+    def talk(connection, _number):
+        connection.recv(4096)
+        connection.sendall(b"\x20\x06\x00\x00\x03\x21\x00\x01")  # Receive Maximum 1
+        for packet in (1, 2, 3, 4):
+            connection.settimeout(20)
+            connection.recv(4096)
+            connection.settimeout(0.2)  # in which telemetry is due twenty times
+            try:
+                early.append(connection.recv(4096))
+            except TimeoutError:
+                connection.sendall(b"\x40\x02\x00" + bytes([packet]))
+        told.set()
+
+    publish(talk, OneRow(), telemetry_every=0.01)
+
+    assert told.wait(60)
+    assert early == []
+
+
+@pytest.mark.parametrize("answer", [b"", ACCEPTED + b"\x40\x03\x00\x02\x87"])
+def test_a_broker_that_falls_silent_is_waited_for_and_not_asked_again_and_again(
+    publish, monkeypatch, answer
+):
+    """Whether it has said nothing at all, or has refused a verdict and then nothing more."""
+    turns = 0
+    step = Connection.step
+
+    def counted(*arguments):
+        nonlocal turns
+        turns += 1
+        step(*arguments)
+
+    monkeypatch.setattr(Connection, "step", counted)
+    publisher = publish(reply(answer), telemetry_every=0.0 if answer else 0.01)
+    if answer:
+        said(publisher, "is not allowed to publish")
+    before = turns
+    time.sleep(2)  # is it quiet? a loop that turns would turn ten thousands of times
+
+    assert turns - before < 100
 
 
 def test_an_unknown_name(publish):

@@ -35,7 +35,7 @@ class Told:
     def send(self, name, payload=b"", **changes):
         fields = {"packet": 1, "repeated": False, "retained": False, "correlation": b"c", **changes}
         self.commands.obey(Arrived(f"{BELOW}/{name}", payload, **fields), BELOW, {})
-        (reply,) = self.commands.replies()
+        reply = self.commands.reply()
         assert reply.correlation == fields["correlation"]
         return json.loads(reply.payload)
 
