@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
+import sys
 import threading
+from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from edge_agent.telemetry.pages import Answer
 
 log = logging.getLogger(__name__)
+
+
+_CONNECTIONS = 16
 
 
 class PortError(Exception):
@@ -29,13 +37,12 @@ class HealthServer:
             PortError: the address is in use or not ours.
         """
         try:
-            self._server = ThreadingHTTPServer((host, port), BaseHTTPRequestHandler)
+            self._server = _Server((host, port), BaseHTTPRequestHandler)
         except OSError as error:
             raise PortError(
                 f"[http] {host}:{port} can't be used ({error.strerror}): choose another port, "
                 "or leave the [http] section out"
             ) from None
-        self._server.daemon_threads = True
         self._thread: threading.Thread | None = None
         self._pages: Mapping[str, Callable[[], Answer]] = {}
 
@@ -78,3 +85,39 @@ class HealthServer:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves the latest connections: one that is left open must not cost the line its descriptors.
+
+    A new one is never refused, for it may be the watchdog of the station; the oldest has to go.
+    """
+
+    daemon_threads = True
+    request_queue_size = _CONNECTIONS
+
+    def __init__(self, address: tuple[str, int], pages: type[BaseHTTPRequestHandler]) -> None:
+        self._lock = threading.Lock()
+        self._open: deque[socket.socket] = deque()
+        super().__init__(address, pages)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.append(request)
+            if len(self._open) > _CONNECTIONS:
+                with contextlib.suppress(OSError):
+                    self._open.popleft().shutdown(socket.SHUT_RDWR)  # its thread hears of it
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, _: Any, client_address: Any) -> None:
+        """Somebody who hangs up early is nothing to be told; a page that fails is."""
+        failure = sys.exc_info()[1]
+        if isinstance(failure, OSError):
+            log.debug("http: %s is gone: %s", client_address, failure)
+        else:
+            log.error("a page could not be told", exc_info=failure)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import logging
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 
+import psutil
 import pytest
 
-from edge_agent.telemetry.health import HealthServer, PortError
-from edge_agent.telemetry.pages import running_pages, starting_pages
+from edge_agent.telemetry.health import _CONNECTIONS, HealthServer, PortError
+from edge_agent.telemetry.pages import Answer, running_pages, starting_pages
 from tests.broker import free_port
 from tests.readings import READING, WELL
 
@@ -53,6 +58,44 @@ def test_the_state_is_told_whole(server, port, status, code):
     assert headers["Content-Type"] == "application/json"
     expected = asdict(health)
     assert json.loads(body) == {**expected, "reasons": list(health.reasons)}
+
+
+def test_connections_that_are_left_open_cost_a_few_descriptors_and_no_answer(server, port):
+    server.serve(pages())
+    before = (psutil.Process().num_fds(), threading.active_count())
+    with ExitStack() as idle:
+        links = [
+            idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            for _ in range(4 * _CONNECTIONS)
+        ]
+        assert get(port)[0] == 200
+
+        def held():  # ours apart
+            theirs = psutil.Process().num_fds() - 4 * _CONNECTIONS - before[0]
+            return max(theirs, threading.active_count() - before[1])
+
+        deadline = time.monotonic() + 60
+        while held() > _CONNECTIONS:
+            assert time.monotonic() < deadline, held()
+            for link in links:
+                with suppress(ConnectionError):
+                    link.send(b"x")  # never silent for as long as it would be left for
+            time.sleep(0.1)
+
+
+def test_a_page_that_fails_is_told_and_an_early_end_is_not(server, port, caplog):
+    server.serve(pages(lambda: 1 / 0))
+    with pytest.raises(http.client.RemoteDisconnected):
+        get(port)
+    assert "ZeroDivisionError" in caplog.text
+    caplog.clear()
+    server.serve({"/large": lambda: Answer(200, "text/plain", bytes(50_000_000))})
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as link:
+        link.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+        link.recv(1)
+    caplog.set_level(logging.DEBUG)
+    server.close()
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 200), ("degraded", 200), ("failing", 503)])
