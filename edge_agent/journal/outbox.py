@@ -119,6 +119,7 @@ class Outbox:
         Messages are acknowledged in order, so the walk from the oldest ends at the first
         stretch in which nothing is to be deleted: no index is needed for it.
         """
+        self._set_right(now)
         deleted = 0
         while True:
             with transaction(self.path, self._db) as db:
@@ -131,6 +132,28 @@ class Outbox:
             deleted += step
             if step == 0:
                 return deleted
+
+    def _set_right(self, now: float) -> None:
+        """What a clock that ran ahead has acknowledged was acknowledged now, as far as is known.
+
+        The oldest messages would otherwise keep all others, until their time has come.
+        """
+        last = 0
+        while True:
+            with transaction(self.path, self._db) as db:
+                (end,) = db.execute(
+                    "SELECT max(sequence) FROM "
+                    "(SELECT sequence FROM outbox WHERE sequence > ? ORDER BY sequence LIMIT ?)",
+                    (last, _STEP),
+                ).fetchone()
+                changed = db.execute(
+                    "UPDATE outbox SET acknowledged = ? "
+                    "WHERE sequence > ? AND sequence <= ? AND acknowledged > ?",
+                    (now, last, end, now),
+                ).rowcount
+            if changed == 0:
+                return
+            last = end
 
     def close(self) -> None:
         """Close the connection."""

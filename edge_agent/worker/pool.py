@@ -114,8 +114,10 @@ class WorkerPool:
         """Hang up on every worker; they finish what they are at, then leave."""
         self._dismiss_all()
         self._selector.close()
-        os.close(self._alarm_in)
-        os.close(self._alarm_out)
+        # Whoever still calls `wake` must not write to what is opened next.
+        ends, self._alarm_in = (self._alarm_in, self._alarm_out), -1
+        for end in ends:
+            os.close(end)
 
     def replace(
         self, worker_options: WorkerOptions, workers: int, proven: Iterable[WorkerProcess] = ()
@@ -227,8 +229,9 @@ class WorkerPool:
         return outcomes
 
     def wake(self) -> None:
-        """End a ``poll`` early; from any thread or signal handler."""
-        with contextlib.suppress(BlockingIOError):  # full of wake-up calls already
+        """End a ``poll`` early; from any thread or signal handler. Does no harm after ``close``."""
+        # BlockingIOError: it is full of wake-up calls already.
+        with contextlib.suppress(OSError):
             os.write(self._alarm_in, b"!")
 
     # -- workers ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -72,6 +73,16 @@ def test_a_reply_is_wanted_until_it_is_acknowledged_and_never_replayed(path, out
     outbox.replay(2001, 2001, 1)
     (again,) = outbox.pending(2000, 1)
     assert (again.payload, again.reply) == (recorded.payload, None)
+
+
+def test_a_clock_that_ran_ahead_does_not_keep_messages_for_ever(path):
+    for at, sequences in ((1e9, range(1, 1001)), (200.0, range(1001, 2001))):
+        with closing(Outbox(path, clock=lambda at=at: at)) as outbox:
+            outbox.acknowledge(sequences)
+    with closing(Outbox(path)) as outbox:
+        assert outbox.prune(keep_seconds=500, now=300) == 0
+
+        assert outbox.prune(keep_seconds=500, now=801) == 1000 + 1000
 
 
 def test_prune_takes_only_what_is_acknowledged_and_old(path, outbox):

@@ -137,6 +137,20 @@ def test_wake_ends_a_poll(make_pool):
     assert time.monotonic() - start < 30
 
 
+def test_a_wake_up_call_that_comes_late_goes_nowhere(slow_bundle):
+    """A bundle that is still being proved at the stop calls when it is done."""
+    pool = WorkerPool(plain_options(bundle=str(slow_bundle)))
+    pool.close()
+    reading, writing = os.pipe2(os.O_NONBLOCK)  # with the numbers that the pool's had
+    try:
+        pool.wake()
+        with pytest.raises(BlockingIOError):
+            os.read(reading, 1)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_closing_leaves_no_process_and_no_descriptor(make_pool, claim, slow_bundle):
     before = psutil.Process().num_fds()
     pool = WorkerPool(plain_options(bundle=str(slow_bundle)))
