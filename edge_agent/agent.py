@@ -170,7 +170,6 @@ class Agent:
                 service=service,
                 notify=publisher.notify if publisher else lambda: None,
             )
-            stack.callback(reload.close)
             # Up to here there is nothing to finish: signals kill.
             self._obey_signals(stack, pool, reload)
             progress = Progress(_patience(settings.worker))
@@ -191,6 +190,7 @@ class Agent:
             if publisher:
                 publisher.start()
                 stack.callback(publisher.stop, _FLUSH)
+            stack.callback(reload.close)  # before the publisher, which sends its answers
             recovered = loop.recover()
             housekeeping = Housekeeping(settings)
             housekeeping.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.publish import Answer
+
+
+STOPS = "the station stops: ask again when it is back"
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class Orders:
             wake: called when there is an order to take.
         """
         self._wake = wake
+        self._lock = threading.Lock()
         self._waits: Order | None = None
+        self._closed = False
 
     @property
     def commands(self) -> dict[str, Command[BundleBody]]:
@@ -41,13 +47,27 @@ class Orders:
 
     def take(self) -> Order | None:
         """The order that waits, once."""
-        if (waits := self._waits) is not None:  # another can't come before it was taken
-            self._waits = None
+        with self._lock:
+            waits, self._waits = self._waits, None
         return waits
 
+    def close(self) -> None:
+        """Take no more, and refuse the one that waits: none is left without an answer."""
+        with self._lock:
+            self._closed = True
+        if waits := self.take():
+            waits.answer.refused(STOPS)
+
     def _obey(self, body: BundleBody, answer: Answer) -> None:
-        if self._waits is not None:
-            answer.refused("another order waits: ask again when it was answered")
-            return
-        self._waits = Order(body.activate, answer)
-        self._wake()
+        with self._lock:
+            if self._closed:
+                refused = STOPS
+            elif self._waits is not None:
+                refused = "another order waits: ask again when it was answered"
+            else:
+                refused = ""
+                self._waits = Order(body.activate, answer)
+        if refused:
+            answer.refused(refused)
+        else:
+            self._wake()

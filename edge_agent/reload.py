@@ -22,6 +22,7 @@ from edge_agent.bundle.history import (
     remember,
 )
 from edge_agent.decide import overridden
+from edge_agent.orders import STOPS
 from edge_agent.running import Prepared
 from edge_agent.settings import Settings, SettingsError, load_settings
 from edge_agent.target import ProviderError
@@ -157,7 +158,13 @@ class Reload:
             self._begin(order)
 
     def close(self) -> None:
-        """Send home what waits to take over."""
+        """Answer what will not be done any more, and send home what waits to take over."""
+        self._orders.close()
+        if self._wish is not None:
+            if self._wish.order:
+                self._wish.order.answer.refused(STOPS)
+            else:
+                log.warning("not reloaded any more: the next start takes %s", self._wish.bundle)
         if isinstance(self._outcome, Prepared):
             self._outcome.proven.close()
 

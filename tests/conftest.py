@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,19 +79,19 @@ def subscribe() -> Iterator[Callable[..., Subscriber]]:
 
 
 @pytest.fixture
-def go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """What OpenVINO's provider does from now on, in the processes that this test starts.
+def go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What OpenVINO's provider, or another, does from now on, in what this test starts.
 
     See `tests.standins.onnxruntime` for the faults that there are.
     """
     file = tmp_path / "fault"
     file.write_text("")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "standins"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "standins"), prepend=os.pathsep)
     monkeypatch.setenv("EDGE_STANDIN", str(file))
 
-    def tell(fault: str) -> None:
+    def tell(fault: str, provider: str = "openvino") -> None:
         partial = tmp_path / "fault.partial"
-        partial.write_text(fault and f"openvino:{fault}")
+        partial.write_text(fault and f"{provider}:{fault}")
         partial.rename(file)
 
     return tell

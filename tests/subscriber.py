@@ -106,15 +106,20 @@ class Subscriber:
 
     def ask(self, topic: str, payload: bytes | str = b"", **properties: Any) -> Any:
         """Send a command; what the station answers to it."""
+        mark = self.order(topic, payload, **properties)
+        self.wait(lambda _: self.answers(mark), 60)
+        (answer,) = self.answers(mark)
+        return answer
+
+    def order(self, topic: str, payload: bytes | str = b"", **properties: Any) -> bytes:
+        """Send a command; the mark that its answer will bear."""
         mark = secrets.token_bytes(8)
         assert self.send(topic, payload, CorrelationData=mark, **properties) == 0
+        return mark
 
-        def mine(all_: list[Received]) -> list[Received]:
-            return [r for r in all_ if r.correlation == mark and r.topic.endswith("/reply")]
-
-        self.wait(mine, 60)
-        (answer,) = mine(self.received())
-        return answer.json()
+    def answers(self, mark: bytes) -> list[Any]:
+        """What was answered so far to the command of this mark."""
+        return [r.json() for r in self.received("/reply") if r.correlation == mark]
 
     def close(self) -> None:
         client, self._client = self._client, None

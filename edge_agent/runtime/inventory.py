@@ -9,7 +9,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 
-from edge_agent.child import python_module
+from edge_agent.child import bound_module
 from edge_agent.target import CPU, INSTALL, NAMES, ProviderError, parse_target
 
 _LIMIT = 60.0
@@ -40,7 +40,7 @@ class Inventory:
 
 def take_inventory() -> Inventory:
     """Ask the installed ONNX Runtime, outside this process."""
-    command = python_module("edge_agent.runtime.inventory")
+    command = bound_module("edge_agent.runtime.inventory")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
         answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None

@@ -6,8 +6,6 @@ Both are descriptors: of a socket, and of the memory of `edge_agent.worker.stage
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import resource
 import signal
 import socket
@@ -29,8 +27,6 @@ from edge_agent.worker.stage import Stage
 
 if TYPE_CHECKING:
     from edge_agent.runtime.session import Execution
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -93,13 +89,9 @@ def _execution(wanted: WorkerOptions) -> Execution:
 
 
 def _confine() -> None:
-    """Die with the daemon; leave the terminal's and systemd's signals to it; dump no core."""
+    """Leave the terminal's and systemd's signals to the daemon; dump no core."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

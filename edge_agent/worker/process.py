@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from edge_agent.child import python_module
+from edge_agent.child import bound_module
 from edge_agent.text import printable
 from edge_agent.worker.protocol import (
     PACKET,
@@ -156,7 +156,7 @@ def spawn(number: int, worker_options: WorkerOptions) -> WorkerProcess:
             descriptors = [theirs.fileno(), shared]
             try:
                 process = subprocess.Popen(
-                    python_module("edge_agent.worker", *map(str, descriptors)),
+                    bound_module("edge_agent.worker", *map(str, descriptors)),
                     pass_fds=descriptors,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import Bundle, BundleError, look_at_bundle
-from edge_agent.child import python_module
+from edge_agent.child import bound_module
 from edge_agent.settings import RuntimeSettings, TrustSettings, WorkerSettings
 from edge_agent.worker.pool import WorkerPool
 from edge_agent.worker.protocol import worker_options
@@ -37,7 +37,7 @@ def verify_apart(path: Path, trust: TrustSettings | None = None) -> Bundle:
     path = seen.path
     trust = trust or TrustSettings()
     asked = json.dumps({"keys": trust.keys, "required": trust.require_signature})
-    command = python_module("edge_agent.bundle", str(path), asked)
+    command = bound_module("edge_agent.bundle", str(path), asked)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
     except subprocess.TimeoutExpired:

@@ -4,7 +4,8 @@ Put ``tests/standins`` on PYTHONPATH of a process, and name in EDGE_STANDIN a fi
 goes wrong; it is read again at every step, so that a provider can be lost while it runs. It holds
 ``PROVIDER:FAULT``, for instance ``openvino:segv@5``, or nothing, for a provider that is well:
 
-raise, hang, segv  when a session is built; with ``@N`` from the N-th run of a process on
+raise, hang, segv  when a session is built; with ``@N`` from the N-th run of a process on. It hangs
+                   for as long as it is told to
 elsewhere          the session is on the CPU, and says so
 lie                the session is on the CPU, and says that it is not
 wrong              scores are turned over
@@ -50,7 +51,8 @@ def _misbehave(fault: str) -> None:
     if fault == "raise":
         raise RuntimeError("the device was removed")
     if fault == "hang":
-        time.sleep(3600)
+        while _told()[1] == "hang":
+            time.sleep(0.05)
     if fault == "segv":
         os.kill(os.getpid(), signal.SIGSEGV)
 

@@ -1,14 +1,17 @@
-"""Files that lie about where the daemon was started are not run by its children."""
+"""Children run no files that lie about where the daemon was started, and none outlives it."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from edge_agent.child import SAFELY, python_module
+from edge_agent.child import SAFELY, bound_module, python_module
 from edge_agent.doctor.environment import look_at_environment
 from edge_agent.runtime.inventory import take_inventory
 from edge_agent.worker.verify import prove_apart, verify_apart
@@ -90,3 +93,30 @@ def test_nothing_else_is_taken_off_the_path(monkeypatch, safe):
     path = [subprocess.check_output([sys.executable, "-c", begin + code]) for begin in ("", SAFELY)]
 
     assert path[0] == path[1]
+
+
+def test_what_hangs_is_gone_with_the_thread_that_started_it(tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text("import os, time\nos.mkdir('ran')\ntime.sleep(600)")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[3]}")
+    monkeypatch.chdir(tmp_path)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> None:
+        started.append(subprocess.Popen(bound_module("hanging")))
+        wait_for((tmp_path / "ran").exists)
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+
+    assert started[0].wait(60) == -signal.SIGKILL
+
+
+def test_what_comes_up_when_its_parent_is_gone_does_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    command = bound_module("edge_agent.runtime.inventory")
+    command[command.index(str(os.getpid()))] = "0"  # nobody is left whose child it is
+
+    done = subprocess.run(command, capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnxruntime
 import pytest
 
-from edge_agent.child import python_module
+from edge_agent.child import bound_module
 from edge_agent.runtime import inventory as module
 from edge_agent.runtime.inventory import Inventory, take_inventory
 
@@ -77,4 +77,4 @@ def test_it_is_not_asked_in_this_process(monkeypatch):
     )
 
     assert take_inventory().offered == ("cpu",)
-    assert asked == [python_module("edge_agent.runtime.inventory")]
+    assert asked == [bound_module("edge_agent.runtime.inventory")]
