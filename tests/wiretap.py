@@ -13,18 +13,19 @@ import time
 from typing import Literal
 
 _PIECE = 16
-_PUBACK = 4
+_PUBACK, _SUBACK = 4, 9
 
 
 class Wiretap:
     """On a loopback port of its own, until it is closed."""
 
-    fault: Literal["", "cut", "trickle", "silent", "crawl", "unanswered"] = ""
+    fault: Literal["", "cut", "trickle", "silent", "crawl", "unanswered", "hold"] = ""
     """``cut``: hang up in the middle of a verdict, or before its answer, ``cuts`` times;
     ``trickle``: a few bytes at a time; ``silent``: nothing passes, and nobody hangs up;
     ``crawl``: from its first verdict on, a connection passes five bytes a second;
     ``unanswered``: a connection that is made now passes everything, pings and their answers too,
-    but no PUBACK. A connection with one of these two has it for good: only another one helps."""
+    but no PUBACK. A connection with one of these two has it for good: only another one helps;
+    ``hold``: the answer to a subscription, and what comes behind it, waits until that is over."""
     cuts = 0
 
     def __init__(self, port: int) -> None:
@@ -94,6 +95,11 @@ class Wiretap:
             to.sendall(content if self.cuts % 2 else content[: len(content) // 2])
             time.sleep(0.05)  # the broker is to have it before the connection is reset
             return False
+        elif self.fault == "hold" and answer and content[0] >> 4 == _SUBACK:
+            while self.fault == "hold":
+                if self._closed.wait(0.01):
+                    return False
+            to.sendall(content)
         elif self.fault != "silent":
             to.sendall(content)
         return True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +93,41 @@ def test_the_power_goes_and_what_was_published_has_a_row(
     with mounted(place, "-o", "loop", str(disk)):
         station.start()
         finish(station, offered, subscriber)
+
+
+@needs_root
+@needs_ext4
+def test_the_power_goes_and_what_was_judged_is_not_offered_again(tmp_path, bundle):
+    """The claim is on the disk before the inspection, also where the inspection needs no claim's.
+
+    A journal that grows takes along whatever the filesystem had to write, claims too. One that
+    writes over what it had before, as after each of its checkpoints, does not.
+    """
+    disk, place = tmp_path / "disk", tmp_path / "place"
+    format_ext4(disk)
+    made = [make_image(defect=False, seed=number) for number in range(21)]
+    seldom = "loop,commit=3600"  # by itself the filesystem writes nothing in between
+    with mounted(place, "-o", seldom, str(disk)):
+        station = Station(place / "station", bundle, AT_ONCE).start()
+        for number in range(20):
+            station.drop(f"{number}.png", made[number])
+        at_rest(station, 20)
+        with closing(sqlite3.connect(station.state / "journal.db", timeout=60)) as db:
+            assert db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0] == 0
+        os.kill(station.daemon.pid, signal.SIGSTOP)
+        station.drop("20.png", made[20])
+        os.sync()
+        os.kill(station.daemon.pid, signal.SIGCONT)
+        wait_for(lambda: len(station.rows()) == 21, pause=0.002)
+        cut_power(place)
+        station.kill()
+    with mounted(place, "-o", "loop", str(disk)):
+        assert len(station.rows()) == 21
+        assert list(station.inbox.iterdir()) == []
+        station.start()
+        at_rest(station, 21)
+        assert station.stop() == 0
+        assert verify(station, made).wrong == []
 
 
 # -- 11: full ----------------------------------------------------------------------------------
