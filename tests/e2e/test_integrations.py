@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -185,6 +186,47 @@ def messages(tmp_path_factory):
         station.kill()
         plant.close()
         broker.kill()
+
+
+def test_node_red_tells_the_plc_nothing_that_it_could_not_count_on(
+    broker, plc, node_red, subscribe, messages
+):
+    """By two clocks it tells what is old. Where they differ coil 0 is worth nothing: no coil 1."""
+    wait_for(lambda: broker.log().count("Sending SUBACK to node-red-alarm") == 4)
+    plant = subscribe(broker.port, "nothing")
+    alive = messages["telemetry"][-1] | {"status": "ok", "paused": False}
+
+    def at(seconds: float) -> str:
+        moment = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        return moment.isoformat().replace("+00:00", "Z")
+
+    def tell(**changes: Any) -> None:
+        assert plant.send(f"{STATION}/telemetry", json.dumps(alive | changes)) == 0
+
+    def alarm(completed: str) -> None:
+        one = messages["defect"][0] | {"id": secrets.token_hex(16), "completed": completed}
+        assert plant.send(f"{STATION}/defect", json.dumps(one)) == 0
+
+    def works(**changes: Any) -> bool:
+        """Whether such a message sets coil 1."""
+        plc.data_bank.set_coils(STOP, [False, False])
+        tell(**changes)
+        alarm(at(3600))  # behind it, on the same way: a clock that is ahead stops the line too
+        wait_for(lambda: coil(plc, STOP))
+        return coil(plc, WORKS)
+
+    assert works(time=at(0))
+    assert not works(time=at(-61))
+    assert not works(time=at(3600))
+    assert not works(time=at(0), status="failing")
+    assert not works(time=at(0), paused=True)
+
+    plc.data_bank.set_coils(STOP, [False, False])
+    alarm(at(-61))
+    tell(time=at(0))
+    wait_for(lambda: coil(plc, WORKS))
+    assert not coil(plc, STOP)
+    assert alarms(node_red)[-1].endswith(": no line stop)")
 
 
 def entities() -> Iterator[dict[str, Any]]:
