@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     """Of labels (N,), scores (N,) and weights (R, N), how often each image was drawn in each of R
     resamples: the figure in each, (R,); NaN where it has no meaning."""
 
-Share = Literal["recall", "precision", "f1", "accuracy"]
+Share = Literal["recall", "specificity", "precision", "f1", "accuracy"]
 SHARES: tuple[Share, ...] = ("recall", "precision", "f1", "accuracy")
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -80,21 +80,32 @@ def figure_intervals(
     groups: Sequence[str],
     threshold: float,
 ) -> dict[str, tuple[float, float]]:
-    """Intervals, at 95 %, of ap, auroc, recall, precision, f1 and accuracy at a threshold.
-
-    Those of the shares are joined with Wilson's (1927): where no error was seen, resampling has
-    none to draw, but 0 escapes in 52 defects do not mean that there will never be one.
-    """
+    """Intervals, at 95 %, of ap, auroc, and the ``SHARES`` at a threshold."""
     found = {
         "ap": interval(labels, scores, groups, average_precision),
         "auroc": interval(labels, scores, groups, auroc),
     }
     for name in SHARES:
-        low, high = interval(labels, scores, groups, share_at(threshold, name))
-        part, whole = _parts(name, labels, scores >= threshold, np.ones((1, len(labels))))
-        wilson_low, wilson_high = wilson(float(part[0]), float(whole[0]))
-        found[name] = min(low, wilson_low), max(high, wilson_high)
+        found[name] = share_interval(labels, scores, groups, threshold, name)
     return found
+
+
+def share_interval(
+    labels: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    groups: Sequence[str],
+    threshold: float,
+    name: Share,
+) -> tuple[float, float]:
+    """Interval, at 95 %, of a share of counts, joined with Wilson's (1927).
+
+    Where no error was seen, resampling has none to draw, but 0 escapes in 52 defects do not mean
+    that there will never be one.
+    """
+    low, high = interval(labels, scores, groups, share_at(threshold, name))
+    part, whole = _parts(name, labels, scores >= threshold, np.ones((1, len(labels))))
+    wilson_low, wilson_high = wilson(float(part[0]), float(whole[0]))
+    return min(low, wilson_low), max(high, wilson_high)
 
 
 def wilson(part: float, whole: float) -> tuple[float, float]:
@@ -110,7 +121,10 @@ def wilson(part: float, whole: float) -> tuple[float, float]:
 
 
 def share_at(threshold: float, name: Share) -> Statistic:
-    """Recall, precision, F1 or accuracy at a threshold, as a statistic to resample."""
+    """A share of counts at a threshold, as a statistic to resample.
+
+    Specificity is that of the ok images that pass: what it lacks to 1 are the overkills.
+    """
 
     def statistic(
         labels: NDArray[np.bool_], scores: NDArray[np.floating], weights: NDArray[np.float64]
@@ -177,6 +191,9 @@ def _parts(
     escapes = weights @ (labels & ~alarms)
     if name == "recall":
         return hits, hits + escapes
+    if name == "specificity":
+        passed = weights @ (~labels & ~alarms)
+        return passed, passed + overkills
     if name == "precision":
         return hits, hits + overkills
     if name == "f1":

@@ -15,8 +15,9 @@ from edge_agent import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge_agent.bundle import Bundle
     from trainer.config import RunConfig
-    from trainer.data import Dataset, HeldBack, LearningSet
+    from trainer.data import Dataset, HeldBack, LearningSet, Sample
     from trainer.data.summary import Summary
 
 
@@ -46,6 +47,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         result: int = COMMANDS[arguments.command](arguments)
     except (BundleError, DatasetError, ProviderError, UsageError) as error:
         print(f"trainer {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written, a closed pipe
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"trainer {arguments.command}: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except ParityError as error:
         print(f"trainer {arguments.command}: {error}", file=sys.stderr)
@@ -216,17 +221,23 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from edge_agent.bundle import open_bundle
     from edge_agent.worker.predictor import Predictor
     from trainer.data import open_dataset
+    from trainer.errors import UsageError
     from trainer.evaluate import evaluate_bundle, write_scores
     from trainer.progress import progress
 
     predictor = Predictor(open_bundle(arguments.bundle), arguments.variant)
-    samples = open_dataset(arguments.data).samples
+    dataset = open_dataset(arguments.data)
+    samples = dataset.subset(arguments.split) if arguments.split else dataset.samples
+    if not samples:
+        raise UsageError(f"--split: {arguments.data} has no {arguments.split} split")
     with progress("judging", len(samples)) as advance:
         judged, accuracy = evaluate_bundle(predictor, samples, advance)
     if arguments.scores is not None:
         write_scores(arguments.scores, samples, judged.scores)
     figures = accuracy.model_dump()
     print(json.dumps(figures) if arguments.json else _line(figures))
+    if note := _learned_from(dataset, samples, predictor.bundle):
+        print(f"trainer evaluate: {note}", file=sys.stderr)
     return 0
 
 
@@ -272,14 +283,14 @@ def _compare(arguments: argparse.Namespace) -> int:
     """PyTorch beside every variant on every provider of this machine."""
     from edge_agent.bundle import open_bundle
     from trainer.compare import compare, contenders, table
-    from trainer.data import fingerprint, open_dataset
+    from trainer.data import open_dataset
     from trainer.errors import UsageError
     from trainer.progress import progress
 
     if arguments.rounds < 1 or arguments.threads < 0:
         raise UsageError("--rounds must be 1 or more, --threads 0 or more")
     bundle = arguments.bundle or arguments.run / "bundle"
-    training = open_bundle(bundle).manifest.training
+    made = open_bundle(bundle)
     dataset = open_dataset(arguments.data)
     total = arguments.rounds * len(contenders(bundle))
     with progress("comparing", total) as advance:
@@ -299,9 +310,23 @@ def _compare(arguments: argparse.Namespace) -> int:
         f"{len(dataset.samples)} images, one at a time, {arguments.threads or 'all'} thread(s); "
         f"times are of inference alone, medians of {arguments.rounds} rounds"
     )
-    if fingerprint(dataset) == training.dataset["fingerprint"]:
-        print("the model learned from these images: accuracy, AP and F1 are not those of new ones")
+    if note := _learned_from(dataset, dataset.samples, made):
+        print(note)
     return 0
+
+
+def _learned_from(dataset: Dataset, samples: Sequence[Sample], bundle: Bundle) -> str:
+    """What to say of figures that are partly of images that the bundle learned from."""
+    from trainer.data import fingerprint, hold_back
+
+    known = bundle.manifest.training.dataset.get("fingerprint")
+    if known is None or fingerprint(hold_back(dataset)[0]) != known:
+        return ""
+    seen = sum(sample.split != "test" for sample in samples)
+    if not seen:
+        return ""
+    which = "these images" if seen == len(samples) else f"{seen} of these {len(samples)} images"
+    return f"the model learned from {which}: accuracy, AP and F1 are not those of new ones"
 
 
 def _synth(arguments: argparse.Namespace) -> int:
@@ -535,7 +560,13 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
-    parser.add_argument("--out", type=Path, default=Path("model.fp32.onnx"), metavar="FILE")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("model.fp32.onnx"),
+        metavar="FILE",
+        help="a new file (model.fp32.onnx)",
+    )
     parser.add_argument("--fold", type=int, help="a fold's model, from 1 (the one that ships)")
 
 
@@ -558,9 +589,14 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="such as RUN/bundle")
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
-    parser.add_argument("--variant", default="fp32")
+    parser.add_argument("--variant", default="fp32", help="(fp32)")
+    parser.add_argument(
+        "--split",
+        choices=["train", "test"],
+        help="of the authors' split, where there is one (both)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--scores", type=Path, metavar="FILE", help="write image,label,score")
 

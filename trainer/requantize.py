@@ -51,14 +51,16 @@ def requantize(
         version: of the new bundle; None: the next after that of RUN's.
 
     Raises:
-        UsageError: RUN is not finished, or ``data`` is not what it was trained on.
+        UsageError: RUN is not finished, ``out`` exists, or ``data`` is not what it was trained on.
         DatasetError: ``data`` can't be read.
-        BundleError: RUN's bundle is damaged, or ``out`` exists.
+        BundleError: RUN's bundle is damaged.
     """
     config = with_settings(read_config(run / "config.json"), settings)
     old = open_bundle(run / "bundle")
     manifest = old.manifest
     version = next_version(manifest.version, version)
+    if out.exists():
+        raise UsageError(f"{out} exists: a bundle is never changed, give --out another name")
     learned, _ = hold_back(open_dataset(data, folds=config.folds))
     if fingerprint(learned) != manifest.training.dataset["fingerprint"]:
         raise UsageError(

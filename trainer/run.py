@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from trainer.config import RunConfig
 
 
+_SCRATCH = (".export-*", ".variants-*", ".bundle.*.partial")
+"""What the last steps of a run write for themselves, and remove."""
+
+
 def make_run(out: Path) -> None:
     """Make the folder of a new run.
 
@@ -45,7 +49,10 @@ def resume_run(out: Path) -> None:
     if not out.is_dir():
         raise UsageError(f"{out} does not exist: there is nothing to resume, leave --resume away")
     if (out / "metrics.json").exists():
-        raise UsageError(f"{out} is finished: give --out another folder to train again")
+        raise UsageError(
+            f"{out} is finished: give --out another folder to train again; "
+            f"`trainer report {out} DATA` writes its report again"
+        )
 
 
 def begin(config: RunConfig, run: Path) -> None:
@@ -64,13 +71,16 @@ def begin(config: RunConfig, run: Path) -> None:
                     f"{now[name]}: resume it with the same settings, or give --out another folder"
                 )
         # What a kill in the last steps may have left: it is made again.
-        shutil.rmtree(run / "bundle", ignore_errors=True)
+        for left in (run / "bundle", *(folder for name in _SCRATCH for folder in run.glob(name))):
+            shutil.rmtree(left, ignore_errors=True)
     write_json(file, config.model_dump(mode="json"))
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write a result, for people and programs."""
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """Write a result, for people and programs: whole or not at all, whenever a kill comes."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(file)
 
 
 def write_command(run: Path, line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer.bootstrap import figure_intervals, wilson
+from trainer.bootstrap import figure_intervals, share_interval
 
 if TYPE_CHECKING:
     from trainer.report.files import RunFiles
@@ -33,6 +33,7 @@ def headline(run: RunFiles) -> list[Figure]:
     spans = run.metrics.get("intervals") or figure_intervals(
         run.labels, run.scores, run.groups, run.threshold
     )
+    least, most = share_interval(run.labels, run.scores, run.groups, run.threshold, "specificity")
 
     def share(name: str, key: str, meaning: str) -> Figure:
         low, high = spans[key]
@@ -51,7 +52,7 @@ def headline(run: RunFiles) -> list[Figure]:
         Figure(
             "Overkills",
             f"{pooled['overkills']} of {oks}",
-            percents(*wilson(pooled["overkills"], oks)),
+            percents(1 - most, 1 - least),
             "good parts that would be rejected",
             f"{test['overkills']} of {test['images'] - test['defects']}" if test else "",
         ),

@@ -38,6 +38,9 @@ def test_weights_are_repetitions():
         for row, figure in zip(weights, found, strict=True):
             one = metrics.accuracy_at(np.repeat(labels, row), np.repeat(scores, row), 0.5)
             assert figure == pytest.approx(getattr(one, name)), name
+    passing = share_at(0.5, "specificity")(labels, scores, weights.astype(float))
+    one = metrics.accuracy_at(np.repeat(labels, weights[0]), np.repeat(scores, weights[0]), 0.5)
+    assert passing[0] == pytest.approx(1 - one.overkills / (one.images - one.defects))
     cost = cost_at(0.5, 10, 1)(labels, scores, weights.astype(float))
     one = metrics.accuracy_at(np.repeat(labels, weights[0]), np.repeat(scores, weights[0]), 0.5)
     assert cost[0] == pytest.approx((10 * one.escapes + one.overkills) / one.images)

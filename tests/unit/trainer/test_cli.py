@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from tests.bundles import make_bundle, make_image
+from tests.bundles import make_bundle, make_image, make_manifest, make_model
 from trainer import cli, progress
 from trainer.cli import run
+from trainer.data import fingerprint, hold_back, open_dataset
 
 
 @pytest.fixture
@@ -75,6 +76,15 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_can_not_be_written_is_one_message(images, tmp_path, capsys):
+    make_bundle(tmp_path / "bundle")
+    scores = tmp_path / "nowhere" / "scores.csv"
+    command = ["evaluate", str(tmp_path / "bundle"), str(images), "--scores", str(scores)]
+    assert run(command) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"trainer evaluate: {scores}: No such file or directory"
+
+
 @pytest.mark.parametrize("size", ["256", "ax3", "1x2x3", ""])
 def test_a_wrong_size_is_explained(capsys, size):
     with pytest.raises(SystemExit) as caught:
@@ -105,6 +115,32 @@ def test_evaluate_judges_with_the_bundle(images, tmp_path, capsys):
     assert all((float(row["score"]) >= 0.5) == (row["label"] == "1") for row in rows)
     assert run(arguments) == 0
     assert "escapes 0 of 4" in capsys.readouterr().out
+
+
+def test_evaluate_says_what_of_it_was_learned_from(images, tmp_path, capsys):
+    rows = [f"{kind}/{n}.png" for n in range(12) for kind in ["ok" if n % 3 else "defect"]]
+    table = [
+        f"{row},{row[0] == 'd':d},{'test' if n > 7 else 'train'}" for n, row in enumerate(rows)
+    ]
+    (images / "manifest.csv").write_text("\n".join(["image,defect,split", *table]))
+    learned, _ = hold_back(open_dataset(images))
+    training = make_manifest(make_model())[0].training
+    known = training.model_copy(update={"dataset": {"fingerprint": fingerprint(learned)}})
+    make_bundle(tmp_path / "bundle", training=known)
+    command = ["evaluate", str(tmp_path / "bundle"), str(images)]
+    for options, count, said in (
+        ([], 12, "the model learned from 8 of these 12 images"),
+        (["--split", "train"], 8, "the model learned from these images"),
+        (["--split", "test"], 4, ""),
+    ):
+        assert run([*command, "--json", *options]) == 0
+        output = capsys.readouterr()
+        assert json.loads(output.out)["images"] == count
+        assert said in output.err
+        assert ("learned from" in output.err) == bool(said)
+    (images / "manifest.csv").unlink()
+    assert run([*command, "--split", "test"]) == 2
+    assert "has no test split" in capsys.readouterr().err
 
 
 def test_synth_draws_what_train_reads(tmp_path, capsys):

@@ -138,6 +138,12 @@ def test_other_images_are_refused(surfaces, finished, tmp_path, capsys):
     assert "not X.Y.Z" in capsys.readouterr().err
 
 
+def test_an_existing_bundle_is_said_before_minutes_of_work(surfaces, finished, capsys):
+    assert run(["quantize", str(finished), str(surfaces), "--out", str(finished)]) == 2
+    output = capsys.readouterr().err
+    assert output.startswith(f"trainer quantize: {finished} exists")  # and no progress before it
+
+
 def test_compare_measures_everyone_against_pytorch(surfaces, finished, capsys, monkeypatch):
     real = comparison.contenders
 

@@ -146,4 +146,25 @@ def test_headline_figures_have_intervals(tmp_path):
     assert figures["Escapes"].interval.startswith("0 % to 16")  # none seen is not none ever
     assert figures["Overkills"].interval.startswith("0 % to 8.8")
     assert figures["AP"].value == "1.0000"
+
+
+def test_overkills_of_one_part_are_as_sure_as_one_part_is(tmp_path):
+    """Ten of 100 good images in error, all of one batch of ten, or of ten batches: not the same."""
+    labels = np.arange(120) >= 100
+    scores = np.where(labels | (np.arange(120) < 10), 0.9, 0.1)
+    ends = {}
+    for kind in ("one", "ten"):
+        groups = [n // 10 if kind == "one" else n % 10 for n in range(100)] + [*range(100, 120)]
+        named = {
+            f"{n}.png": (f"g{group}", bool(labels[n]), float(scores[n]))
+            for n, group in enumerate(groups)
+        }
+        make_run(tmp_path / kind, named)
+        (overkills,) = (f for f in headline(read_run(tmp_path / kind)) if f.name == "Overkills")
+        ends[kind] = float(overkills.interval.split()[-2])
+    assert ends["ten"] == pytest.approx(17.4, abs=0.3)  # Wilson's, of 10 in 100
+    assert ends["one"] > 25
+
+
+def test_percents():
     assert percents(0.0005, 0.162) == "0.05 % to 16.2 %"
