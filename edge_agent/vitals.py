@@ -109,6 +109,11 @@ class Vitals:
         if state and state.reason:
             degraded.append(f"mqtt: {state.reason}")
         degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
+        in_work = 0
+        try:
+            in_work = self._spool.depth()
+        except OSError as error:  # told, and no reason to stop: it may be mended
+            failing.append(f"{error.filename} can't be listed: {error.strerror}")
         verdicts = {verdict.value: count for verdict, count in self._tally.verdicts.items()}
         return Health(
             status="failing" if failing else "degraded" if degraded else "ok",
@@ -116,7 +121,7 @@ class Vitals:
             inspections=sum(verdicts.values()),
             verdicts=verdicts,
             last_inspection_age=None if last is None else time.monotonic() - last,
-            in_work=self._spool.depth(),
+            in_work=in_work,
             waiting=self._source.waiting(),
             outbox=state.backlog if state else 0,
             broker="none" if state is None else "connected" if state.connected else "not connected",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import stat
 import tempfile
 import time
@@ -20,7 +21,6 @@ from edge_agent.sources.watch import Watch
 from edge_agent.text import printable
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -233,6 +233,8 @@ class FolderSource:
             if moves and not known and not self._spool.holds(identity):
                 return self._spool.claim(path)
         except FileNotFoundError:
+            if os.path.lexists(path):
+                raise  # it is the spool that is gone
             return None
         except OSError as error:
             if error.errno != errno.EXDEV and error.errno not in _REFUSALS:
@@ -246,6 +248,8 @@ class FolderSource:
             if identity is not None:
                 claim = self._spool.claim_copy(path, status, identity)
         except FileNotFoundError:
+            if os.path.lexists(path):
+                raise
             return None
         except OSError as error:
             if error.errno in _NO_ROOM or str(error.filename or path) != str(path):

@@ -202,8 +202,7 @@ class Spool:
                 yield self._noted(entries[0])
             else:
                 with contextlib.suppress(OSError):
-                    (home / _NOTE).unlink(missing_ok=True)
-                    home.rmdir()
+                    _clear(home)
 
     def keep(self, claim: Claim) -> None:
         """Move a judged image to ``processed/``, under its own name or a numbered one."""
@@ -276,6 +275,8 @@ class Spool:
         try:
             claim.path.rename(target)
         except FileNotFoundError:
+            if os.path.lexists(claim.path):
+                raise  # it is the directory that is gone
             return self._leave(claim)  # filed by a run that was killed before it could tidy up
         except OSError as error:
             if error.errno != errno.EXDEV:
@@ -293,9 +294,18 @@ class Spool:
 
     def _leave(self, claim: Claim) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if claim.whole:
-                (claim.path.parent / _NOTE).unlink(missing_ok=True)
-            claim.path.parent.rmdir()
+            _clear(claim.path.parent)
+
+
+def _clear(home: Path) -> None:
+    """Remove a frame's directory, with its note and whatever else is hidden there; no image."""
+    for entry in home.iterdir():
+        if entry.name.startswith("."):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    home.rmdir()
 
 
 def _with(note: Note, claim: Claim) -> Claim:

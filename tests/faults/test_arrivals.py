@@ -236,6 +236,34 @@ def test_a_folder_that_loses_its_rights_is_told_and_its_images_wait(make_station
     assert verify(station, [image]).wrong == []
 
 
+def test_a_folder_of_its_own_that_somebody_removes_is_told_and_its_images_wait(make_station):
+    station = make_station(AT_ONCE)
+    port = free_port()
+    with station.config.open("a") as config:
+        config.write(f"[http]\nport = {port}\n")
+    station.start()
+    (station.state / "work").rmdir()
+    wait_for(lambda: any("work can't be listed" in reason for reason in health(port)["reasons"]))
+    station.drop("a.png", make_image(defect=False))
+    told(station, port, "images can't be claimed: No such file or directory")
+    assert health(port)["status"] == "failing"
+    (station.state / "work").mkdir()
+    at_rest(station, 1)
+    wait_for(lambda: health(port)["status"] == "ok")
+
+    shutil.rmtree(station.state / "processed")
+    station.drop("b.png", make_image(defect=False, seed=1))
+    told(station, port, "No such file or directory")
+    assert "processed/b.png" in station.log
+    (station.state / "processed").mkdir()
+    at_rest(station, 2)
+    wait_for(lambda: health(port)["status"] == "ok")
+
+    assert [p.name for p in station.filed()] == ["b.png"]
+    assert station.stop() == 0
+    assert "Traceback" not in station.log
+
+
 def test_an_immutable_file_is_judged_once(make_station):
     station = make_station(AT_ONCE)
     image = make_image(defect=False)

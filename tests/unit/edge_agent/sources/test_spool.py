@@ -485,6 +485,51 @@ def test_a_frame_that_was_filed_before_a_kill_leaves_no_note(tmp_path):
     assert not list(work.iterdir())
 
 
+def hide(home: Path) -> None:
+    """What file browsers leave where somebody has looked."""
+    (home / ".directory").write_text("[Desktop Entry]")
+    (home / ".AppleDouble").mkdir()
+    (home / ".AppleDouble" / "a.png").write_bytes(b"")
+
+
+def test_what_a_file_browser_leaves_beside_an_image_goes_with_it(place):
+    claim = place.spool.claim(place.drop())
+    hide(claim.path.parent)
+
+    place.spool.keep(claim)
+
+    assert place.spool.depth() == 0
+    assert (place.processed / "a.png").read_bytes() == IMAGE
+
+
+def test_what_a_file_browser_leaves_where_an_image_was_is_no_frame(place):
+    home = place.work / new_id()
+    home.mkdir()
+    hide(home)
+
+    assert place.recovered() == []
+    assert place.spool.depth() == 0
+
+
+@pytest.mark.parametrize("gone", ["processed", "quarantine"])
+def test_a_folder_that_somebody_has_removed_is_named_and_waited_for(place, gone):
+    claim = place.spool.claim(place.drop())
+    directory = getattr(place, gone)
+    directory.rmdir()
+
+    def file():
+        place.spool.keep(claim) if gone == "processed" else place.spool.quarantine(claim, "why")
+
+    with pytest.raises(FileNotFoundError, match=f"/{gone}/a.png"):
+        file()
+    assert claim.path.read_bytes() == IMAGE
+
+    directory.mkdir()
+    file()
+    assert (directory / "a.png").read_bytes() == IMAGE
+    assert place.spool.depth() == 0
+
+
 def test_a_claim_needs_no_descriptor(place):
     """What is in work/ already must not be lost to the loop because somebody else has them all."""
     source = place.drop()
