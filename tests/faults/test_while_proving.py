@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ from edge_agent.bundle import write_bundle
 from tests.bundles import make_image, make_manifest, make_model
 from tests.integration.conftest import children_of
 from tests.integration.test_bundle_command import BASE, start
-from tests.line import FIXED, Station, finish, wait_for
+from tests.line import FIXED, Station, finish, verify, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,17 +56,19 @@ def station(
 
 
 def wish(station: Station, version: str) -> None:
-    """Name a bundle in the settings, SIGHUP, and wait until a worker is at its proof."""
+    """Name a bundle in the settings, and SIGHUP."""
     text = station.config.read_text()
     station.config.write_text(text.replace("shelf/1.0.0", f"shelf/{version}"))
     station.daemon.send_signal(signal.SIGHUP)
-    wait_for(lambda: proving(station))
 
 
 def proving(station: Station) -> bool:
     """Whether there is another worker than the one that judges."""
-    workers = [c for c in children_of(station) if "edge_agent.worker" in " ".join(cmdline(c))]
-    return len(workers) == 2
+    return len(running(station, "edge_agent.worker")) == 2
+
+
+def running(station: Station, module: str) -> list[psutil.Process]:
+    return [child for child in children_of(station) if module in cmdline(child)]
 
 
 def cmdline(one: psutil.Process) -> list[str]:
@@ -98,6 +103,7 @@ def test_orders_are_answered_while_a_bundle_is_proved(station, consumer, go_wron
     offered = drop(station, range(3))
     wait_for(lambda: len(station.rows()) == 3)
     wish(station, "1.1.0")
+    wait_for(lambda: proving(station))
 
     # What concerns the images is done at once.
     assert ask(consumer, "pause") == (True, "")
@@ -142,7 +148,7 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
         wish(station, "1.1.0")
     else:
         orders.append(consumer.order(f"{BASE}/command/bundle", '{"activate": "1.1.0"}'))
-        wait_for(lambda: proving(station))
+    wait_for(lambda: proving(station))
     orders.append(consumer.order(f"{BASE}/command/bundle", '{"activate": "1.2.0"}'))
     assert ask(consumer, "bundle", roll_back=True) == (
         False,
@@ -172,3 +178,26 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
     finish(station, offered, consumer)
     assert {row["version"] for row in station.rows()} == {"1.0.0", version}
     assert station.rows()[-1]["version"] == version
+
+
+def test_the_end_while_a_bundle_is_verified(station, tmp_path):
+    offered = drop(station, range(3))
+    wait_for(lambda: len(station.rows()) == 3)
+    new = tmp_path / "shelf/1.3.0"
+    shutil.copytree(tmp_path / "shelf/1.1.0", new)
+    manifest = json.loads((new / "manifest.json").read_text())
+    manifest["variants"][0]["size"] = 1 << 40  # to be hashed, and nothing but a hole
+    (new / "manifest.json").write_text(json.dumps(manifest))
+    os.truncate(new / "model.fp32.onnx", 1 << 40)
+    wish(station, "1.3.0")
+    wait_for(lambda: running(station, "edge_agent.bundle"))
+    children = children_of(station)
+    try:
+        assert station.stop() == 0
+        wait_for(lambda: all(gone(one) for one in children))
+    finally:
+        for one in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    assert f"not reloaded any more: the next start takes {new}" in station.log
+    assert verify(station, offered).wrong == []
