@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.decide import decide
 from edge_agent.settings import WorkerSettings
+from edge_agent.target import ProviderError
 from edge_agent.types import Claim, Latency, Verdict
 from edge_agent.worker.pool import Lost, Outcome, WorkerPool
 from edge_agent.worker.protocol import Judged, worker_options
@@ -56,6 +57,7 @@ def classify(
 
     Raises:
         BundleError, WorkerStartError: the bundle can't be used.
+        ProviderError: the execution provider fails at one image after the other.
     """
     settings = WorkerSettings()
     bundle = verify_apart(bundle_path)
@@ -80,6 +82,8 @@ def classify(
                 pool.submit(left.popleft())
             for outcome in pool.poll(1.0):
                 yield _classified(outcome, decision)
+            if pool.lost:
+                raise ProviderError(f"{runtime.provider} was lost: {pool.lost}")
     finally:
         pool.close()
 

@@ -15,7 +15,7 @@ from edge_agent.types import Message, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from edge_agent.types import Inspection
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-_CHUNK = 500  # bound variables in one statement
 
 
 class Journal:
@@ -104,18 +103,6 @@ class Journal:
                 "SELECT verdict, reason FROM inspections WHERE id = ?", (frame,)
             ).fetchone()
         return (Verdict(row[0]), str(row[1])) if row else None
-
-    def seen(self, ids: Iterable[str]) -> set[str]:
-        """Those of ``ids`` that have their inspection."""
-        wanted = list(ids)
-        found: set[str] = set()
-        with self._reading() as db:
-            for start in range(0, len(wanted), _CHUNK):
-                chunk = wanted[start : start + _CHUNK]
-                marks = ", ".join("?" * len(chunk))
-                rows = db.execute(f"SELECT id FROM inspections WHERE id IN ({marks})", chunk)
-                found.update(row[0] for row in rows)
-        return found
 
     def attempts(self, frame: str) -> int:
         """How many workers the frame has cost so far."""

@@ -89,11 +89,6 @@ class FolderSource:
         """Stop watching."""
         self._watch.close()
 
-    @property
-    def events(self) -> bool:
-        """Whether the filesystem tells of changes; if not, the folder is scanned on a period."""
-        return self._watch.alive
-
     def waiting(self) -> int:
         """Files known to be whole and not yet claimed."""
         return len(self._ready)

@@ -61,11 +61,6 @@ class Watch:
             self._started = False
             log.warning("no events from %s (%s): it is scanned on a period", path, error.strerror)
 
-    @property
-    def alive(self) -> bool:
-        """Whether events can still arrive."""
-        return self._started and self._observer.is_alive() and bool(self._observer.emitters)
-
     def drain(self) -> tuple[bool, list[str]]:
         """Whether anything changed since the last call, and the names that were renamed in."""
         with self._lock:

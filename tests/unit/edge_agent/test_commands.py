@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge_agent.bundle import read_manifest
 from edge_agent.cli import run
 from tests.bundles import make_bundle, make_image
 
@@ -54,6 +55,17 @@ def test_a_defect(bundle, images, capsys):
     assert list(first["latency_ms"]) == ["wait", "decode", "preprocess", "infer", "total"]
     assert (first["verdict"], second["verdict"], second["score"]) == ("ok", "defect", 1.0)
     assert second["path"] == str(images / "b.png")
+
+
+def test_a_provider_that_is_lost_is_no_reason_to_wait_for_ever(bundle, images, capsys, go_wrong):
+    golden = len(read_manifest(bundle).golden)
+    go_wrong(f"raise@{golden + 1}", "cpu")  # proves itself, and fails at every image
+
+    assert classify(bundle, images) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "cpu was lost: cpu failed: the device was removed" in said.err
 
 
 def test_an_error_outweighs_a_defect(bundle, images, capsys):

@@ -43,10 +43,7 @@ def test_the_first_inspection_of_a_frame_stands(path):
             [inspection(2, Verdict.DEFECT), inspection(3), inspection(3, Verdict.DEFECT)], plain
         )
         assert [(m.sequence, m.id) for m in again] == [(3, inspection(3).id)]
-        assert journal.seen([inspection(n).id for n in range(1, 1500)]) == {
-            inspection(n).id for n in (1, 2, 3)
-        }
-        assert journal.has(inspection(3).id)
+        assert all(journal.has(inspection(n).id) for n in (1, 2, 3))
         assert not journal.has("other")
     assert [r.inspection.verdict for r in tail(path, 9)] == [Verdict.OK] * 3
 
