@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -123,6 +124,10 @@ class Distribution(_Frozen):
     def _matching(self) -> Distribution:
         if len(self.edges) != len(self.counts) + 1:
             raise ValueError("a histogram has one more edge than counts")
+        if any(right <= left for left, right in pairwise(self.edges)):
+            raise ValueError("the edges of a histogram rise")
+        if min(self.counts, default=0) < 0 or not sum(self.counts):
+            raise ValueError("a histogram counts at least one value, and none less than no times")
         return self
 
 

@@ -160,6 +160,14 @@ def test_a_missing_field_is_named(path, field):
         (lambda c: c.update(version="new"), "version: "),
         (lambda c: c.update(name="../../etc"), "name: "),
         (lambda c: c["reference"]["score"].update(counts=[1, 2]), "one more edge than counts"),
+        # Drift would be divided by them, in the middle of the line's work.
+        (lambda c: c["reference"]["score"].update(edges=[0, 1], counts=[0]), "at least one value"),
+        (lambda c: c["reference"]["score"].update(edges=[0], counts=[]), "at least one value"),
+        (lambda c: c["reference"]["score"].update(edges=[0, 1, 2], counts=[2, -1]), "at least one"),
+        (
+            lambda c: c["reference"]["score"].update(edges=[0, 0, 1], counts=[1, 1]),
+            "the edges of a histogram rise",
+        ),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(path, change, said):
