@@ -25,11 +25,11 @@ def apart(do: Callable[Given, Found], *given: Given.args, **named: Given.kwargs)
     Returns:
         What it gives, which is no text; or a text: why there is none.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        try:
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             return process.submit(do, *given, **named).result()
-        except BrokenProcessPool:
-            return "its process died"
-        except Exception as error:  # of any library: what else there is is still worth having
-            text = str(error).strip()
-            return text.splitlines()[0] if text else type(error).__name__
+    except BrokenProcessPool:
+        return "its process died"
+    except Exception as error:  # of any library: what else there is is still worth having
+        text = str(error).strip()
+        return text.splitlines()[0] if text else type(error).__name__

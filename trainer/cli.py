@@ -385,6 +385,9 @@ def _variant_lines(variants: dict[str, dict[str, Any]]) -> list[str]:
             line += f": {ratio:.2f} times as fast as fp32" if ratio > 1 else ": slower than fp32"
         lines.append(line)
         lines += _gate_lines(name, found["gate"])
+        lines += [
+            f"{name:<13} not tried on {where}: {why}" for where, why in found["untried"].items()
+        ]
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge_agent.target import CPU
@@ -52,6 +52,8 @@ class Made:
     """By provider: the CPU's, and where it passed there, every other one of this machine."""
     how: str
     """Settings that led here, in words."""
+    untried: dict[str, str] = field(default_factory=dict)
+    """Providers on which it could not be run at all, and why."""
 
     @property
     def held_out(self) -> Comparison:
@@ -85,4 +87,5 @@ class Made:
             "how": self.how,
             "fault": self.fault,
             "gate": self.gate,
+            "untried": self.untried,
         }

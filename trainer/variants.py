@@ -203,6 +203,7 @@ def _judge(
     judged = judge_held_out(files, proven.samples, proven.folds, proven.spec)
     held = compare_scores(proven.labels, proven.held_out, judged.scores, proven.threshold)
     checks = {CPU: Check(held, judged.scores)}
+    untried: dict[str, str] = {}
     if not held.fault:
         with progress(f"scoring with {precision}", len(everything)) as advance:
             scored = judge(open_graph(shipped_file), proven.samples, proven.spec, advance)
@@ -212,9 +213,11 @@ def _judge(
             with progress(f"scoring with {precision} on {provider}", 1) as advance:
                 check = _check_elsewhere(proven, files, shipped_file, provider, scored.scores)
                 advance("")
-            if check is not None:
+            if isinstance(check, str):
+                untried[provider] = check
+            else:
                 checks[provider] = check
-    return Made(precision, precision, shipped_file, checks, how)
+    return Made(precision, precision, shipped_file, checks, how, untried)
 
 
 def _check_elsewhere(
@@ -223,8 +226,8 @@ def _check_elsewhere(
     shipped_file: Path,
     provider: str,
     here: NDArray[np.float64],
-) -> Check | None:
-    """The same on another provider; None where it can't run there, as a station will see too.
+) -> Check | str:
+    """The same on another provider; or why it can't run there, as a station will see too.
 
     ``here`` are the shipped model's scores on the CPU provider.
     """
@@ -235,7 +238,7 @@ def _check_elsewhere(
     ]
     found = scores_elsewhere(provider, proven.spec, [*jobs, (shipped_file, proven.samples)])
     if isinstance(found, str):
-        return None
+        return found
     *parts, shipped = found
     scores = np.concatenate(parts)[np.argsort(np.concatenate(helds))]
     far = float(np.abs(shipped - here).max())

@@ -143,6 +143,20 @@ def test_evaluate_says_what_of_it_was_learned_from(images, tmp_path, capsys):
     assert "has no test split" in capsys.readouterr().err
 
 
+def test_variants_are_named_with_where_they_hold_and_where_not():
+    common = {"ap": 0.99, "size": 1e6, "fault": "", "how": "minmax", "untried": {}}
+    fp32 = {**common, "latency_ms": {"cpu": 2.0, "openvino:CPU": 1.9}, "gate": {"cpu": ""}}
+    gate = {"cpu": "", "openvino:CPU": "3 of 90 verdicts change"}
+    int8 = {**common, "latency_ms": {"cpu": 1.0}, "gate": gate, "untried": {"cuda": "no driver"}}
+    assert cli._variant_lines({"fp32": fp32, "int8": int8}) == [
+        "fp32          AP 0.9900  1.0 MB  2.0 ms on cpu, 1.9 ms on openvino:CPU",
+        "int8          AP 0.9900  1.0 MB  1.0 ms on cpu: 1.90 times as fast as fp32",
+        "int8          keeps FP32's accuracy on cpu",
+        "int8          NOT ON openvino:CPU: 3 of 90 verdicts change",
+        "int8          not tried on cuda: no driver",
+    ]
+
+
 def test_synth_draws_what_train_reads(tmp_path, capsys):
     arguments = ["synth", str(tmp_path / "s"), "--good", "4", "--defect", "3", "--size", "64x96"]
     assert run(arguments) == 0

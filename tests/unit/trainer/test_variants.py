@@ -177,6 +177,8 @@ def test_a_provider_that_can_not_run_it_is_left_to_the_station(tmp_path):
     """For real, in another process: the name is of a device that this machine has not."""
     made = make_fp16(prove(tmp_path), tmp_path / "out", ("openvino:NPU",))
     assert made.gate == {"cpu": ""}
+    assert made.figures()["untried"] == made.untried
+    assert "openvino:NPU" in made.untried["openvino:NPU"]
 
 
 def test_openvino_is_asked_in_another_process(tmp_path):

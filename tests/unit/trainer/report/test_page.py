@@ -190,6 +190,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
     metrics["variants"] = {
         "fp32": {**fp32, "latency_ms": {"cpu": 12.25}, "fault": ""},
         "int8": {**int8, "size": 3_400_000, "flips": 9, "latency_ms": None, "fault": "AP falls"},
+        "fp16": {**fp32, "fault": "", "gate": {"cpu": "", "cuda:1": "", "cuda": "<2> change"}},
     }
     metrics["calibration"] = {
         "rule": "recall>=0.99",
@@ -205,7 +206,16 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
     file.write_text(json.dumps(metrics))
     text, page = page_of(run, images)
     assert "3 of 70" in text
-    for words in ("int8: AP falls", "12.25", "ms cpu", "3.4 MB", "changed"):
+    assert "Not run on cuda: fp16: <2> change" in page.text["variants"]
+    assert "Not run on" not in page.text["variants"].replace("Not run on cuda: fp16", "")
+    for words in (
+        "cpu, cuda:1",
+        "Not let into the bundle: int8: AP falls",
+        "12.25",
+        "ms cpu",
+        "3.4 MB",
+        "changed",
+    ):
         assert words in page.text["variants"]
     assert "<8,16,32>: 9.5 ms" in page.text["variants"]
     assert "0.250 to 0.750 are for a person" in text
