@@ -242,7 +242,13 @@ def _folder(
 ) -> FolderSource | None:
     if settings.source.folder is None:
         return None
-    folder = FolderSource(settings.source.folder, spool, known=journal.has, wake=pool.wake)
+    folder = FolderSource(
+        settings.source.folder,
+        spool,
+        known=journal.has,
+        wake=pool.wake,
+        sha256_of=journal.sha256_of,
+    )
     stack.callback(folder.close)
     return folder
 

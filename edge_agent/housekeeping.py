@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.journal import Archive, JournalError, Outbox
 from edge_agent.sources.message import file_names
-from edge_agent.sources.spool import REASON, numbered
+from edge_agent.sources.spool import REASON, numbered, sha256_of
 from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ def _is(path: Path, filed: Filed) -> bool:
             note = None
         if isinstance(note, dict):
             return bool(note.get("id") == filed.id)
-    return _sha256(path) == filed.sha256
+    return sha256_of(path) == filed.sha256
 
 
 def _places(directory: Path, filed: Filed) -> list[Path]:
@@ -191,11 +190,3 @@ def _places(directory: Path, filed: Filed) -> list[Path]:
 def _count(directory: Path) -> int:
     with os.scandir(directory) as entries:
         return sum(1 for e in entries if e.name[0] != "." and not e.name.endswith(REASON))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()

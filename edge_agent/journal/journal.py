@@ -96,6 +96,12 @@ class Journal:
         with self._reading() as db:
             return _has(db, frame)
 
+    def sha256_of(self, frame: str) -> str:
+        """Of the bytes that were judged; empty where they could not be read, or it is gone."""
+        with self._reading() as db:
+            row = db.execute("SELECT sha256 FROM inspections WHERE id = ?", (frame,)).fetchone()
+        return str(row[0]) if row else ""
+
     def find(self, frame: str) -> tuple[Verdict, str] | None:
         """The verdict and the reason of a frame's inspection, or None where it has none yet."""
         with self._reading() as db:

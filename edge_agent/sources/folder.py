@@ -16,7 +16,7 @@ from collections import deque
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from edge_agent.sources.spool import Spool, SpoolError, stable_id
+from edge_agent.sources.spool import Spool, SpoolError, new_id, sha256_of, stable_id
 from edge_agent.sources.watch import Watch
 from edge_agent.text import printable
 
@@ -49,6 +49,7 @@ class FolderSource:
         *,
         known: Callable[[str], bool],
         wake: Callable[[], None],
+        sha256_of: Callable[[str], str] = lambda _: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Watch and check the folder.
@@ -58,6 +59,7 @@ class FolderSource:
             spool: where claims go.
             known: whether the journal has a frame identity, for files that stay in place.
             wake: called from the watcher's thread when there may be something to claim.
+            sha256_of: the hash of what was judged under a frame identity; empty: not known.
             clock: monotonic seconds.
 
         Raises:
@@ -67,6 +69,7 @@ class FolderSource:
         self._path = settings.path
         self._spool = spool
         self._known = known
+        self._sha256_of = sha256_of
         self._clock = clock
         self._ready: deque[str] = deque()
         self._queued: set[str] = set()
@@ -224,6 +227,8 @@ class FolderSource:
         identity = stable_id(path, status, stays=not moves)
         # What was copied before, and could not be removed then, is only removed now.
         known = self._known(identity)
+        if moves and self._is_another(path, identity, judged=known):
+            identity, known = new_id(), False
         try:
             if moves and not known and not self._spool.holds(identity):
                 return self._spool.claim(path)
@@ -235,6 +240,20 @@ class FolderSource:
             if error.errno != errno.EXDEV and error.errno not in _REFUSALS:
                 raise
         return self._take_copy(path, status, None if known else identity)
+
+    def _is_another(self, path: Path, identity: str, *, judged: bool) -> bool:
+        """Whether a file is not the one that has this identity, but only looks like it.
+
+        A camera may give a name again, for as many bytes, before its filesystem's clock moves on;
+        and what has been copied is removed.
+        """
+        digest = self._sha256_of(identity) if judged else self._spool.sha256_of(identity)
+        if not digest:
+            return False
+        try:
+            return sha256_of(path) != digest
+        except OSError:
+            return True  # it is not removed unread
 
     def _take_copy(self, path: Path, status: os.stat_result, identity: str | None) -> Claim | None:
         """``identity``: None where it has been judged."""

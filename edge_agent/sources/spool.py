@@ -78,6 +78,19 @@ def stable_id(path: Path, status: os.stat_result, *, stays: bool) -> str:
     return _COPY + digest[:23] if stays else digest[:24]
 
 
+def sha256_of(path: Path) -> str:
+    """Hex, of a file's bytes; links and pipes are not followed.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    digest = hashlib.sha256()
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
 def numbered(path: Path, identity: str) -> str:
     """The name under which a frame is filed away when its own is taken, or too long."""
     tail = os.fsencode("." + identity + path.suffix[:16])
@@ -150,6 +163,13 @@ class Spool:
             return any(_claimable(self._work / identity))
         except FileNotFoundError:
             return False
+
+    def sha256_of(self, identity: str) -> str:
+        """Of the image of a frame in ``work/``; empty where there is none, or it can't be read."""
+        with contextlib.suppress(OSError):
+            for path in _claimable(self._work / identity):
+                return sha256_of(path)
+        return ""
 
     def receive(self, identity: str, name: str, content: bytes, note: Note) -> Claim:
         """Take bytes that came over a wire: durable when this returns.

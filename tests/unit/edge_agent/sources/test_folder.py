@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 import threading
@@ -29,6 +30,7 @@ class Camera:
         self.inbox = inbox or root / "inbox"
         self.inbox.mkdir(exist_ok=True, parents=True)
         self.known: set[str] = set()
+        self.judged: dict[str, str] = {}
         self.now = 1000.0
         self.woken = threading.Event()
         self.spool = Spool(root / "work", root / "processed", root / "quarantine")
@@ -38,6 +40,7 @@ class Camera:
             self.spool,
             known=self.known.__contains__,
             wake=self.woken.set,
+            sha256_of=lambda identity: self.judged.get(identity, ""),
             clock=lambda: self.now,
         )
 
@@ -450,6 +453,32 @@ def test_killed_between_copy_and_removal_it_is_removed_and_not_judged_again(came
     line.look(after=1)
     assert line.look(after=1) == []
     assert not path.exists()
+
+
+@pytest.mark.parametrize("filed", [True, False])
+def test_a_name_given_again_in_the_same_tick_of_a_coarse_clock_is_another_image(
+    camera, elsewhere, filed
+):
+    """FAT's counts in steps of two seconds, and a camera's raw images are all of one size."""
+    line = camera(inbox=elsewhere)
+    os.utime(line.write(content=b"one"), (5, 5))
+    line.look()
+    (first,) = line.claims(after=1)
+    if filed:
+        line.judged[first.id] = hashlib.sha256(b"one").hexdigest()
+        line.known.add(first.id)
+        line.spool.keep(first)
+
+    os.utime(line.write(content=b"two"), (5, 5))
+    line.look(after=1)
+    (second,) = line.claims(after=1)
+
+    assert second.path.read_bytes() == b"two"
+    assert second.id != first.id
+    os.utime(line.write(content=b"one"), (5, 5))  # the first one come again, as after a kill
+    line.look(after=1)
+    assert line.look(after=1) == []
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_full_disk_delays_a_copy_and_loses_nothing(camera, elsewhere, monkeypatch):
