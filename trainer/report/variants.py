@@ -26,6 +26,8 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    holds: tuple[str, ...]
+    """On which providers a variant was found to be as accurate as FP32."""
     faults: tuple[str, ...]
     """Why a variant was not let into the bundle, or on which provider it is not run."""
 
@@ -46,9 +48,6 @@ def variant_table(run: RunFiles) -> Table | None:
             figures["size"] = shipped[name].size
         if "size" in figures:
             row["file"] = f"{figures['size'] / 1e6:.1f} MB"
-        gate = figures.get("gate") or {}
-        if len(gate) > 1:
-            row["holds on"] = ", ".join(where for where, fault in gate.items() if not fault)
         for key, title in _COLUMNS.items():
             for part, value in _leaves(figures.get(key)):
                 row[f"{title} {part}".strip()] = _text(value)
@@ -56,6 +55,12 @@ def variant_table(run: RunFiles) -> Table | None:
     if not rows:
         return None
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
+    gates = {name: figures.get("gate") or {} for name, figures in measured.items()}
+    holds = tuple(
+        f"{name} keeps fp32's accuracy on {', '.join(w for w, fault in gate.items() if not fault)}."
+        for name, gate in gates.items()
+        if name != "fp32" and not all(gate.values())
+    )
     faults = tuple(
         f"Not let into the bundle: {name}: {figures['fault']}"
         for name, figures in measured.items()
@@ -63,11 +68,11 @@ def variant_table(run: RunFiles) -> Table | None:
     ) + tuple(
         f"Not run on {where}: {name}: {fault}"
         for name, figures in measured.items()
-        for where, fault in (figures.get("gate") or {}).items()
+        for where, fault in gates[name].items()
         if fault and not figures.get("fault")
     )
     cells = tuple(tuple(row.get(column, "") for column in columns) for row in rows)
-    return Table(columns, cells, faults)
+    return Table(columns, cells, holds, faults)
 
 
 def _leaves(value: Any, name: str = "") -> list[tuple[str, float | str]]:

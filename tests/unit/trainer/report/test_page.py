@@ -209,7 +209,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
     assert "Not run on cuda: fp16: <2> change" in page.text["variants"]
     assert "Not run on" not in page.text["variants"].replace("Not run on cuda: fp16", "")
     for words in (
-        "cpu, cuda:1",
+        "fp16 keeps fp32's accuracy on cpu, cuda:1.",
         "Not let into the bundle: int8: AP falls",
         "12.25",
         "ms cpu",
@@ -217,6 +217,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
         "changed",
     ):
         assert words in page.text["variants"]
+    assert page.text["variants"].count("keeps fp32's accuracy") == 1
     assert "<8,16,32>: 9.5 ms" in page.text["variants"]
     assert "0.250 to 0.750 are for a person" in text
     assert "12.5 % of the images" in " ".join(text.split())
