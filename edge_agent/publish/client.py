@@ -117,6 +117,7 @@ class Publisher:
 
     def _stay_connected(self, outbox: Outbox, pauses: Backoff) -> None:
         retries = Backoff(self._options.reconnect_min, self._options.reconnect_max)
+        suspected: set[int] = set()
         warning = ""
         drops = 0
         while not self._stop.wanted:
@@ -131,6 +132,7 @@ class Publisher:
                 wake=self._wake,
                 stop=self._stop,
                 retries=retries,
+                suspected=suspected,
                 warning=warning,
                 commands=self._commands,
             )

@@ -104,6 +104,10 @@ class Drain:
                 self._enqueue(row)
         return self._queue.popleft() if self._queue else None
 
+    def put_back(self, publish: Publish) -> None:
+        """Not now: it is the next one again."""
+        self._queue.appendleft(publish)
+
     def taken(self, publish: Publish) -> None:
         """The broker has acknowledged it with success."""
         sequence = publish.sequence
@@ -136,7 +140,8 @@ class Drain:
         self._cursor = row.sequence
         topics = [self._topics.verdict] + [self._topics.defect] * row.alarm
         wanted = [Publish(row.sequence, topic, row.payload) for topic in topics]
-        if row.reply and row.reply.topic not in topics:
+        # Nobody's wish: it would look like a word of the station's own.
+        if row.reply and not self._topics.own(row.reply.topic):
             wanted.append(
                 Publish(
                     row.sequence,

@@ -13,6 +13,7 @@ from edge_agent.mqtt.connection import Connection, Listen, Will
 from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
 from edge_agent.publish.commands import MAX_COMMAND, Command, Commands, ReplayBody
 from edge_agent.publish.drain import Drain, Publish
+from edge_agent.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,7 @@ class Session:
         wake: Wake,
         stop: Stop,
         retries: Backoff,
+        suspected: set[int],
         warning: str,
         commands: Commands | None,
     ) -> None:
@@ -105,6 +107,7 @@ class Session:
             wake: set when there may be new rows, or a stop is wanted.
             stop: when to end.
             retries: delays after a refusal, over all sessions.
+            suspected: replies, by sequence, that a connection was lost with, over all sessions.
             warning: said while connected, until the connection has lasted.
             commands: what is obeyed besides ``replay``; None: nothing.
         """
@@ -117,6 +120,7 @@ class Session:
         self._wake = wake
         self._stop = stop
         self._retries = retries
+        self._suspected = suspected
         self._drain = Drain(outbox, topics)
         self._replays: deque[tuple[ReplayBody, Answer]] = deque()
         """Asked for, and to be done when nothing is in flight."""
@@ -136,6 +140,8 @@ class Session:
         self._flush_at = math.inf
         self._retry_at: float | None = None
         self._probing = False
+        self._alone: Publish | None = None
+        """The suspected reply that is on its way; nothing else is."""
         self._born = False
         self._unsaid = True
         """Whether the birth may say something else than before: also looked at now and then, for
@@ -178,6 +184,8 @@ class Session:
         finally:
             connection.close()
             self._settle()
+            if connection.accepted and not self._stop.wanted:
+                self._suspect()
             self._drain.flush()
             self._board.count(self._outbox, now=True)
         return connection.closed or ""
@@ -218,10 +226,14 @@ class Session:
             if sent.publish is None:
                 if code not in SUCCESS:
                     self._status_trouble = refused_publish(sent.topic, code)
-            elif sent.publish.reply and code not in SUCCESS:
-                # Not the station's topic: one producer's wish must not hold up all verdicts.
-                log.warning("a reply is dropped: %s", refused_publish(sent.topic, code))
-                self._drain.taken(sent.publish)
+            elif sent.publish.reply:
+                if code not in SUCCESS:
+                    self._drop(sent.publish, refused_publish(sent.topic, code))
+                else:
+                    self._drain.taken(sent.publish)
+                    taken += 1
+                self._suspected.discard(sent.publish.sequence)
+                self._alone = None
             elif code in SUCCESS:
                 self._drain.taken(sent.publish)
                 taken += 1
@@ -317,16 +329,41 @@ class Session:
             # One message finds out whether it was mended; a window of them would be refused
             # at every try.
             self._probing = True
-        while self._room() and not (self._probing and self._flight):
+        while self._room() and not ((self._probing or self._alone) and self._flight):
             publish = self._drain.take()
             if publish is None:
                 if not self._flight:
                     self._recovered()
                 return
+            if publish.reply and publish.sequence in self._suspected:
+                if self._flight:
+                    self._drain.put_back(publish)
+                    return
+                self._alone = publish
             packet = self._connection.publish(
                 publish.topic, publish.payload, correlation=publish.correlation
             )
             self._flight[packet] = _Sent(publish.topic, time.monotonic(), publish)
+
+    def _suspect(self) -> None:
+        """Find out which reply, if any, makes the broker end the connection.
+
+        Its topic and its correlation data are a producer's, and some brokers disconnect whoever
+        sends too many levels or too many bytes. What was on its way is suspected, and sent alone
+        the next time; what was alone then is dropped.
+        """
+        if self._alone is not None:
+            topic = printable(self._alone.topic, 100)
+            self._drop(self._alone, f"the broker ends the connection over what goes to {topic}")
+            self._suspected.discard(self._alone.sequence)
+        for sent in self._flight.values():
+            if sent.publish is not None and sent.publish.reply and sent.publish != self._alone:
+                self._suspected.add(sent.publish.sequence)
+
+    def _drop(self, reply: Publish, why: str) -> None:
+        """Not the station's topic: one producer's wish must not hold up all verdicts."""
+        log.warning("a reply is dropped: %s", why)
+        self._drain.taken(reply)
 
     def _room(self) -> bool:
         """Whether the broker takes another message, of whatever kind, before it acknowledges one.

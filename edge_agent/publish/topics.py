@@ -30,6 +30,10 @@ class Topics:
     """Commands arrive below this one: ``command/replay``, ..."""
     reply: str
 
+    def own(self, topic: str) -> bool:
+        """Whether it lies below the station's name: nobody else's messages belong there."""
+        return topic.startswith(self.status.removesuffix("status"))
+
 
 def topics_of(station: Station, root: str = "inspection") -> Topics:
     """The station's topics; ``root`` may itself have several levels: ``factory/inspection``.

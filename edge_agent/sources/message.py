@@ -32,6 +32,7 @@ _SUFFIXES = (
 )
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LIMIT = 120
+_REPLY_LEVELS = 100  # brokers disconnect whoever sends to 129 (EMQX), or 201 (mosquitto)
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ def _reply(arrived: Arrived) -> ReplyTo | None:
     topic = arrived.response_topic
     if not topic or set(topic) & set("#+\0"):
         return None  # MQTT 5.0, 3.3.2.3.5: no wildcards; such a topic can't be published to
+    if topic.count("/") >= _REPLY_LEVELS:
+        return None
     return ReplyTo(topic, arrived.correlation)
 
 

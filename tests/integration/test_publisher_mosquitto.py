@@ -21,7 +21,7 @@ from edge_agent.publish import (
     topics_of,
     verdict_payload,
 )
-from edge_agent.types import Verdict
+from edge_agent.types import ReplyTo, Verdict
 from tests.inspections import MODEL, inspection
 
 pytestmark = pytest.mark.broker
@@ -313,6 +313,27 @@ def test_a_wrong_password_is_said_and_nothing_is_lost(make_broker, subscribe, li
     broker.reload()
     until(lambda: line.unacknowledged() == 0)
     assert subscribe  # a subscriber is not needed: 16 (nobody listens) is a success
+
+
+def test_an_answer_that_the_broker_disconnects_for_holds_up_nothing(
+    broker, subscribe, line, caplog
+):
+    subscriber = subscribe(broker.port)
+    deep = ReplyTo("a/" * 210, b"part 1")  # of mosquitto's 200 levels
+    line.record([0, 1], reply=ReplyTo("plc/answers", b"part 0"))
+    line.record([2], Verdict.DEFECT, reply=deep)
+    line.record([3], reply=ReplyTo("plc/answers", b"part 3"))
+    publisher = line.publisher(broker.port)
+    until(lambda: line.unacknowledged() == 0)
+    subscriber.wait(
+        lambda _: {m.json()["sequence"] for m in subscriber.received("verdict")} == {1, 2, 3, 4}
+    )
+    answered = {m.json()["sequence"] for m in subscriber.received("plc/answers")}
+    assert answered == {1, 2, 4}
+    assert "a reply is dropped: the broker ends the connection over what goes to a/" in caplog.text
+    assert caplog.text.count("a reply is dropped") == 1
+    line.record([4], publisher=publisher, reply=ReplyTo("plc/answers", b"part 4"))
+    until(lambda: line.unacknowledged() == 0)
 
 
 def test_two_clients_with_one_id_are_told_and_do_not_storm(broker, line, tmp_path):

@@ -135,6 +135,16 @@ def test_a_reply_is_one_topic_more_and_never_the_same_twice():
     assert not rows.waiting
 
 
+@pytest.mark.parametrize(
+    "topic",
+    [TOPICS.status, TOPICS.defect, TOPICS.telemetry, TOPICS.reply, f"{TOPICS.command}/pause"],
+)
+def test_no_producer_has_the_station_say_something_on_a_topic_of_its_own(topic):
+    rows = Rows(1)
+    rows.waiting[1] = replace(rows.waiting[1], reply=ReplyTo(topic, b"alarms"))
+    assert short(take_all(Drain(rows, TOPICS))) == [(1, "verdict")]
+
+
 def test_acknowledgements_that_could_not_be_written_are_kept():
     rows = Rows(2)
     drain = Drain(rows, TOPICS)

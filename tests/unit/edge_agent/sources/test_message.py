@@ -74,7 +74,7 @@ def test_what_was_too_large_is_known_by_its_hash():
     assert "5000 bytes is more than the limit of 1000" in found.refused.reason
 
 
-@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "#", "a\0b"])
+@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "#", "a\0b", "a/" * 100])
 def test_a_reply_goes_nowhere_where_no_one_can_publish(topic):
     assert offer(response_topic=topic).reply is None
 
