@@ -86,6 +86,7 @@ class FolderSource:
         self._next_scan = 0.0
         self._next_settled = float("inf")
         _check(self._path, writable=settings.after == "move")
+        self._wake = wake
         self._watch = Watch(self._path, wake)
 
     def close(self) -> None:
@@ -143,6 +144,10 @@ class FolderSource:
 
     def _scan(self, now: float) -> None:
         self._rescan = False
+        if self._watch.lost():  # it was made anew, or something was mounted there
+            log.info("%s is another folder than before, and watched anew", self._path)
+            self._watch.close()
+            self._watch = Watch(self._path, self._wake)
         # What waits to be taken is held against what it looked like when it was offered.
         observed = {name: self._observed[name] for name in self._queued if name in self._observed}
         whole: list[tuple[int, str]] = []

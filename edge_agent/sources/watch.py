@@ -44,7 +44,11 @@ class Watch:
     """Watches one directory; never the truth, only a wake-up call."""
 
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
-        self._path = os.fsencode(path)
+        real = path.resolve()  # watchdog follows no link
+        self._path = os.fsencode(real)
+        self._folder = path
+        self._watched = _identity(path)
+        """Which folder had this path when it was watched; None: there was none."""
         self._wake = wake
         self._lock = threading.Lock()
         self._changed = False
@@ -54,7 +58,7 @@ class Watch:
         handler = FileSystemEventHandler()
         handler.on_any_event = self._on_event  # type: ignore[method-assign]
         try:
-            self._observer.schedule(handler, str(path), recursive=False)
+            self._observer.schedule(handler, str(real), recursive=False)
             self._observer.start()
             self._started = True
         except OSError as error:
@@ -67,6 +71,14 @@ class Watch:
             changed, renamed = self._changed, self._renamed
             self._changed, self._renamed = False, []
         return changed, renamed
+
+    def lost(self) -> bool:
+        """Whether another folder has the path now: of that one nothing is told here."""
+        now = _identity(self._folder)
+        if now is None or now != self._watched:
+            return now is not None
+        # A new folder may have an old one's number: the emitter ends with the folder.
+        return self._started and not all(emitter.is_alive() for emitter in self._observer.emitters)
 
     def close(self) -> None:
         """Stop; safe to call twice."""
@@ -94,3 +106,11 @@ class Watch:
             with self._lock:
                 self._changed = True
         self._wake()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -239,6 +239,19 @@ def test_one_name_again_and_again(camera):
         assert claim.path.read_bytes() == b"%d" % number
 
 
+def test_a_folder_that_takes_the_place_of_another_is_watched_as_that_one_was(camera, tmp_path):
+    line = camera()
+    line.inbox.rename(tmp_path / "old")
+    line.inbox.mkdir()
+    line.look(after=2)
+    (tmp_path / "made.png").write_bytes(b"pixels")
+    (tmp_path / "made.png").rename(line.inbox / "a.png")
+
+    taken = []  # the clock stands still: no scan is due, only an event can tell
+    line.until(lambda: taken.extend(line.look()) or taken)
+    assert taken == ["a.png"]
+
+
 # -- what is not taken -------------------------------------------------------------------------
 
 

@@ -145,6 +145,34 @@ def test_the_folder_may_be_named_in_any_way(seen, outside, way):
         again.watch.close()
 
 
+def test_a_folder_behind_a_link(seen, outside):
+    link = outside.with_name("link")
+    link.symlink_to(seen.folder)
+    again = Seen(link)
+    try:
+        outside.rename(link / "a.png")
+        again.until(lambda: again.renamed == ["a.png"])
+    finally:
+        again.watch.close()
+
+
+def test_a_folder_that_is_made_anew_is_no_longer_watched(seen):
+    assert not seen.watch.lost()
+
+    seen.folder.rmdir()
+    assert not seen.watch.lost()  # there is none that could be watched instead
+    seen.folder.mkdir()  # on many filesystems with the number of the old one
+
+    seen.until(seen.watch.lost)
+
+
+def test_a_folder_that_is_exchanged_is_no_longer_watched(seen, tmp_path):
+    seen.folder.rename(tmp_path / "old")
+    seen.folder.mkdir()
+
+    assert seen.watch.lost()
+
+
 def test_many_hints_become_one_scan(seen, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_HINTS", 10)
     for number in range(30):
