@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -213,13 +214,19 @@ def _choose(cuts: Cuts, labels: NDArray[np.bool_], aim: Aim) -> int:
         f1 = 2 * cuts.hits / (cuts.alarms + defects)
         return int(np.flatnonzero(f1 == f1.max())[-1])
     if aim.rule == "cost":
-        escape, overkill = aim.prices
-        cost = escape * (defects - cuts.hits) + overkill * (cuts.alarms - cuts.hits)
+        # In whole numbers: 3 overkills at 0.1 are as dear as an escape at 0.3, but not in floats.
+        escape, overkill = (Fraction(repr(price)) for price in aim.prices)
+        ratio = escape / overkill
+        escapes, overkills = (defects - cuts.hits).astype(object), cuts.alarms - cuts.hits
+        cost = ratio.numerator * escapes + ratio.denominator * overkills.astype(object)
         return int(np.flatnonzero(cost == cost.min())[-1])
     kind, least = aim.bound
     if kind == "recall":
-        # Fewer alarms come first; there is always one, since the last cut finds every defect.
-        return int(np.flatnonzero(cuts.hits >= least * defects - 1e-9)[0])
+        # There is always one, since the last cut finds every defect. Fewer overkills come first,
+        # and of cuts with equally many the last: a defect that costs none is not left out.
+        overkills = cuts.alarms - cuts.hits
+        fewest = overkills[cuts.hits >= least * defects - 1e-9][0]
+        return int(np.flatnonzero(overkills == fewest)[-1])
     found = cuts.alarms > 0
     precision = np.where(found, cuts.hits / np.maximum(cuts.alarms, 1), 0.0)
     kept = found & (precision >= least - 1e-12) & (cuts.hits > 0)

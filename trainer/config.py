@@ -31,13 +31,13 @@ STRIDES = (8, 16, 32)
 class Aim(BaseModel):
     """What the threshold is to bring."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rule: str = "max-f1"
     """``max-f1``, ``recall>=R``, ``precision>=P`` (0 < R, P <= 1) or ``cost``."""
-    escape_cost: float | None = Field(None, gt=0)
+    escape_cost: float | None = Field(None, gt=0, le=1e12)
     """Price of a missed defect, for the rule ``cost``, in any currency."""
-    overkill_cost: float | None = Field(None, gt=0)
+    overkill_cost: float | None = Field(None, gt=0, le=1e12)
     """Price of a good part thrown away."""
     review: float | None = Field(None, gt=0, le=1)
     """The share of the errors that is to lie in the review band; None: no band."""

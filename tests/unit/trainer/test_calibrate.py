@@ -102,6 +102,13 @@ def test_a_precision_that_cant_be_had_is_told_with_what_can():
     assert "2 of 2 defects with 1 overkills" in str(caught.value)
 
 
+def test_a_defect_that_costs_no_overkill_is_found_though_the_recall_is_reached_without_it():
+    labels, scores = [True, True, True, True, False], [0.95, 0.9, 0.8, 0.7, 0.1]
+    found = choose(labels, scores, Aim(rule="recall>=0.5"))
+    assert found.threshold == pytest.approx(0.4)
+    assert found.figures["recall"] == found.figures["precision"] == 1
+
+
 @given(pairs_with_a_defect, st.integers(1, 20))
 def test_no_other_threshold_with_that_recall_has_fewer_overkills(pairs, twentieths):
     labels, scores = arrays(pairs)
@@ -112,6 +119,7 @@ def test_no_other_threshold_with_that_recall_has_fewer_overkills(pairs, twentiet
     for other in scores:
         one = accuracy_at(labels, scores, float(other))
         assert one.recall < least - 1e-9 or one.overkills >= reached.overkills
+        assert one.overkills > reached.overkills or one.escapes >= reached.escapes
 
 
 @given(pairs_with_a_defect, st.integers(1, 9), st.integers(1, 9))
@@ -134,6 +142,14 @@ def test_a_dear_escape_lowers_the_threshold():
     cheap = Aim(rule="cost", escape_cost=1, overkill_cost=100)
     assert choose(LABELS, SCORES, dear).threshold == pytest.approx(0.4)
     assert choose(LABELS, SCORES, cheap).threshold == pytest.approx(0.85)
+
+
+@pytest.mark.parametrize(("escape", "overkill"), [(0.3, 0.1), (0.6, 0.2), (2.1, 0.7)])
+def test_of_thresholds_that_cost_the_same_it_is_the_one_with_fewer_escapes(escape, overkill):
+    """Three overkills for one escape, at prices that no float holds exactly."""
+    labels, scores = [True, False, False, False, True], [0.9, 0.8, 0.7, 0.6, 0.4]
+    found = choose(labels, scores, Aim(rule="cost", escape_cost=escape, overkill_cost=overkill))
+    assert found.figures["recall"] == 1
 
 
 def test_where_overkills_are_dear_nothing_may_be_called_a_defect():

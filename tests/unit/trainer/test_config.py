@@ -20,6 +20,9 @@ from trainer.run import make_run
         ({"learning_rate": 0}, "--learning-rate"),
         ({"name": "a/b"}, "--name"),
         ({"colour": "blue"}, "--colour"),
+        ({"rule": "cost", "escape_cost": float("inf"), "overkill_cost": 1.0}, "--escape-cost"),
+        ({"rule": "cost", "escape_cost": 1.0, "overkill_cost": 1e300}, "--overkill-cost"),
+        ({"budget_ms": float("inf")}, "--budget-ms"),
     ],
 )
 def test_wrong_settings_are_named(settings, said):
