@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from edge_agent.bundle.preprocess import DecodeError, decode, decode_for
 from trainer.data.dataset import DatasetError
@@ -13,14 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from PIL import Image
 
     from edge_agent.bundle import Preprocess
     from edge_agent.bundle.preprocess import Frame
     from trainer.data.dataset import Sample
 
 _JPEG = b"\xff\xd8\xff"
-_HALF = 127
 
 
 def load_frame(sample: Sample, spec: Preprocess) -> Frame:
@@ -64,16 +64,25 @@ def load_mask(sample: Sample) -> NDArray[np.bool_]:
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
     """Decode a mask: (H, W).
 
-    Every pixel that isn't black is defect: so one-bit masks, 0/255, class numbers 1, 2, 3 and
-    palettes all mean what they were meant to. Antialiasing makes it wider by a fraction of a
-    pixel, no more. A JPEG has ringing around every edge, faint grey that nobody drew, so there
-    the cut is at half of white.
+    Every pixel that is neither black nor transparent is defect: so one-bit masks, 0/255, class
+    numbers 1, 2, 3 in 8 bits or in 16, palettes, and colours on transparent ground all mean what
+    they were meant to. Antialiasing makes it wider by a fraction of a pixel, no more. A JPEG has
+    ringing around every edge, faint grey that nobody drew, so there the cut is at half of its
+    brightest.
 
     Raises:
         DecodeError: as the decoder of images.
     """
-    grey = np.asarray(decode(data).convert("L"))
-    return grey > (_HALF if data.startswith(_JPEG) else 0)
+    levels = np.asarray(decode(data))
+    if levels.ndim == 3:  # red is a mark as good as white
+        levels = levels.max(axis=2)
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode.startswith("I;16"):  # an image's upper 8 bits are enough, a mask's are not
+            levels = np.asarray(ImageOps.exif_transpose(image))
+        elif image.has_transparency_data:
+            alpha = ImageOps.exif_transpose(image.convert("RGBA")).getchannel("A")
+            levels = np.where(np.asarray(alpha) > 0, levels, 0)
+    return levels > (levels.max() // 2 if data.startswith(_JPEG) else 0)
 
 
 def _bytes_of(file: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def make_folds(samples: Sequence[Sample], k: int, seed: int) -> tuple[int, ...]:
     oks = {name: len(group) - defects[name] for name, group in members.items()}
 
     def order(name: str) -> tuple[int, int, str]:
-        shuffled = hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+        shuffled = hashlib.sha256(os.fsencode(f"{seed}:{name}")).hexdigest()
         return -defects[name], -oks[name], shuffled
 
     in_fold = [[0, 0] for _ in range(k)]  # defects, ok images

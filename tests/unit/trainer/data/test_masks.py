@@ -41,6 +41,32 @@ def test_one_bit_and_palette() -> None:
     np.testing.assert_array_equal(decode_mask(saved(palette, "PNG")), TRUE)
 
 
+@pytest.mark.parametrize("white", [1, 255, 256, 65535])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits(kind: str, white: int) -> None:
+    deep = Image.fromarray(TRUE.astype(np.uint16) * white)
+    np.testing.assert_array_equal(decode_mask(saved(deep, kind)), TRUE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "colour"),
+    [("PNG", (255, 0, 0)), ("PNG", (0, 0, 4)), ("JPEG", (255, 0, 0)), ("JPEG", (0, 0, 255))],
+)
+def test_a_colour_marks_as_well_as_white(kind: str, colour: tuple[int, int, int]) -> None:
+    pixels = np.zeros((*TRUE.shape, 3), np.uint8)
+    pixels[8:32, 8:32] = colour  # whole blocks: a JPEG smears colours over 16 pixels
+    found = decode_mask(saved(Image.fromarray(pixels), kind))
+    np.testing.assert_array_equal(found[16:32, 16:32], True)
+    assert found.sum() < 1.5 * 24 * 24
+
+
+@pytest.mark.parametrize("ground", [(0, 0, 0, 0), (255, 255, 255, 0), (0, 0, 0, 255)])
+def test_what_is_transparent_is_not_marked(ground: tuple[int, int, int, int]) -> None:
+    pixels = np.full((*TRUE.shape, 4), ground, np.uint8)
+    pixels[TRUE] = (255, 0, 0, 128)
+    np.testing.assert_array_equal(decode_mask(saved(Image.fromarray(pixels), "PNG")), TRUE)
+
+
 def test_jpeg_ringing_is_not_a_defect() -> None:
     data = saved(Image.fromarray(TRUE.astype(np.uint8) * 255), "JPEG")
     assert (np.asarray(Image.open(io.BytesIO(data))) > 0).sum() > TRUE.sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,12 @@ def folded(samples: list[Sample], k: int, seed: int) -> tuple[int, ...]:
         return make_folds(samples, k, seed)
     except DatasetError:
         reject()
+
+
+def test_names_that_are_not_utf8() -> None:
+    names = [os.fsdecode(b"part \xff%d" % number) for number in range(8)]
+    samples = [Sample(name, Path(name), None, n % 2 == 0, name) for n, name in enumerate(names)]
+    assert set(make_folds(samples, 2, seed=0)) == {0, 1}
 
 
 @given(GROUPS, FOLDS, SEEDS)
