@@ -59,8 +59,11 @@ def _read(root: Path) -> Listing:
     if "" not in _parts_of(root):  # masks/train/defect/1.png
         for folder in _named(root, MASK_NAMES):
             for file, inner in _walk(folder):
-                split = "train" if inner[:1] == ("train",) else "test"
-                masks.append((file, split, (*inner[1:], _image_of(file.stem))))
+                named, place = inner[:1], (*inner, _image_of(file.stem))
+                if named in (("train",), ("test",)):
+                    masks.append((file, "train" if named == ("train",) else "test", place[1:]))
+                else:  # masks/1.png: of whichever split has the image
+                    masks.append((file, "", place))
     images, problems = _pair(root, images, masks)
     grouped, notes = _subfolders(images)
     entries = [
@@ -93,12 +96,13 @@ def _pair(
         for index, found in enumerate(images):
             if found.defect is not defect:
                 continue
-            by_place.setdefault((found.split, found.parts), []).append(index)
-            for shorter in range(1, len(found.parts)):
-                place = (found.split, found.parts[shorter:])
-                fitting = by_place.setdefault(place, [])
-                if all(images[other].defect is defect for other in fitting):
-                    fitting.append(index)
+            # A mask that names no split is looked for in all of them.
+            for split in {found.split, ""}:
+                by_place.setdefault((split, found.parts), []).append(index)
+                for shorter in range(1, len(found.parts)):
+                    fitting = by_place.setdefault((split, found.parts[shorter:]), [])
+                    if all(images[other].defect is defect for other in fitting):
+                        fitting.append(index)
     paired = list(images)
     problems = []
     for file, split, parts in masks:

@@ -94,6 +94,7 @@ def summarise(dataset: Dataset, advance: Callable[[str], None] = lambda _: None)
     samples = dataset.samples
     findings = [
         *_copies(samples, find_pairs(glances)),
+        *_torn_groups(samples),
         *_classes(samples),
         *_masks(glances),
         *_sizes(glances),
@@ -173,6 +174,29 @@ _COPIES = {
     "inside": "{n} pair{s} of {what} (such as {first} and {second}), each pair within one group: "
     "never on both sides of a fold",
 }
+
+
+def _torn_groups(samples: Sequence[Sample]) -> list[Finding]:
+    """Named groups that the authors' split tears; those that copies make are told as copies."""
+    names = {sample.name for sample in samples}
+    sides: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for sample in samples:
+        if sample.group not in names:
+            sides[sample.group][sample.split == "test"].append(sample.name)
+    torn = {
+        group: (learned[0], test[0]) for group, (learned, test) in sides.items() if learned and test
+    }
+    if not torn:
+        return []
+    group, (first, second) = next(iter(torn.items()))
+    stand = "group stands" if len(torn) == 1 else "groups stand"
+    text = (
+        f"{len(torn)} {stand} on both sides of the test split (such as {group}, with {first} and "
+        f"{second}): the model has seen the part that it is tested on, so figures on the test "
+        "split are too good"
+    )
+    pairs = tuple(torn.values())[:_SHOWN]
+    return [Finding("groups across the test split", True, text, len(torn), pairs)]
 
 
 def _classes(samples: Sequence[Sample]) -> list[Finding]:

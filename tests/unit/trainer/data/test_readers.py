@@ -216,6 +216,17 @@ def test_folders_keep_an_official_split(tmp_path: Path) -> None:
     assert [sample.mask is not None for sample in dataset.samples] == [False, True, False, True]
 
 
+def test_masks_of_both_splits_in_one_folder(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "test")):
+        put_image(tmp_path / split / "ok" / "1.png")
+        put_image(tmp_path / split / "defect" / f"{number}.png")
+        put_mask(tmp_path / "masks" / f"{number}.png")
+    assert sum(sample.mask is not None for sample in open_dataset(tmp_path).samples) == 2
+    put_image(tmp_path / "train" / "defect" / "1.png")
+    report = refusal(tmp_path)
+    assert "masks/1.png: train/defect/1.png, test/defect/1.png" in report
+
+
 def test_subfolders_on_both_sides_are_groups(tmp_path: Path) -> None:
     for part in ("a", "b"):
         put_image(tmp_path / "ok" / part / "1.png")

@@ -80,6 +80,27 @@ def folder(tmp_path):
     return made
 
 
+def test_groups_on_both_sides_of_the_test_split_are_told(folder):
+    folder.rows = [
+        [*row[:4], "test" if n % 7 == 0 else "train"] for n, row in enumerate(folder.rows)
+    ]
+    finding = folder.findings()["groups across the test split"]
+    assert finding.warning
+    assert finding.count == 10
+    assert finding.images[0] == ("1.png", "0.png")
+    assert "part0, with 1.png and 0.png" in finding.text
+
+
+def test_images_without_a_group_are_not_groups_across_the_test_split(folder):
+    folder.rows = [
+        [*row[:3], "", "test" if n % 7 else "train"] for n, row in enumerate(folder.rows)
+    ]
+    folder.add("copy.png", (folder.root / "0.png").read_bytes(), defect=True, split="test")
+    found = folder.findings()
+    assert "byte copies across the test split" in found
+    assert "groups across the test split" not in found
+
+
 def test_an_ordinary_set_gives_no_warning(folder):
     summary = summarise(folder.open())
     assert summary.findings == ()
