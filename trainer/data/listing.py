@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from trainer.data.dataset import Split
     from trainer.data.problems import Problem
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+_OTHERS = frozenset(
+    {".jfif", ".jpe", ".gif", ".jp2", ".j2k", ".heic", ".heif", ".avif", ".pgm", ".ppm", ".pnm"}
+)
+"""Images too, in formats that are not read."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +72,18 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(
         inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith(".")
     )
+
+
+def left_out(root: Path, listing: Listing) -> list[str]:
+    """The images below ``root`` that a layout did not list, by name: nobody may miss them.
+
+    What only a link to a folder leads to is not looked at.
+    """
+    listed = {file for entry in listing.entries for file in (entry.image, entry.mask)}
+    found = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        files = [Path(folder, name) for name in names if not name.startswith(".")]
+        images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | _OTHERS]
+        found += [file.relative_to(root).as_posix() for file in images if file not in listed]
+    return sorted(found)

@@ -22,11 +22,10 @@ def _is_kolektorsdd2(root: Path) -> bool:
 
 
 def _read_kolektorsdd2(root: Path) -> Listing:
-    entries, problems, strays = [], [], []
+    entries, problems = [], []
     for split in _SPLITS:
-        files = images_in(root / split)
-        strays += [file for file in files if "(copy)" in file.stem]
-        files = [file for file in files if "(copy)" not in file.stem]
+        # The authors' archive has strays.
+        files = [file for file in images_in(root / split) if "(copy)" not in file.stem]
         masks = {file.stem[:-3]: file for file in files if file.stem.endswith("_GT")}
         for image in files:
             if not image.stem.endswith("_GT"):
@@ -36,8 +35,7 @@ def _read_kolektorsdd2(root: Path) -> Listing:
             Problem(Kind.MASK_ORPHAN, f"{split}/{mask.name}", "its image is not there")
             for mask in masks.values()
         ]
-    notes = [f'{len(strays)} stray "(copy)" files skipped'] if strays else []
-    return Listing(tuple(entries), tuple(problems), tuple(notes))
+    return Listing(tuple(entries), tuple(problems))
 
 
 def _is_kolektorsdd(root: Path) -> bool:

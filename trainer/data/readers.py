@@ -11,12 +11,13 @@ from edge_agent.bundle import sha256_of
 from trainer.data.check import class_problems, copy_notes, look, samples_of
 from trainer.data.dataset import Dataset, DatasetError
 from trainer.data.folders import FOLDERS
-from trainer.data.listing import folders_in
+from trainer.data.listing import folders_in, left_out
 from trainer.data.problems import Kind, Problem, describe
 from trainer.data.published import KOLEKTORSDD, KOLEKTORSDD2, MVTEC
 from trainer.data.table import TABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from trainer.data.listing import Layout
@@ -39,6 +40,7 @@ def open_dataset(root: Path, *, folds: int = 0) -> Dataset:
         layout = _recognise(root)
         listing = layout.read(root)
         seen, problems = look(root, listing)
+        strays = left_out(root, listing)
     except OSError as error:
         raise DatasetError(f"{error.filename or root} can't be read: {error.strerror}") from None
     samples = samples_of(seen)
@@ -57,7 +59,7 @@ def open_dataset(root: Path, *, folds: int = 0) -> Dataset:
         samples=samples,
         width=round(median(one.width for one in learned)),
         height=round(median(one.height for one in learned)),
-        notes=(*listing.notes, *copy_notes(seen)),
+        notes=(*listing.notes, *_stray_notes(strays), *copy_notes(seen)),
     )
 
 
@@ -72,6 +74,18 @@ def fingerprint(dataset: Dataset) -> str:
         row = [sample.name, sample.defect, sample.group, sample.split, image, mask]
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _stray_notes(strays: Sequence[str]) -> list[str]:
+    if not strays:
+        return []
+    what = "image is" if len(strays) == 1 else "images are"
+    such = " and ".join(strays[:2])
+    text = (
+        f"{len(strays)} {what} left out (such as {such}): of a format that is not read, or in a "
+        "place where this layout has none"
+    )
+    return [text]
 
 
 def _recognise(root: Path) -> Layout:

@@ -67,7 +67,7 @@ def test_kolektorsdd2(ksdd2: Path) -> None:
     ]
     assert len(dataset.subset("test")) == 4
     assert [sample.defect for sample in dataset.subset("test")] == [False, True, False, True]
-    assert any("2 stray" in note for note in dataset.notes)
+    assert any("2 images are left out (such as train/10001 (copy).png" in n for n in dataset.notes)
     assert [sample.mask is not None for sample in dataset.samples] == [
         sample.defect for sample in dataset.samples
     ]
@@ -214,6 +214,30 @@ def test_folders_keep_an_official_split(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     assert [sample.split for sample in dataset.samples] == ["train", "train", "test", "test"]
     assert [sample.mask is not None for sample in dataset.samples] == [False, True, False, True]
+
+
+def test_images_that_the_layout_has_no_place_for_are_told(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / "2.png")
+    put_mask(tmp_path / "masks" / "2.png")
+    put_image(tmp_path / ".trash" / "3.png")
+    (tmp_path / "readme.txt").touch()
+    assert open_dataset(tmp_path).notes == ()
+    (tmp_path / "defect" / "4.HEIC").touch()
+    (note,) = open_dataset(tmp_path).notes
+    assert note.startswith("1 image is left out (such as defect/4.HEIC): of a format that")
+    put_image(tmp_path / "scratch" / "5.png")
+    put_image(tmp_path / "6.png")
+    (note,) = open_dataset(tmp_path).notes
+    assert note.startswith("3 images are left out (such as 6.png and defect/4.HEIC)")
+
+
+def test_a_table_leaves_out_what_it_does_not_list(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("image,defect\na/1.png,0\na/2.png,1\n")
+    for number in (1, 2, 3):
+        put_image(tmp_path / "a" / f"{number}.png")
+    (note,) = open_dataset(tmp_path).notes
+    assert note.startswith("1 image is left out (such as a/3.png)")
 
 
 def test_masks_of_both_splits_in_one_folder(tmp_path: Path) -> None:
