@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+from PIL import ExifTags, Image
 
 from edge_agent.bundle.preprocess import DecodeError, decode
 from trainer.data.dataset import DatasetError, Sample
@@ -128,6 +131,8 @@ def _look_at(root: Path, entry: Entry) -> Seen:
         marked = bool(mask.any())
         if mask.shape != (height, width):
             sizes = f"{mask.shape[1]} x {mask.shape[0]}, the image {width} x {height}"
+            if _turned(data):
+                sizes += ", upright as its EXIF orientation says"
             problems.append(Problem(Kind.MASK_SIZE, where, sizes))
         if entry.defect is True and not marked:
             problems.append(Problem(Kind.MASK_BLACK, entry.name, where))
@@ -138,6 +143,12 @@ def _look_at(root: Path, entry: Entry) -> Seen:
     except (OSError, DecodeError) as error:
         problems.append(Problem(Kind.MASK, where, _reason(error)))
     return Seen(entry, tuple(problems), sha256, width, height, marked)
+
+
+def _turned(data: bytes) -> bool:
+    """Whether a camera noted that an image lies on its side: labelling programs differ in that."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
 def _bytes_of(file: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,7 +77,9 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     levels = np.asarray(decode(data))
     if levels.ndim == 3:  # red is a mark as good as white
         levels = levels.max(axis=2)
-    with Image.open(io.BytesIO(data)) as image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of palettes and damaged metadata
+        image = Image.open(io.BytesIO(data))
         if image.mode.startswith("I;16"):  # an image's upper 8 bits are enough, a mask's are not
             levels = np.asarray(ImageOps.exif_transpose(image))
         elif image.has_transparency_data:

@@ -50,9 +50,17 @@ def make_folds(samples: Sequence[Sample], k: int, seed: int) -> tuple[int, ...]:
         in_fold[fold][1] += oks[name]
         fold_of[name] = fold
     if any(0 in counts for counts in in_fold):
+        torn = (
+            ""
+            if len(members) == len(samples)
+            else (
+                ", or name smaller groups in a manifest.csv: images of one group, such as those of "
+                f"{max(members, key=lambda name: len(members[name]))}, are kept together"
+            )
+        )
         raise DatasetError(
             f"{k} folds need defective and ok images in each, from different groups: there are "
             f"{sum(map(bool, defects.values()))} groups with defective images and "
-            f"{sum(map(bool, oks.values()))} with ok ones. Use fewer folds or add images"
+            f"{sum(map(bool, oks.values()))} with ok ones. Use fewer folds or add images{torn}"
         )
     return tuple(fold_of[sample.group] for sample in samples)

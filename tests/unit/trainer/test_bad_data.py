@@ -34,6 +34,15 @@ def good(oks=12, defects=8):
     return {**files, **flawed, **masks}
 
 
+def lying(seed):
+    """A JPEG of 64 x 96 pixels that a camera calls 96 x 64."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(make_image(defect=True, seed=seed))).save(stream, "JPEG", exif=exif)
+    return stream.getvalue()
+
+
 CASES = {
     "no folder": (None, ["does not exist", "give the folder that holds the images"]),
     "no images": ({"ok/readme.txt": b"", "defect/readme.txt": b""}, ["Nothing was done"]),
@@ -49,6 +58,18 @@ CASES = {
     "corrupt files": (
         {**good(), "ok/2.png": good()["ok/2.png"][:200], "defect/1.png": b"", "ok/7.png": b"text"},
         ["ok/2.png", "defect/1.png", "ok/7.png", "unreadable images (3)", "copy them again"],
+    ),
+    "masks of images that lie on their side": (
+        {**good(defects=0), **{f"defect/{n}.jpg": lying(n) for n in range(8)}}
+        | {f"masks/{n}.png": mask() for n in range(8)},
+        ["masks/3.png: 64 x 96, the image 96 x 64, upright as its EXIF orientation says"],
+    ),
+    "one group with everything": (
+        {
+            name.replace("ok/", "ok/lot/").replace("defect/", "defect/lot/"): content
+            for name, content in good().items()
+        },
+        ["there are 1 groups with defective", "name smaller groups in a manifest.csv", "lot, are"],
     ),
     "a black mask": ({**good(), "masks/4.png": mask(marked=False)}, ["defect/4.png", "all-black"]),
 }
