@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.decide import decide
-from edge_agent.settings import WorkerSettings
+from edge_agent.settings import SettingsError, WorkerSettings
 from edge_agent.target import ProviderError
 from edge_agent.types import Claim, Latency, Verdict
 from edge_agent.worker.pool import Lost, Outcome, WorkerPool
@@ -89,14 +89,21 @@ def classify(
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files given, and the files directly in the folders given, sorted by name."""
+    """The files given, and the files directly in the folders given, sorted by name.
+
+    Raises:
+        SettingsError: one of them may not be looked at.
+    """
     found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = (p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-            found.extend(sorted(inside))
-        else:
-            found.append(path)
+    try:
+        for path in paths:
+            if path.is_dir():
+                inside = (p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+                found.extend(sorted(inside))
+            else:
+                found.append(path)
+    except OSError as error:
+        raise SettingsError(f"{error.filename} can't be read: {error.strerror}") from None
     return found
 
 

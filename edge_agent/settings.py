@@ -11,8 +11,9 @@ import json
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +33,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def _level(level: str) -> str:
     if not 1 <= len(level) <= 64 or not level.isprintable() or any(c in level for c in "+#/"):
@@ -45,9 +49,8 @@ Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP"]
 
 
-# Where systemd puts the credentials of the unit that ships with the agent: for commands that are
-# run beside the service, which are not told.
-_CREDENTIALS = "/run/credentials/edge-agent.service"
+CREDENTIALS = Path("/run/credentials")
+"""Where systemd puts a unit's, while it runs."""
 _CREDENTIAL = re.compile(r"credential:([A-Za-z0-9][A-Za-z0-9._-]*)")
 _UNTOLD = tuple(("mqtt", key) for key in ("host", "username", "password_file", "key_file"))
 _HOST = re.compile(r"[\w.:%-]+")  # a name, or an address with its zone; no URL
@@ -423,10 +426,11 @@ def load_settings(file: Path) -> Settings:
         raise SettingsError(f"{file} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{file} is not TOML: {error}") from None
+    place = partial(_path, base=file.resolve().parent, credentials=_credentials(file))
     try:
         # Over JSON, because strict then means what TOML's author means: true is no number, "5" is
         # none, but a string may be a path and a list a tuple.
-        absolute = json.dumps(_absolute(raw, Settings, file.resolve().parent), default=str)
+        absolute = json.dumps(_absolute(raw, Settings, place), default=str)
         settings = Settings.model_validate_json(absolute, strict=True)
     except ValidationError as error:
         lines = [f"  {_place(detail)}: {_message(detail)}" for detail in error.errors()]
@@ -434,25 +438,36 @@ def load_settings(file: Path) -> Settings:
     return settings
 
 
-def _absolute(raw: dict[str, Any], model: type[BaseModel], base: Path) -> dict[str, Any]:
+def _credentials(file: Path) -> Path:
+    """The credentials of the unit that reads this file: each of several stations has its own.
+
+    A command that is run beside the service is not told; then it is the unit that ships.
+    """
+    unit = "edge-agent" if file.stem == "station" else f"edge-agent@{file.stem}"
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS / f"{unit}.service"))
+
+
+def _absolute(
+    raw: dict[str, Any], model: type[BaseModel], place: Callable[[str], str]
+) -> dict[str, Any]:
     """Make the values of Path fields absolute, section by section."""
     result = dict(raw)
     for name, field in model.model_fields.items():
         value = result.get(name)
         kinds = _kinds(field.annotation)
         if isinstance(value, str) and Path in kinds:
-            result[name] = _path(value, base)
+            result[name] = place(value)
         elif isinstance(value, dict):
             for kind in kinds:
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
-                    result[name] = _absolute(value, kind, base)
+                    result[name] = _absolute(value, kind, place)
     return result
 
 
-def _path(value: str, base: Path) -> str:
+def _path(value: str, base: Path, credentials: Path) -> str:
     """Absolute, where it can be: the models refuse it otherwise, with its place."""
     if credential := _CREDENTIAL.fullmatch(value):
-        return f"{os.environ.get('CREDENTIALS_DIRECTORY', _CREDENTIALS)}/{credential[1]}"
+        return str(credentials / credential[1])
     if value.startswith("credential:"):
         return value
     try:

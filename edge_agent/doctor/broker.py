@@ -22,7 +22,7 @@ from edge_agent.doctor.source import look_at_source
 from edge_agent.mqtt.connection import tls_context
 from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
 from edge_agent.publish import Station, topics_of
-from edge_agent.settings import SettingsError
+from edge_agent.settings import CREDENTIALS, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +43,10 @@ def look_at_broker(settings: Settings, limit: float = _LIMIT) -> list[Finding]:
         return [Finding(TOPIC, "ok", what)]
     one = settings.station
     station = Station(one.site, one.line, one.name)
+    secret = settings.mqtt.password_file
+    if secret is not None and CREDENTIALS in secret.parents and not secret.parent.is_dir():
+        what = f"the password {secret} is there while the service runs, and it does not: not tried"
+        return [Finding(TOPIC, "warning", what, "start the service, then ask again")]
     try:
         options = mqtt_options(settings.mqtt, station)
     except SettingsError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from edge_agent.doctor.ask import Answer, ask_program
@@ -62,7 +63,8 @@ def _judge(unit: dict[str, str], user: str) -> list[Finding]:
     owner = unit.get("User") or "root"
     if owner != user:
         what = f"{name} runs as {owner}, but rights were looked at as {user}"
-        mend = f"sudo -u {owner} edge-agent doctor --config FILE"
+        program = Path(sys.executable).with_name("edge-agent")
+        mend = f"sudo -u {owner} {program} doctor --config FILE"
         found.append(Finding(TOPIC, "warning", what, mend))
     return found
 

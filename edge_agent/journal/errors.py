@@ -41,7 +41,7 @@ def damaged(path: Path, detail: str) -> JournalError:
     detail = " ".join(detail.replace("*** in database main ***", "").split())
     return JournalError(
         f"the journal {path} is damaged ({detail}). Stop the agent and keep a copy of it; "
-        f"`sqlite3 {path} .recover | sqlite3 recovered.db` saves what can still be read. "
+        "docs/troubleshooting.md says how to save what can still be read. "
         f"To begin an empty journal instead, move {path.name} and {path.name}-wal away"
     )
 

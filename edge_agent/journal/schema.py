@@ -128,7 +128,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
         JournalError: as `open_writer`.
     """
     uri = f"{path.resolve().as_uri()}?mode=ro"
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise JournalError(f"{path} can't be opened: {error.strerror}") from None
+    if not there:
         raise JournalError(f"there is no journal at {path}: has the agent run with this state?")
     with explained(path):
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)

@@ -317,12 +317,12 @@ def _unfinished(name: str) -> bool:
 
 
 def _check(path: Path, *, writable: bool) -> None:
-    if not path.is_dir():
-        raise SpoolError(
-            f"[source.folder] path {path} is not a directory: create it, and let the camera "
-            "write there"
-        )
     try:
+        if not path.is_dir():
+            raise SpoolError(
+                f"[source.folder] path {path} is not a directory: create it, and let the camera "
+                "write there"
+            )
         next(path.iterdir(), None)
         if writable:
             with tempfile.TemporaryFile(dir=path):  # without a name: a kill leaves nothing

@@ -174,7 +174,11 @@ def test_another_bundle_signed_and_swapped_while_the_line_runs(desk):
 def test_the_doctor(desk):
     page = DOCS / "troubleshooting.md"
 
-    said = desk.type(one(page, "When something is wrong").text, {"sudo -u edge-agent ": ""})
+    installed = "sudo -u edge-agent /opt/edge-agent/current/bin/edge-agent"
+    said = desk.type(
+        one(page, "When something is wrong").text,
+        {installed: "edge-agent", "/etc/edge-agent/": ""},
+    )
 
     assert "station.toml can be used" in said
 

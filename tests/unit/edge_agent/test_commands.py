@@ -96,6 +96,15 @@ def test_an_empty_folder(bundle, tmp_path, capsys):
     assert capsys.readouterr().err == f"edge-agent: no image in {tmp_path}/empty\n"
 
 
+def test_a_folder_that_may_not_be_read_is_a_mistake_that_is_named(unprivileged, capsys):
+    closed = unprivileged / "closed"
+    closed.mkdir(mode=0)
+
+    for place in (closed, closed / "images"):
+        assert classify(unprivileged / "none", place) == 2
+        assert f"{place} can't be read: Permission denied" in capsys.readouterr().err
+
+
 def test_no_bundle(images, tmp_path, capsys):
     assert classify(tmp_path / "none", images) == 2
     assert "none does not exist: give the folder that `trainer train`" in capsys.readouterr().err

@@ -77,6 +77,10 @@ def test_a_credential_is_where_systemd_says(tmp_path, monkeypatch):
     assert load(tmp_path, text).mqtt.password_file == Path(
         "/run/credentials/edge-agent.service/mqtt-password"
     )
+    (tmp_path / "station.toml").rename(tmp_path / "left.toml")  # one of several, with its own unit
+    assert load_settings(tmp_path / "left.toml").mqtt.password_file == Path(
+        "/run/credentials/edge-agent@left.service/mqtt-password"
+    )
 
 
 @pytest.mark.parametrize("name", ["", "..", "../shadow", "a/b", "/etc/shadow"])

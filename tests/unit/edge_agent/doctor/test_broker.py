@@ -233,3 +233,14 @@ def test_a_password_file_that_is_not_there(make_settings, tmp_path):
 
     assert end.level == "error"
     assert f"mqtt.password_file {tmp_path}/password can't be used" in end.what
+
+
+def test_a_credential_of_a_service_that_does_not_run_is_no_fault_of_its_own(make_settings):
+    """It was an error that told to change the rights of a file that systemd makes at a start."""
+    more = 'username = "u"\npassword_file = "credential:not-of-any-unit-here"'
+
+    (found,) = look_at_broker(make_settings(mqtt(1883, more)))
+
+    assert found.level == "warning"
+    assert "is there while the service runs, and it does not" in found.what
+    assert found.mend == "start the service, then ask again"

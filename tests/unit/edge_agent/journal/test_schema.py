@@ -45,7 +45,7 @@ def test_flipped_bytes_are_refused(path):
         for page in range(1, path.stat().st_size // 4096):
             stream.seek(page * 4096)
             stream.write(os.urandom(64))
-    with pytest.raises(JournalError, match=r"is damaged.*\.recover"):
+    with pytest.raises(JournalError, match=r"is damaged.*troubleshooting"):
         Journal(path)
 
 
@@ -104,6 +104,13 @@ def test_nobody_but_the_writer_makes_a_journal(tmp_path):
     with pytest.raises(JournalError, match="there is no journal"):
         tail(path, 1)
     assert not path.exists()
+
+
+def test_a_journal_that_may_not_be_seen_is_said_so(unprivileged):
+    (unprivileged / "state").mkdir(mode=0)
+
+    with pytest.raises(JournalError, match="can't be opened: Permission denied"):
+        tail(unprivileged / "state" / "journal.db", 1)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):

@@ -648,6 +648,18 @@ def test_the_folder_must_be_writable_to_move(camera, unprivileged):
         camera(root=unprivileged)
 
 
+def test_a_folder_that_may_not_be_seen_is_told_like_one_that_may_not_be_written(unprivileged):
+    (unprivileged / "home").mkdir(mode=0)
+
+    with pytest.raises(SpoolError, match=r"home/inbox is not writable \(Permission denied\)"):
+        FolderSource(
+            FolderSettings(path=unprivileged / "home" / "inbox"),
+            Spool(unprivileged / "work", unprivileged / "processed", unprivileged / "quarantine"),
+            known=lambda _: False,
+            wake=lambda: None,
+        )
+
+
 def test_the_check_leaves_nothing_in_the_folder(camera):
     assert list(camera().inbox.iterdir()) == []
 
