@@ -13,7 +13,8 @@ usage() {
 deploy/install.sh [install] [OPTIONS]    install, or upgrade to the version that this script came with
 deploy/install.sh uninstall [--purge]    remove the service; with --purge settings, journal and images too
 
-  --runtime cpu|openvino|gpu  which ONNX Runtime; without it: what the hardware found suggests
+  --runtime cpu|openvino|gpu  which ONNX Runtime; without it: the one that is installed, or at first
+                              what the hardware found suggests
   --bundle DIR|demo           the model that a new station judges with; it is started then
   --station NAME              one of several stations on this machine: edge-agent@NAME
   --inbox DIR                 where a new station's camera drops images (default: in /var/lib/edge-agent)
@@ -32,7 +33,8 @@ run() { if [ "$dry" = 1 ]; then printf '+'; printf ' %q' "$@"; echo; else "$@"; 
 
 main() {
   local command=install
-  runtime='' bundle='' station='' inbox='' wheels='' python=python3 dry=0 purge=0
+  runtime='' bundle='' station='' inbox='' wheels='' python=python3 dry=0 purge=0 copy=''
+  trap 'rm -rf "$copy"' EXIT
   case "${1:-}" in install | uninstall) command=$1; shift ;; esac
   while [ $# -gt 0 ]; do
     case $1 in
@@ -61,27 +63,30 @@ set_up() {
   make_release "$release"
   make_station "$release"
   judge_golden "$release"
-  install_units
+  install_units "$release"
   if [ "$before" != "$release" ]; then switch_to "$release"; fi
   run systemctl daemon-reload
   run systemctl enable --quiet "$unit"
   restart_stations "$release" "$before"
-  drop_old_releases "$release" "$before"
-  next_steps
+  if [ "$before" != "$release" ]; then drop_old_releases "$release" "$before"; fi
+  next_steps "$release"
 }
 
 check_options() {
-  case ${runtime:=$(suggest_runtime)} in
+  case ${runtime:=$(installed_runtime || suggest_runtime)} in
     cpu | openvino | gpu) ;;
     *) fail "--runtime $runtime is none of cpu, openvino, gpu" ;;
   esac
   [[ $station =~ ^[A-Za-z0-9_-]*$ ]] || fail "--station $station: letters, digits, - and _ only"
+  case $station in  # what the station without a name has in the same folders
+    station | inbox | state | bundle | bundles) fail "--station $station: choose another name" ;;
+  esac
   unit=edge-agent.service config=$SETTINGS/station.toml home=$STATE secret=$SETTINGS/mqtt
   if [ -n "$station" ]; then
     unit=edge-agent@$station.service config=$SETTINGS/$station.toml home=$STATE/$station
     secret=$SETTINGS/$station.mqtt
   fi
-  [[ ${inbox:=$home/inbox} == /* ]] || fail "--inbox $inbox: give the whole path, from /"
+  if [ -n "$inbox" ]; then check_inbox; fi
   [ "$bundle" != demo ] || bundle=$REPO/edge_agent/demo/bundle
   [ -z "$bundle" ] || [ -f "$bundle/manifest.json" ] ||
     fail "--bundle $bundle is no bundle: give the folder that trainer wrote, RUN/bundle"
@@ -93,6 +98,22 @@ check_options() {
   "$python" -c 'import ensurepip' 2>/dev/null ||
     fail "$python has no module venv: apt-get install python3-venv"
 }
+
+check_inbox() {
+  [[ $inbox == /* ]] || fail "--inbox $inbox: give the whole path, from /"
+  # It becomes part of settings and of a unit, where these would mean something else.
+  [[ $inbox != *[\"\\%\$\&\|]* && $inbox != *$'\n'* ]] ||
+    fail "--inbox $inbox: a path without \" \\ % \$ & | and line ends"
+  case $inbox/ in  # ProtectHome=, PrivateTmp=
+    /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*)
+      fail "--inbox $inbox: the service sees nothing there; choose another folder, below /srv say" ;;
+  esac
+  if [ -e "$config" ]; then say "--inbox is for a new station; this one's is named in $config"; fi
+}
+
+runtime_of() { sed -E 's/.*-(cpu|openvino|gpu)-[0-9a-f]*$/\1/' <<<"$1"; }
+
+installed_runtime() { [ -L "$ROOT/current" ] && runtime_of "$(readlink "$ROOT/current")"; }
 
 suggest_runtime() {
   if [ -e /dev/nvidiactl ] || [ -e /dev/nvidia0 ]; then
@@ -112,16 +133,23 @@ make_owner() {
   if [ "$runtime" = openvino ]; then run groupadd --system --force render; fi
 }
 
-# Version, runtime and a hash of what is installed: the same again is the same release.
+# Version, runtime and a hash of what is installed: the same again is the same release. Not so with
+# another Python: after an upgrade of the system, what was installed for the one before can't run.
 release_name() {
   local version print
   version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$REPO/pyproject.toml")
-  if [ -n "$wheels" ]; then
-    print=$(cd "$wheels" && sha256sum ./*.whl | sha256sum)
-  else
-    print=$(cd "$REPO" && find edge_agent trainer pyproject.toml deploy/constraints.txt -type f \
-      ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
-  fi
+  print=$(
+    "$python" -c 'import sys; print(sys.base_prefix, *sys.version_info[:2])'
+    cd "$REPO"
+    find deploy/systemd -type f -print0 | sort -z | xargs -0 sha256sum
+    if [ -n "$wheels" ]; then
+      cd "$wheels" && sha256sum ./*.whl
+    else
+      find edge_agent trainer pyproject.toml deploy/constraints.txt -type f \
+        ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum
+    fi
+  )
+  print=$(sha256sum <<<"$print")
   echo "$version-$runtime-${print:0:12}"
 }
 
@@ -130,18 +158,23 @@ make_release() {
   say "installing $1"
   run rm -rf "$1"
   run mkdir -p "$ROOT/releases"
-  run "$python" -m venv "$1"
+  run "$python" -m venv "$1" || not_installed
   local pip=("$1/bin/pip" install --quiet --disable-pip-version-check)
   if [ -n "$wheels" ]; then
-    run "${pip[@]}" --no-index --find-links "$wheels" "edge-inspect[$runtime]"
+    run "${pip[@]}" --no-index --find-links "$wheels" "edge-inspect[$runtime]" || not_installed
   else  # from a copy: building leaves files behind
-    local copy
     copy=$(mktemp -d)
     cp -r "$REPO"/{edge_agent,trainer,pyproject.toml,README.md,LICENSE} "$copy"
-    run "${pip[@]}" --constraint "$REPO/deploy/constraints.txt" "${copy}[$runtime]"
-    rm -rf "$copy"
+    run "${pip[@]}" --constraint "$REPO/deploy/constraints.txt" "${copy}[$runtime]" || not_installed
   fi
+  # Its units too: whoever goes back to it runs it as it was run.
+  run cp -rT "$REPO/deploy/systemd" "$1/systemd"
   run touch "$1/.complete"
+}
+
+not_installed() {
+  fail "it could not be installed (see above; without a network: --wheels, docs/install.md):" \
+    "nothing was replaced. Run this again when it is mended"
 }
 
 # Folders, secrets and settings of a station that isn't there yet.
@@ -158,8 +191,7 @@ make_station() {
     [ -z "$bundle" ] || say "--bundle is for a new station; this one's is named in $config"
     return
   fi
-  # Group-writable, and what is dropped belongs to the group: a camera's user only has to join it.
-  run install -d -m 2770 -o "$OWNER" -g "$OWNER" "$inbox"
+  make_inbox
   local place=$home/bundle
   if [ -n "$bundle" ]; then
     place=$home/bundles/$(bundle_name)
@@ -168,9 +200,25 @@ make_station() {
     run chmod -R u=rwX,go=rX "$place"
   fi
   say "writing $config"
-  [ "$dry" = 1 ] || sed -e "s|^bundle = .*|bundle = \"$place\"|" -e "s|^path = .*|path = \"$inbox\"|" \
-    -e "s|^root = .*|root = \"$home/state\"|" "$REPO/deploy/examples/station.toml" |
-    install -m 0640 -g "$OWNER" /dev/stdin "$config"
+  [ "$dry" = 0 ] || return 0
+  # Whole or not at all: what is there is left alone from then on. Two stations of one name would
+  # throw each other out at the broker.
+  sed -e "s|^bundle = .*|bundle = \"$place\"|" -e "s|^path = .*|path = \"$inbox\"|" \
+    -e "s|^root = .*|root = \"$home/state\"|" -e "${station:+s|^# name = .*|name = \"$station\"|}" \
+    "$REPO/deploy/examples/station.toml" | install -m 0640 -g "$OWNER" /dev/stdin "$config.new"
+  mv -T "$config.new" "$config"
+}
+
+# Group-writable, and what is dropped belongs to the group: a camera's user only has to join it. A
+# folder that is somebody's already, the camera's say, is left as it is.
+make_inbox() {
+  : "${inbox:=$home/inbox}"
+  if [[ $inbox == "$STATE"/* || ! -e $inbox ]]; then
+    run install -d -m 2770 -o "$OWNER" -g "$OWNER" "$inbox"
+  fi
+  [ "$dry" = 1 ] || runuser -u "$OWNER" -- test -r "$inbox" -a -w "$inbox" -a -x "$inbox" || fail \
+    "--inbox $inbox: the service can't move images out of it, for it runs as $OWNER:" \
+    "chgrp $OWNER '$inbox'; chmod g+rwxs '$inbox' (each folder above it: chmod o+x); then run this again"
 }
 
 bundle_name() {
@@ -179,25 +227,41 @@ bundle_name() {
 }
 
 install_units() {
-  local own=$UNITS/$unit.d name
-  run install -m 0644 "$REPO/deploy/systemd/edge-agent.service" \
-    "$REPO/deploy/systemd/edge-agent@.service" "$UNITS"
+  local name
+  run install -m 0644 "$1/systemd/edge-agent.service" "$1/systemd/edge-agent@.service" "$UNITS"
   # For the whole machine: both kinds of unit read the drop-ins of their own name.
   for name in edge-agent.service edge-agent@.service; do
     run mkdir -p "$UNITS/$name.d"
     run rm -f "$UNITS/$name.d/openvino.conf" "$UNITS/$name.d/gpu.conf"
     [ "$runtime" = cpu ] ||
-      run install -m 0644 "$REPO/deploy/systemd/dropins/$runtime.conf" "$UNITS/$name.d"
+      run install -m 0644 "$1/systemd/dropins/$runtime.conf" "$UNITS/$name.d"
     if [ "$(systemd_version)" -ge 254 ]; then
-      run install -m 0644 "$REPO/deploy/systemd/dropins/backoff.conf" "$UNITS/$name.d"
+      run install -m 0644 "$1/systemd/dropins/backoff.conf" "$UNITS/$name.d"
     fi
   done
-  if [[ $inbox != "$STATE"/* && ! -e $own/inbox.conf ]]; then
-    run mkdir -p "$own"
-    say "writing $own/inbox.conf"
-    [ "$dry" = 1 ] || printf '%s\n' "[Unit]" "RequiresMountsFor=$inbox" "[Service]" \
-      "ReadWritePaths=$inbox" >"$own/inbox.conf"
-  fi
+  for name in $(configs); do allow_inbox "$1" "$name"; done
+}
+
+# An inbox outside of what the unit may write to. If it lies on a disk of its own, the station waits
+# for that: what has no RequiresMountsFor= is tried again when a mount comes late.
+allow_inbox() {
+  local inbox disk mount own
+  own=$UNITS/$(unit_of "$2").d
+  inbox=$(setting "$1" "$2" 'settings.source.folder.path if settings.source.folder else ""')
+  if [[ -z $inbox || $inbox == "$STATE"/* || -e $own/inbox.conf ]]; then return; fi
+  say "writing $own/inbox.conf"
+  run mkdir -p "$own"
+  [ "$dry" = 0 ] || return 0
+  disk=$(findmnt -n -o TARGET --target "$inbox" || echo /)
+  {
+    if [ "$disk" != / ]; then
+      mount=$(systemd-escape --path --suffix=mount "$disk")
+      printf '[Unit]\nWants=%s\nAfter=%s\n' "$mount" "$mount"
+      # Asked outside of the unit's own view, in which ReadWritePaths= makes every such folder a mount.
+      printf '[Service]\nExecStartPre=+/usr/bin/nsenter --target 1 --mount mountpoint "%s"\n' "$disk"
+    fi
+    printf '[Service]\nReadWritePaths="-%s"\n' "$inbox"
+  } >"$own/inbox.conf"
 }
 
 systemd_version() { systemctl --version 2>/dev/null | sed -n '1s/[^0-9]*\([0-9]*\).*/\1/p' | grep . || echo 0; }
@@ -213,28 +277,32 @@ unit_of() {
 # Before anything that runs is touched: does the new version read every station's settings, and
 # score its golden images as their bundle says?
 judge_golden() {
-  local file
+  local file place as=(runuser -u "$OWNER" -g "$OWNER")
+  if [ "$runtime" = openvino ]; then as+=(-G render); fi  # as its drop-in does
   for file in $(configs); do
-    if [ "$dry" = 0 ] && ! has_bundle "$1" "$file"; then continue; fi
+    if [ "$dry" = 0 ]; then
+      place=$(setting "$1" "$file" 'bundle_to_run(settings.storage.bundles, settings.bundle)') ||
+        fail "the new version can't use $file (see above): nothing was replaced, what ran still runs"
+      # A station that was never given its bundle can't be judged, nor does it run.
+      [ -e "$place/manifest.json" ] || continue
+    fi
     say "judging the golden images of $file with the new version"
-    run runuser -u "$OWNER" -- "$1/bin/edge-agent" bundle verify --config "$file" || fail \
+    run "${as[@]}" -- "$1/bin/edge-agent" bundle verify --config "$file" || fail \
       "the new version is not right for $file (see above): nothing was replaced, what ran still runs"
   done
 }
 
-# A station that was never given its bundle can't be judged, nor does it run.
-has_bundle() {
-  local place
-  place=$("$1/bin/python" -c 'import sys; from pathlib import Path
+# What a release reads in a station's settings.
+setting() {
+  [ -e "$1/.complete" ] || return 0  # --dry-run
+  "$1/bin/python" -c "import sys; from pathlib import Path
 from edge_agent.bundle import BundleError
 from edge_agent.bundle.history import bundle_to_run
 from edge_agent.settings import SettingsError, load_settings
 try:
     settings = load_settings(Path(sys.argv[1]))
-    print(bundle_to_run(settings.storage.bundles, settings.bundle))
-except (BundleError, SettingsError) as error: sys.exit(f"edge-agent: {error}")' "$2") ||
-    fail "the new version can't use $2 (see above): nothing was replaced, what ran still runs"
-  [ -e "$place/manifest.json" ]
+    print($3)
+except (BundleError, SettingsError) as error: sys.exit(f'edge-agent: {error}')" "$2"
 }
 
 switch_to() {
@@ -252,14 +320,23 @@ running() {
   done
 }
 
-# systemctl returns when a station is ready, or has failed.
+# The release that a unit's process is of; without a process: $2.
+release_of() {
+  local pid program
+  pid=$(systemctl show --property MainPID --value "$1")
+  program=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | head -n 1)
+  case $program in "$ROOT"/*) echo "${program%/bin/*}" ;; *) echo "$2" ;; esac
+}
+
+# systemctl returns when a station is ready, or has failed. What runs is of another release also
+# where an earlier call was broken off after it had switched.
 restart_stations() {
-  local one which
-  which=$(running)
-  [ "$1" != "$2" ] || which=''  # what runs is this release
-  [ -z "$bundle" ] || which=$(printf '%s\n' "$which" "$unit" | sort -u)
-  for one in $which; do
-    if [ "$1" = "$2" ] && systemctl is-active --quiet "$one"; then continue; fi
+  local one which=''
+  for one in $(running); do
+    [ "$(release_of "$one" "$2")" = "$1" ] || which+="$one "
+  done
+  if [ -n "$bundle" ] && ! systemctl is-active --quiet "$unit"; then which+="$unit "; fi
+  for one in $(tr ' ' '\n' <<<"$which" | sort -u); do
     say "starting $one"
     if ! run systemctl restart "$one"; then
       if [ -n "$2" ] && [ "$1" != "$2" ]; then go_back "$2"; fi
@@ -271,8 +348,8 @@ restart_stations() {
 go_back() {
   say "going back to $1"
   switch_to "$1"
-  runtime=$(sed -E 's/.*-(cpu|openvino|gpu)-.*/\1/' <<<"$1")
-  install_units
+  runtime=$(runtime_of "$1")
+  install_units "$1"
   run systemctl daemon-reload
   local one
   for one in $(running); do
@@ -288,12 +365,14 @@ drop_old_releases() {
 }
 
 next_steps() {
+  local inbox
+  inbox=$(setting "$1" "$config" 'settings.source.folder.path if settings.source.folder else ""')
   if [ "$dry" = 0 ] && systemctl is-active -q "$unit"; then
-    say "$unit runs: drop images into $inbox"
+    say "$unit runs${inbox:+: drop images into $inbox}"
   else
     say "now copy a bundle to the place that $config names, then: systemctl start $unit"
   fi
-  say "if something is wrong: $ROOT/current/bin/edge-agent doctor --config $config"
+  say "if something is wrong: sudo -u $OWNER $ROOT/current/bin/edge-agent doctor --config $config"
 }
 
 # -- uninstall ---------------------------------------------------------------------------------------

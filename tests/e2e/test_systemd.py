@@ -105,7 +105,7 @@ def change(machine: Machine, **settings: str) -> None:
 
 def agent_of(machine: Machine) -> psutil.Process:
     """The daemon's process as it is known here, not by its number inside."""
-    name = "/opt/edge-agent/current/bin/edge-agent run"
+    name = f"/opt/edge-agent/current/bin/edge-agent run --config {CONFIG}"
     (found,) = [p for p in machine.processes() if name in " ".join(command_of(p))]
     return found
 
@@ -138,8 +138,8 @@ def until_restarted(machine: Machine, before: dict[str, str]) -> None:
     wait_for(again, 120, 0.1)
 
 
-def journald(machine: Machine) -> str:
-    return machine.run("journalctl", "--unit", UNIT, "--no-pager", "--output=cat").stdout
+def journald(machine: Machine, unit: str = UNIT) -> str:
+    return machine.run("journalctl", "--unit", unit, "--no-pager", "--output=cat").stdout
 
 
 # -- installed -------------------------------------------------------------------------------------
@@ -173,9 +173,10 @@ def test_images_of_another_user_are_judged_and_the_status_counts_them(machine, s
 def test_again_changes_nothing(machine, station):
     before = machine.unit(UNIT)["MainPID"]
 
-    said = machine.run(*INSTALL, "--runtime", "cpu", "--wheels", "/wheels").stdout
+    said = machine.run(*INSTALL, "--wheels", "/wheels").stdout  # the runtime that is installed
 
     assert "is there already" in said
+    assert f"drop images into {HOME}/inbox" in said
     assert machine.unit(UNIT)["MainPID"] == before
     assert len(list(machine.path("/opt/edge-agent/releases").iterdir())) == 1
 
@@ -225,6 +226,84 @@ def test_a_reload_takes_a_changed_threshold_without_a_restart(machine, station):
     after = machine.unit(UNIT)
     assert [after[key] for key in STARTS] == [before[key] for key in STARTS]
     assert after["ActiveState"] == "active"
+
+
+# -- another one -----------------------------------------------------------------------------------
+
+OTHER = "edge-agent@side.service"
+CAMERAS = "/srv/the cameras"
+ANOTHER = (*INSTALL, "--wheels", "/wheels", "--bundle", "/plain", "--station", "side")
+
+
+@pytest.fixture(scope="module")
+def other(machine, station):
+    """A second station, in whose folder a camera's user has always written."""
+    machine.run("install", "-d", "-o", "camera", "-g", "camera", CAMERAS)
+
+    refused = machine.run(*ANOTHER, "--inbox", CAMERAS, check=False)
+
+    assert refused.returncode == 2
+    assert "can't move images out of it" in refused.stderr
+    assert machine.run("stat", "-c", "%U %G %a", CAMERAS).stdout.split() == [
+        "camera",
+        "camera",
+        "755",
+    ]
+    assert not machine.path("/etc/edge-agent/side.toml").exists()
+    machine.run("sh", "-c", refused.stderr.split("runs as edge-agent: ")[1].split(" (")[0])
+    # A disk that is full when the settings are written leaves no half of them.
+    machine.run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", "/etc/edge-agent")
+    assert machine.run(*ANOTHER, "--inbox", CAMERAS, check=False).returncode != 0
+    left = machine.run("ls", "/etc/edge-agent").stdout.split()
+    machine.run("umount", "/etc/edge-agent")
+    assert "side.toml" not in left
+    said = machine.run(*ANOTHER, "--inbox", CAMERAS).stdout
+    assert f"{OTHER} runs: drop images into {CAMERAS}" in said
+    return Station(machine.path(f"{HOME}/side"), Path("/plain"))
+
+
+def test_a_second_station_takes_images_from_a_folder_of_somebody_else(machine, other):
+    machine.run("runuser", "-u", "camera", "--", "cp", "/opt/part.png", CAMERAS)
+
+    wait_for(lambda: [row["verdict"] for row in other.rows()] == ["defect"])
+    assert machine.run("stat", "-c", "%U", CAMERAS).stdout.strip() == "camera"
+    settings = machine.path("/etc/edge-agent/side.toml").read_text()
+    assert '\nname = "side"\n' in settings  # or both would be one to the broker
+
+
+def test_what_a_station_has_is_not_changed_by_options_for_a_new_one(machine, other):
+    said = machine.run(*ANOTHER, "--inbox", "/srv/elsewhere").stdout
+
+    assert "--inbox is for a new station" in said
+    assert f"drop images into {CAMERAS}" in said
+    assert machine.run("systemctl", "restart", OTHER).returncode == 0
+
+
+def test_a_station_whose_disk_comes_late_is_started_then(machine, other):
+    name = machine.run("systemd-escape", "--path", "--suffix=mount", CAMERAS).stdout.strip()
+    disk = machine.path(f"/etc/systemd/system/{name}")
+    mount = f"[Mount]\nWhat=tmpfs\nWhere={CAMERAS}\nType=tmpfs\nOptions="
+    machine.run("systemctl", "stop", OTHER)
+    disk.write_text(f"{mount}mode=777\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", name)
+    machine.path(f"/etc/systemd/system/{OTHER}.d/inbox.conf").unlink()
+    machine.run(*ANOTHER)  # sees that the folder lies on a disk of its own
+    machine.run("systemctl", "stop", OTHER, name)
+
+    disk.write_text(f"{mount}away\n")
+    machine.run("systemctl", "daemon-reload")
+    assert machine.run("systemctl", "start", OTHER, check=False).returncode != 0
+    wait_for(lambda: "is not a mountpoint" in journald(machine, OTHER))
+    assert machine.unit(OTHER)["ActiveState"] == "activating"  # and not given up
+
+    disk.write_text(f"{mount}mode=777\n")
+    machine.run("systemctl", "daemon-reload")
+    wait_for(lambda: machine.unit(OTHER)["ActiveState"] == "active", 120, 0.1)
+    machine.run("runuser", "-u", "camera", "--", "cp", "/opt/part.png", CAMERAS)
+    wait_for(lambda: len(other.rows()) == 2)
+    machine.run("systemctl", "disable", "--now", OTHER)  # it has served
+    machine.run("rm", "/etc/edge-agent/side.toml")
 
 
 # -- faults ----------------------------------------------------------------------------------------
@@ -303,11 +382,20 @@ def test_an_upgrade_judges_the_golden_images_first(machine, station):
     assert machine.path("/opt/edge-agent/current").readlink() == old
     assert machine.unit(UNIT)["MainPID"] == before["MainPID"]
 
-    # One that is.
+    # One that is; but the call that has switched to it does not come to restarting.
     change(machine, bundle='"/plain"')
+    machine.path("/opt/systemctl").write_text(
+        '#!/bin/sh\n[ "$1" = daemon-reload ] && kill -9 $PPID\nexec /usr/bin/systemctl "$@"\n'
+    )
+    machine.path("/opt/systemctl").chmod(0o755)
+    broken_off = machine.run(
+        "env", "PATH=/opt:/usr/sbin:/usr/bin", *INSTALL, *OPENVINO, check=False
+    )
+    assert broken_off.returncode == -signal.SIGKILL
+    assert machine.path("/opt/edge-agent/current").readlink() != old
+    assert machine.unit(UNIT)["MainPID"] == before["MainPID"]
     said = machine.run(*INSTALL, *OPENVINO).stdout
     assert "fp32 on openvino: 2 golden images within" in said
-    assert machine.path("/opt/edge-agent/current").readlink() != old
     assert machine.unit(UNIT)["MainPID"] != before["MainPID"]
     station.offer(3)
     assert station.judged()
@@ -316,6 +404,23 @@ def test_an_upgrade_judges_the_golden_images_first(machine, station):
 
 
 def test_an_upgrade_that_does_not_start_is_taken_back(machine, station):
+    """Its units too: those of this one want what no version knows."""
+    old = machine.path("/opt/edge-agent/current").readlink()
+    machine.run("mkdir", "/opt/next")
+    machine.run("cp", "-r", "/repo/deploy", "/repo/pyproject.toml", "/opt/next")
+    start = f"s|{CONFIG}$|& --unheard-of|"
+    machine.run("sed", "-i", start, "/opt/next/deploy/systemd/edge-agent.service")
+
+    refused = machine.run("bash", "/opt/next/deploy/install.sh", *OPENVINO, check=False)
+
+    assert refused.returncode == 2
+    assert "unrecognized arguments: --unheard-of" in journald(machine)
+    assert machine.path("/opt/edge-agent/current").readlink() == old
+    assert machine.unit(UNIT)["ActiveState"] == "active"
+    assert machine.path(f"/etc/systemd/system/{UNIT}.d/openvino.conf").exists()
+
+
+def test_a_runtime_that_the_station_does_not_run_with_is_refused(machine, station):
     """With a CPU's release a station that names OpenVINO proves its images by no other."""
     old = machine.path("/opt/edge-agent/current").readlink()
 
@@ -324,7 +429,6 @@ def test_an_upgrade_that_does_not_start_is_taken_back(machine, station):
     assert refused.returncode == 2
     assert machine.path("/opt/edge-agent/current").readlink() == old
     assert machine.unit(UNIT)["ActiveState"] == "active"
-    assert machine.path(f"/etc/systemd/system/{UNIT}.d/openvino.conf").exists()
 
 
 def test_removed_it_leaves_what_is_the_user_s(machine, station):
