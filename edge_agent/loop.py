@@ -172,8 +172,11 @@ class Loop:
             self._queue.append(heapq.heappop(self._later)[2])
         while self._queue and self._pool.room():
             self._submit(self._queue.popleft())
+        if not self._may_claim() or not self._pool.working():
+            self._source.look()  # how many wait is asked all the more
+            return
         room = self._pool.room()
-        if not room or not self._may_claim() or now < self._claim_at:
+        if not room or now < self._claim_at:
             return
         try:
             ahead = min(_CLAIMED, int(_CLAIMED_MS / max(self._busy, 1.0)))

@@ -114,7 +114,7 @@ class FolderSource:
             OSError: none can be claimed now, for want of space, say.
         """
         claims: list[Claim] = []
-        self._look()
+        self.look()
         while self._ready and len(claims) < limit:
             name = self._ready.popleft()
             self._queued.discard(name)
@@ -129,7 +129,8 @@ class FolderSource:
                 claims.append(claim)
         return claims
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """See what has come, if it is time to: `claim` does so first."""
         changed, renamed = self._watch.drain()
         self._rescan |= changed
         for name in renamed:

@@ -92,6 +92,9 @@ class MqttSource:
         """Seconds until this source wants to be asked again, without being woken before."""
         return 0.0 if self._ready else float("inf")
 
+    def look(self) -> None:
+        """Nothing: what waits came here by itself."""
+
     def claim(self, limit: int) -> list[Claim]:
         """Claim up to ``limit`` images, in the order in which they came."""
         claims: list[Claim] = []

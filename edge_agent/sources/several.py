@@ -23,6 +23,7 @@ class Source(Protocol):
     def trouble(self) -> str: ...
     def waiting(self) -> int: ...
     def due(self) -> float: ...
+    def look(self) -> None: ...
     def claim(self, limit: int) -> list[Claim]: ...
 
 
@@ -48,6 +49,11 @@ class Sources:
 
     def due(self) -> float:
         return min(source.due() for source in self._sources)
+
+    def look(self) -> None:
+        """See what waits, while nothing can be claimed."""
+        for source in self._sources:
+            source.look()
 
     def claim(self, limit: int) -> list[Claim]:
         """Up to ``limit`` images; another source is the first one each time.

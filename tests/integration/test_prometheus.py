@@ -122,6 +122,8 @@ SERIES = """
         values: '{paused}'
       - series: 'edge_agent_worker_restarts_total{{instance="s"}}'
         values: '{restarts}'
+      - series: 'process_start_time_seconds{{instance="s", job="edge-agent"}}'
+        values: '{started}'
       - series: 'edge_agent_drifting{{instance="s", figure="sharpness"}}'
         values: '{drifting}'
       - series: 'edge_agent_disk_free_bytes{{instance="s", place="state"}}'
@@ -134,7 +136,7 @@ DAY = 24 * 12  # steps of five minutes
 WELL = {
     "ok": "0+59x800", "defect": "0+1x800", "error": "0x800", "waiting": "1x800", "work": "1x800",
     "outbox": "3x800", "failing": "0x800", "degraded": "0x800", "restarts": "0x800",
-    "drifting": "0x800", "paused": "0x800", "free": "60x800",
+    "drifting": "0x800", "paused": "0x800", "free": "60x800", "started": "0x800",
 }  # fmt: skip
 # Each the same until two days have passed, and then something else.
 WRONG = {
@@ -149,6 +151,7 @@ WRONG = {
     "EdgeAgentDefectRateUnusual": {"defect": f"0+1x{2 * DAY} {2 * DAY}+9x200"},
     "EdgeAgentErrors": {"error": f"0x{2 * DAY} 0+6x200"},
     "EdgeAgentWorkersDie": {"restarts": f"0x{2 * DAY} 0+2x200"},
+    "EdgeAgentRestarts": {"started": f"0x{2 * DAY} 0+300x200"},
     "EdgeAgentDrift": {"drifting": f"0x{2 * DAY} 1x200"},
 }  # fmt: skip
 

@@ -73,6 +73,29 @@ def test_metrics_are_what_the_journal_has(make_station: Callable[..., Station]) 
 
 
 @pytest.mark.broker
+def test_what_waits_is_told_while_nothing_is_taken(
+    make_station: Callable[..., Station], broker: Broker, subscribe: Callable[..., Subscriber]
+) -> None:
+    """It was the number from before the pause: none waited, and the inbox filled up."""
+    port = free_port()
+    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+    station = make_station(f"{QUICK}[http]\nport = {port}\n{mqtt}").start()
+    consumer = subscribe(broker.port, "inspection/#")
+    base = "inspection/site/line/station/command"
+    assert consumer.ask(f"{base}/pause")["ok"]
+    for number in range(3):
+        station.drop(f"{number}.png", make_image(defect=False, seed=number))
+
+    wait_for(lambda: scrape(port)["edge_agent_waiting_images",] == 3)
+
+    assert station.rows() == []
+    assert consumer.ask(f"{base}/resume")["ok"]
+    wait_for(lambda: len(station.rows()) == 3)
+    wait_for(lambda: scrape(port)["edge_agent_waiting_images",] == 0)
+    assert station.stop() == 0
+
+
+@pytest.mark.broker
 def test_a_camera_that_gets_darker_is_told_everywhere(
     make_station: Callable[..., Station],
     tmp_path: Path,
