@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trainer.data.dataset import Sample
 
 _JPEG = b"\xff\xd8\xff"
+_FAINT = 31  # of 255
 
 
 def load_frame(sample: Sample, spec: Preprocess) -> Frame:
@@ -69,7 +70,7 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     numbers 1, 2, 3 in 8 bits or in 16, palettes, and colours on transparent ground all mean what
     they were meant to. Antialiasing makes it wider by a fraction of a pixel, no more. A JPEG has
     ringing around every edge, faint grey that nobody drew, so there the cut is at half of its
-    brightest.
+    brightest; faint grey alone marks nothing.
 
     Raises:
         DecodeError: as the decoder of images.
@@ -85,7 +86,7 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
         elif image.has_transparency_data:
             alpha = ImageOps.exif_transpose(image.convert("RGBA")).getchannel("A")
             levels = np.where(np.asarray(alpha) > 0, levels, 0)
-    return levels > (levels.max() // 2 if data.startswith(_JPEG) else 0)
+    return levels > (max(levels.max() // 2, _FAINT) if data.startswith(_JPEG) else 0)
 
 
 def _bytes_of(file: Path) -> bytes:

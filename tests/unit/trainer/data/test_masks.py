@@ -73,6 +73,12 @@ def test_jpeg_ringing_is_not_a_defect() -> None:
     np.testing.assert_array_equal(decode_mask(data), TRUE)
 
 
+def test_faint_grey_alone_in_a_jpeg_marks_nothing() -> None:
+    """What is left of a neighbour's edge where a mask was cut out and saved again."""
+    faint = np.random.default_rng(5).integers(0, 12, TRUE.shape, np.uint8)
+    assert not decode_mask(saved(Image.fromarray(faint), "JPEG")).any()
+
+
 def test_antialiased_edges_count() -> None:
     big = Image.new("L", (400, 480))
     ImageDraw.Draw(big).ellipse((60, 80, 300, 400), fill=255)
