@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DRIVERS = ("/sys/module/nvidia/version", "/sys/module/intel_vpu/version")
+# Of cgroups, version 2 and 1, as a container sees its own.
+_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_NO_LIMIT = 1 << 60  # how version 1 says so, less what a page rounds off
+_WORKER = 128 << 20  # bytes, with a decoded image: docs/sizing.md
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def tuning_key(bundle: Bundle, wheels: Wheels, settings: RuntimeSettings) -> str
         platform.python_version(),
         platform.release(),
         _processor(),
-        f"{cores()} cores",
+        f"{cores()} cores, room for {workers_that_fit()} workers",
         *sorted(str(path) for path in _devices()),
         *(_read(Path(file)) for file in _DRIVERS),
     ]
@@ -62,6 +66,18 @@ def cores() -> int:
     if len(quota) == 2 and quota[0].isdigit():
         return max(1, min(allowed, round(int(quota[0]) / int(quota[1]))))
     return allowed
+
+
+def workers_that_fit() -> int | None:
+    """How many workers a container's memory holds, beside the agent and a proof; None: no limit.
+
+    Not measured: where one worker too many is started, the kernel may end all of the container.
+    """
+    for file in _MEMORY:
+        limit = _read(Path(file)).strip()
+        if limit.isdecimal() and int(limit) < _NO_LIMIT:
+            return max(1, int(limit) // _WORKER - 1)
+    return None
 
 
 def remember(file: Path, key: str, measured: Sequence[Measured]) -> None:

@@ -37,6 +37,7 @@ def list_candidates(
     variant: str = "auto",
     threads: int = 0,
     workers: int = 0,
+    fit: int | None = None,
 ) -> list[Candidate]:
     """Everything worth trying; what is given narrows it down.
 
@@ -49,11 +50,12 @@ def list_candidates(
         variant: a name, or ``auto``.
         threads: for one inference on a CPU; 0: found out.
         workers: processes; 0: found out.
+        fit: the most of them that memory holds; None: it sets no limit.
     """
     found = []
     for target in targets:
         on_cpu = target in ("cpu", "openvino:CPU")
-        layouts = _layouts(cores if on_cpu else 0, workers, threads)
+        layouts = _layouts(cores if on_cpu else 0, workers, threads, fit)
         for one in manifest.variants:
             if variant not in ("auto", one.name):
                 continue
@@ -63,15 +65,17 @@ def list_candidates(
     return found
 
 
-def _layouts(cores: int, workers: int, threads: int) -> list[tuple[int, int]]:
+def _layouts(cores: int, workers: int, threads: int, most: int | None) -> list[tuple[int, int]]:
     """Workers x threads, fewest workers first; what is given stands.
 
-    On a CPU from one worker with every core to one core a worker. Elsewhere (``cores`` is 0) one
-    worker, or two, of which one decodes while the other's frame is on the device.
+    On a CPU from one worker with every core to one core a worker, but ``most`` workers. Elsewhere
+    (``cores`` is 0) one worker, or two, of which one decodes while the other's frame is on the
+    device.
     """
     if workers:
         return [(workers, threads or max(1, cores // workers))]
-    counts = sorted({1, max(1, cores // 2), cores} if cores else {1, 2})
+    tried = {1, max(1, cores // 2), cores} if cores else {1, 2}
+    counts = sorted({min(count, most) for count in tried} if most else tried)
     if threads:
         fit = [count for count in counts if count * threads <= max(cores, threads)]
         return [(count, threads) for count in (fit if cores else counts)]

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from edge_agent.runtime.inventory import take_inventory
 from edge_agent.runtime.wheels import find_wheels
 from edge_agent.target import AUTO, ProviderError
-from edge_agent.tuning.cache import clear, cores, recall, remember, tuning_key
+from edge_agent.tuning.cache import (
+    clear,
+    cores,
+    recall,
+    remember,
+    tuning_key,
+    workers_that_fit,
+)
 from edge_agent.tuning.candidates import Candidate, list_candidates
 from edge_agent.tuning.measure import Measured, choose, measure
 from edge_agent.worker.protocol import worker_options
@@ -103,6 +110,7 @@ class Selector:
             variant=self._runtime.variant,
             threads=self._runtime.threads,
             workers=self._runtime.workers,
+            fit=workers_that_fit(),
         )
         table = measure(
             self._bundle,

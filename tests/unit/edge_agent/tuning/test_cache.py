@@ -70,6 +70,7 @@ def test_other_settings(bundle, settings):
     ("fact", "value"),
     [
         ("cores", lambda: 77),
+        ("workers_that_fit", lambda: 77),
         ("_processor", lambda: "another one"),
         ("_devices", lambda: ["/dev/accel/accel0"]),
         ("_read", lambda file: "580.1"),
@@ -159,3 +160,20 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch, quota, expected)
     monkeypatch.setattr(cache, "_read", lambda _: quota)
 
     assert cache.cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (("536870912\n", ""), 3),  # what compose and Kubernetes give
+        (("", "1073741824\n"), 7),
+        (("67108864", ""), 1),
+        (("max\n", ""), None),
+        (("", "9223372036854771712"), None),
+        (("", ""), None),
+    ],
+)
+def test_workers_are_as_many_as_a_container_s_memory_holds(monkeypatch, limits, expected):
+    monkeypatch.setattr(cache, "_read", lambda file: limits[cache._MEMORY.index(str(file))])
+
+    assert cache.workers_that_fit() == expected

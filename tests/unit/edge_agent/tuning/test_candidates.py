@@ -31,6 +31,14 @@ def test_auto_is_every_variant_on_every_target(bundle):
         (2, {}, [(1, 2), (2, 1)]),
         (8, {}, [(1, 8), (4, 2), (8, 1)]),
         (8, {"workers": 3}, [(3, 2)]),
+        (
+            16,
+            {"fit": 3},
+            [(1, 16), (3, 5)],
+        ),  # where sixteen would be killed, and all else with them
+        (16, {"fit": 1}, [(1, 16)]),
+        (2, {"fit": 99}, [(1, 2), (2, 1)]),
+        (8, {"workers": 3, "fit": 1}, [(3, 2)]),
         (2, {"workers": 5}, [(5, 1)]),
         (8, {"threads": 2}, [(1, 2), (4, 2)]),
         (2, {"threads": 4}, [(1, 4)]),
@@ -43,7 +51,12 @@ def test_layouts_on_a_cpu(bundle, cores, given, expected):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [({}, [(1, 1), (2, 1)]), ({"workers": 4}, [(4, 1)]), ({"threads": 3}, [(1, 3), (2, 3)])],
+    [
+        ({}, [(1, 1), (2, 1)]),
+        ({"fit": 1}, [(1, 1)]),
+        ({"workers": 4}, [(4, 1)]),
+        ({"threads": 3}, [(1, 3), (2, 3)]),
+    ],
 )
 def test_layouts_on_a_device(bundle, given, expected):
     assert layouts(bundle, 8, "openvino:NPU", **given) == expected
