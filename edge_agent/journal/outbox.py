@@ -27,8 +27,9 @@ class Replayed:
     """The first of their sequence numbers; 0 where there is none."""
     last: int
     oldest: int
-    """The oldest message that is kept; 0 where there is none."""
+    """The oldest message that is kept; where there is none, the next one that there will be."""
     newest: int
+    """The last one that was made, kept or not; 0 before the first."""
 
 
 class Outbox:
@@ -89,7 +90,7 @@ class Outbox:
         """
         with explained(self.path):
             oldest, newest = self._db.execute(
-                "SELECT (SELECT min(sequence) FROM outbox), (SELECT max(sequence) FROM outbox)"
+                "SELECT (SELECT min(sequence) FROM outbox), value FROM meta WHERE key = 'sequence'"
             ).fetchone()
             kept = self._db.execute(
                 "SELECT sequence FROM outbox WHERE sequence BETWEEN ? AND ? "
@@ -101,7 +102,8 @@ class Outbox:
             step = sequences[start : start + _STEP]
             with transaction(self.path, self._db) as db:
                 db.execute(
-                    "UPDATE outbox SET acknowledged = NULL "
+                    "UPDATE outbox SET acknowledged = NULL, "
+                    "first_acknowledged = coalesce(first_acknowledged, acknowledged) "
                     "WHERE sequence BETWEEN ? AND ? AND acknowledged IS NOT NULL",
                     (step[0], step[-1]),
                 )
@@ -109,15 +111,16 @@ class Outbox:
             messages=len(sequences),
             first=sequences[0] if sequences else 0,
             last=sequences[-1] if sequences else 0,
-            oldest=oldest or 0,
-            newest=newest or 0,
+            oldest=oldest or newest + 1,
+            newest=newest,
         )
 
     def prune(self, keep_seconds: float, now: float) -> int:
         """Delete what was acknowledged more than ``keep_seconds`` ago; return how many.
 
-        Messages are acknowledged in order, so the walk from the oldest ends at the first
-        stretch in which nothing is to be deleted: no index is needed for it.
+        A replay makes no message younger: whoever asked for the oldest every few days would keep
+        all of them for ever. By their first acknowledgement they are in order, so the walk from the
+        oldest ends at the first stretch in which nothing is to be deleted: no index is needed.
         """
         self._set_right(now)
         deleted = 0
@@ -126,7 +129,8 @@ class Outbox:
                 step = db.execute(
                     "DELETE FROM outbox WHERE sequence IN "
                     "(SELECT sequence FROM outbox ORDER BY sequence LIMIT ?) "
-                    "AND acknowledged < ?",
+                    "AND acknowledged IS NOT NULL "
+                    "AND coalesce(first_acknowledged, acknowledged) < ?",
                     (_STEP, now - keep_seconds),
                 ).rowcount
             deleted += step
@@ -147,9 +151,11 @@ class Outbox:
                     (last, _STEP),
                 ).fetchone()
                 changed = db.execute(
-                    "UPDATE outbox SET acknowledged = ? "
-                    "WHERE sequence > ? AND sequence <= ? AND acknowledged > ?",
-                    (now, last, end, now),
+                    "UPDATE outbox SET acknowledged = min(acknowledged, ?), "
+                    "first_acknowledged = min(first_acknowledged, ?) "
+                    "WHERE sequence > ? AND sequence <= ? "
+                    "AND max(acknowledged, coalesce(first_acknowledged, 0)) > ?",
+                    (now, now, last, end, now),
                 ).rowcount
             if changed == 0:
                 return

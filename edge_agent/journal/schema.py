@@ -75,6 +75,8 @@ MIGRATIONS = (
     ALTER TABLE outbox ADD COLUMN reply TEXT;
     ALTER TABLE outbox ADD COLUMN correlation BLOB;
     """,
+    # When a message that was replayed had been acknowledged at first: from then on it is kept.
+    "ALTER TABLE outbox ADD COLUMN first_acknowledged REAL;",
 )
 VERSION = len(MIGRATIONS)
 

@@ -85,6 +85,29 @@ def test_a_clock_that_ran_ahead_does_not_keep_messages_for_ever(path):
         assert outbox.prune(keep_seconds=500, now=801) == 1000 + 1000
 
 
+def test_who_asks_for_all_of_them_every_day_does_not_keep_messages_for_ever(path):
+    day = 86_400.0
+    with closing(Outbox(path, clock=lambda: 0.0)) as outbox:
+        outbox.acknowledge(range(1, 2001))
+    for today in range(1, 8):
+        with closing(Outbox(path, clock=lambda today=today: today * day)) as outbox:
+            assert outbox.prune(keep_seconds=7 * day, now=today * day) == 0
+            outbox.replay(1, 9999, 700)
+            outbox.acknowledge(range(1, 701))
+
+    with closing(Outbox(path)) as outbox:
+        outbox.replay(1, 1, 1)  # and one is on its way right now
+        assert outbox.prune(keep_seconds=7 * day, now=7 * day + 1) == 1999
+        assert outbox.unacknowledged() == 1
+
+
+def test_where_nothing_is_kept_any_more_that_is_what_is_said(path, outbox):
+    outbox.acknowledge(range(1, 2001))
+    outbox.prune(keep_seconds=1, now=200)
+
+    assert outbox.replay(5, 10, 10) == Replayed(0, 0, 0, oldest=2001, newest=2000)
+
+
 def test_prune_takes_only_what_is_acknowledged_and_old(path, outbox):
     outbox.acknowledge(range(2, 1501))  # at 100 s; 1 still waits
     late = Outbox(path, clock=lambda: 900.0)

@@ -145,6 +145,7 @@ def test_a_journal_of_an_earlier_version_is_migrated_and_keeps_everything(
             message = (number, row["id"], 0, b"payload", None)
             names = "sequence, id, alarm, payload, acknowledged"
             db.execute(f"INSERT INTO outbox ({names}) VALUES (?, ?, ?, ?, ?)", message)
+        db.execute("UPDATE outbox SET acknowledged = 50 WHERE sequence = 1")
         db.execute("UPDATE meta SET value = 5 WHERE key = 'sequence'")
         db.commit()
 
@@ -157,4 +158,8 @@ def test_a_journal_of_an_earlier_version_is_migrated_and_keeps_everything(
     assert sorted(record.sequence for record in kept) == [1, 2, 3, 4, 5, 6]
     assert {record.inspection.id for record in kept} == {inspection(n).id for n in range(1, 7)}
     with closing(Outbox(path)) as outbox:
-        assert [one.payload for one in outbox.pending(0, 99)][:5] == [b"payload"] * 5
+        assert [one.sequence for one in outbox.pending(0, 99)] == [2, 3, 4, 5, 6]
+        assert [one.payload for one in outbox.pending(0, 99)][:4] == [b"payload"] * 4
+        assert outbox.replay(1, 1, 1).messages == 1
+        outbox.acknowledge([1])
+        assert outbox.prune(keep_seconds=10, now=100) == 1  # as old as it was
