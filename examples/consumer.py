@@ -13,14 +13,16 @@ An example to start from: it needs paho-mqtt and nothing else. What a consumer h
   connects.
 - What was seen is written down before the broker is told so (paho acknowledges a message when
   ``on_message`` has returned): killed at any moment, it goes on where it was.
-
-A station whose state was deleted counts from 1 again: delete its entry in the state file too.
+- A station whose journal was deleted, or replaced by an older one, gives numbers a second time. A
+  number that was seen, of an image later than all that were seen, is no repeat: the book of that
+  station is begun anew.
+- Whoever may publish below a station's name can send anything. What can't be read is told and
+  passed over: the broker would send it again at every start.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import time
@@ -38,10 +40,14 @@ _PATIENCE = 2.0  # seconds without anything new before what is missing is asked 
 class Book:
     """What was seen of one station: up to which number, and which before it are missing."""
 
-    def __init__(self, last: int = 0, missing: list[list[int]] | None = None) -> None:
+    def __init__(
+        self, last: int = 0, missing: list[list[int]] | None = None, latest: str = ""
+    ) -> None:
         self.last = last
         self.missing = [(first, end) for first, end in missing or []]
         """Ranges, both ends included."""
+        self.latest = latest
+        """When the latest image of all that were seen was judged."""
 
     def see(self, sequence: int) -> bool:
         """Whether this number is new. Begins with whichever number comes first."""
@@ -63,13 +69,16 @@ class Book:
             self.missing.append((self.last + 1, last))
             self.last = last
 
-    def give_up(self, oldest: int) -> int:
-        """The station keeps nothing before ``oldest``: how many are lost for good."""
-        gone = [(first, end) for first, end in self.missing if first < oldest]
-        lost = sum(min(end, oldest - 1) - first + 1 for first, end in gone)
-        kept = [(max(first, oldest), end) for first, end in self.missing]
+    def give_up(self, first: int, end: int) -> int:
+        """The station keeps nothing from ``first`` to ``end``: how many are lost for good."""
+        before, kept = self._count(), []
+        for start, stop in self.missing:
+            kept += [(start, min(stop, first - 1)), (max(start, end + 1), stop)]
         self.missing = [part for part in kept if part[0] <= part[1]]
-        return lost
+        return before - self._count()
+
+    def _count(self) -> int:
+        return sum(end - first + 1 for first, end in self.missing)
 
 
 class Consumer:
@@ -95,14 +104,20 @@ class Consumer:
         client.on_message = self._on_message
         session = Properties(PacketTypes.CONNECT)
         session.SessionExpiryInterval = 7 * 86_400  # the broker queues while we are away
-        client.connect(options.host, options.port, clean_start=False, properties=session)
+        # The broker may come later than we do: ``run`` connects, again and again.
+        client.connect_async(options.host, options.port, clean_start=False, properties=session)
 
     def run(self) -> None:
+        told = ""
         while True:
             if self._client.loop(timeout=1.0) != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 time.sleep(1.0)
-                with contextlib.suppress(OSError):
+                try:
                     self._client.reconnect()
+                except OSError as error:
+                    if str(error) != told:
+                        told = str(error)
+                        say(f"no connection: {told}")
             for station, book in self._books.items():
                 if book.missing and time.monotonic() > self._moved[station] + _PATIENCE:
                     self._ask_all(station)
@@ -116,26 +131,35 @@ class Consumer:
 
     def _on_message(self, _client: Client, _user: Any, message: MQTTMessage) -> None:
         station, what = message.topic.rsplit("/", 1)
-        content = json.loads(message.payload)
-        if what == "verdict":
-            self._on_verdict(station, content)
-        elif what == "status" and content["online"] and station in self._books:
-            self._ask_all(station)
-        elif what == "reply" and self._is_ours(message):
-            self._on_reply(station, content)
+        try:
+            content = json.loads(message.payload or b"{}")  # empty: a retained status was deleted
+            if what == "verdict":
+                self._on_verdict(station, content)
+            elif what == "status" and content.get("online") and station in self._books:
+                self._ask_all(station)
+            elif what == "reply" and station in self._books:
+                self._on_reply(station, content, message)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            say(f"NOT READ {message.topic}: {error!r}")
 
     def _on_verdict(self, station: str, verdict: dict[str, Any]) -> None:
+        sequence, kind, completed = verdict["sequence"], verdict["verdict"], verdict["completed"]
+        why = verdict["reason"] or f"score {verdict['score']}"
+        alarm = f"{kind.upper()} {station} #{sequence} {verdict['image']['name']}: {why}"
         book = self._books.setdefault(station, Book())
         before = len(book.missing)
-        if not book.see(verdict["sequence"]):
-            return
+        if not book.see(sequence):
+            if not book.latest or completed <= book.latest:
+                return  # a repeat
+            say(f"ANEW {station}: it counts from a lower number again, asking for all it keeps")
+            book = self._books[station] = Book(sequence, [[1, sequence - 1]] * (sequence > 1))
+            before = 0
+        book.latest = max(book.latest, completed)
         self._moved[station] = time.monotonic()
-        if verdict["verdict"] != "ok":
-            why = verdict["reason"] or f"score {verdict['score']}"
-            image = verdict["image"]["name"]
-            say(f"{verdict['verdict'].upper()} {station} #{verdict['sequence']} {image}: {why}")
+        if kind != "ok":
+            say(alarm)
         self._write()
-        if len(book.missing) > before and verdict["sequence"] == book.last:
+        if len(book.missing) > before and sequence == book.last:
             first, end = book.missing[-1]
             say(f"GAP {station}: {first} to {end} did not come, asking for them")
             self._ask(station, first, end)
@@ -150,23 +174,28 @@ class Consumer:
     def _ask(self, station: str, first: int, end: int | None = None) -> None:
         self._moved[station] = time.monotonic()
         how = Properties(PacketTypes.PUBLISH)
-        how.CorrelationData = self._name.encode()
+        how.CorrelationData = f"{self._name} {first} {end or 0}".encode()
         body = json.dumps({"from": first, "to": end})
         self._client.publish(f"{station}/command/replay", body, qos=1, properties=how)
 
-    def _is_ours(self, message: MQTTMessage) -> bool:
-        return getattr(message.properties, "CorrelationData", b"") == self._name.encode()
-
-    def _on_reply(self, station: str, reply: dict[str, Any]) -> None:
-        detail = reply["detail"]
-        self._books[station].expect(detail.get("last", 0))
+    def _on_reply(self, station: str, reply: dict[str, Any], message: MQTTMessage) -> None:
+        asked = getattr(message.properties, "CorrelationData", b"").decode(errors="replace")
+        name, *numbers = asked.rsplit(" ", 2)
+        detail, book = reply["detail"], self._books[station]
+        if name != self._name or "newest" not in detail:
+            return  # another one's, or it could not be done: it is asked for again
+        first, end = map(int, numbers)
+        end = min(end or detail["newest"], detail["newest"])
+        book.expect(end)
         if detail.get("more"):  # one replay has a limit
-            self._ask(station, detail["last"] + 1)
-        oldest = detail.get("oldest", 0)
-        lost = self._books[station].give_up(oldest) if oldest else 0
+            self._ask(station, detail["last"] + 1, end)
+            end = detail["last"]
+        # Of what was asked for, this is what comes; the rest is no longer there.
+        come = detail.get("first", end + 1), detail.get("last", end)
+        lost = book.give_up(first, come[0] - 1) + book.give_up(come[1] + 1, end)
         if lost:
-            say(f"LOST {station}: {lost} messages before #{oldest} are no longer kept there")
-            self._write()
+            say(f"LOST {station}: {lost} messages from {first} to {end} are no longer kept there")
+        self._write()
 
     def _write(self) -> None:
         partial = self._state.with_suffix(".partial")

@@ -59,7 +59,13 @@ class Consumer:
 
     def book(self):
         file = self._home / "alarms.json"
-        return json.loads(file.read_text())[STATION] if file.exists() else None
+        if not file.exists():
+            return None
+        book = json.loads(file.read_text()).get(STATION, {})
+        return {key: book[key] for key in book if key != "latest"}
+
+    def runs(self):
+        return self._running.poll() is None
 
 
 @pytest.fixture
@@ -133,6 +139,75 @@ def test_what_the_station_no_longer_keeps_is_called_lost(broker, tmp_path, line,
     line.journal._db.execute("DELETE FROM outbox WHERE sequence < 6")
     consumer = Consumer(tmp_path, broker.port, stack).start()
     until(lambda: consumer.book() == {"last": 20, "missing": []}, 60)
-    assert f"LOST {STATION}: 3 messages before #6" in consumer.said()
+    assert f"LOST {STATION}: 3 messages from 3 to 8 are no longer kept" in consumer.said()
     assert sorted(consumer.alarms()) == [6, 7, 8, 12, 13]
     assert publisher.state().connected
+
+
+@pytest.mark.parametrize("kept", ["none", "others"])
+def test_what_lies_between_what_is_kept_is_called_lost_too(broker, tmp_path, line, stack, kept):
+    book = {STATION: {"last": 10, "missing": [[3, 8]]}}
+    (tmp_path / "alarms.json").write_text(json.dumps(book))
+    line.record(range(20), Verdict.DEFECT)
+    publisher = line.publisher(broker.port, commands={})
+    until(lambda: line.unacknowledged() == 0)
+    line.journal._db.execute(
+        "DELETE FROM outbox" + (" WHERE sequence BETWEEN 5 AND 18" if kept == "others" else "")
+    )
+    consumer = Consumer(tmp_path, broker.port, stack).start()
+    until(lambda: consumer.book() == {"last": 20, "missing": []}, 60)
+    assert sorted(consumer.alarms()) == ([3, 4, 19, 20] if kept == "others" else [])
+    assert f"LOST {STATION}: 8 messages from 11 to 20" in consumer.said() or kept == "none"
+    assert publisher.state().connected
+
+
+def test_a_station_that_counts_anew_is_no_repeat(broker, tmp_path, stack):
+    consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
+    with ExitStack() as before:
+        (tmp_path / "old").mkdir()
+        line = Line(tmp_path / "old", before)
+        line.record(range(20), Verdict.DEFECT)
+        line.publisher(broker.port, commands={})
+        until(lambda: consumer.alarms() == [*range(1, 21)], 60)
+    (tmp_path / "new").mkdir()
+    line = Line(tmp_path / "new", stack)
+    line.record(range(100, 105), Verdict.DEFECT)
+    line.publisher(broker.port, commands={})
+    until(lambda: consumer.alarms() == [*range(1, 21), *range(1, 6)], 60)
+    assert consumer.said().count(f"ANEW {STATION}") == 1
+    assert consumer.book() == {"last": 5, "missing": []}
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("status", b""),  # somebody has deleted what was retained there
+        ("verdict", b"words"),
+        ("verdict", b"[]"),
+        ("verdict", b'{"sequence": "1", "verdict": 1, "completed": 1, "reason": 1, "image": 1}'),
+        ("reply", b'{"detail": {"newest": "x"}}'),
+        ("status", b"\xff"),
+    ],
+)
+def test_what_is_no_message_of_a_station_ends_nothing(
+    broker, subscribe, tmp_path, line, stack, topic, payload
+):
+    (tmp_path / "alarms.json").write_text(json.dumps({STATION: {"last": 0}}))
+    consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
+    anyone = subscribe(broker.port, "nothing", client_id="anyone")
+    for station in (STATION, "inspection/no/such/station"):
+        anyone.send(f"{station}/{topic}", payload, CorrelationData=b"alarms 1 0")
+    line.record(range(3), Verdict.DEFECT, line.publisher(broker.port, commands={}))
+    until(lambda: consumer.alarms() == [1, 2, 3], 60)
+    assert consumer.runs()
+    assert "Traceback" not in consumer.said()
+
+
+def test_a_broker_that_comes_later(make_broker, tmp_path, line, stack):
+    broker = make_broker()
+    consumer = Consumer(tmp_path, broker.port, stack).start()
+    until(lambda: "no connection: " in consumer.said())
+    broker.start()
+    consumer.listens(broker)
+    line.record(range(3), Verdict.DEFECT, line.publisher(broker.port, commands={}))
+    until(lambda: consumer.alarms() == [1, 2, 3], 60)
