@@ -147,13 +147,16 @@ class Session:
         """Whether the birth may say something else than before: also looked at now and then, for
         not all that it says is announced to us."""
         self._look_at = 0.0
+        self._say_at = 0.0
+        """No birth before: the last one was refused."""
         self._said = b""
         """The birth that was announced last: it is said again when it would say something else."""
         self._parted = False
         self._deaf = False
         # What is said while connected, the first that is not empty.
         self._trouble = ""
-        self._status_trouble = ""
+        self._denied: dict[str, str] = {}
+        """Why the broker took no announcement or answer the last time, by topic."""
         self._warning = warning
 
     @property
@@ -224,8 +227,13 @@ class Session:
             if sent is None:
                 continue
             if sent.publish is None:
-                if code not in SUCCESS:
-                    self._status_trouble = refused_publish(sent.topic, code)
+                if code in SUCCESS:
+                    self._denied.pop(sent.topic, None)
+                    continue
+                self._denied[sent.topic] = refused_publish(sent.topic, code)
+                if sent.topic == self._topics.status:  # retained: there is no other to wait for
+                    self._said = b""
+                    self._say_at = time.monotonic() + self._options.reconnect_max
             elif sent.publish.reply:
                 if code not in SUCCESS:
                     self._drop(sent.publish, refused_publish(sent.topic, code))
@@ -249,7 +257,8 @@ class Session:
 
     def _serve(self) -> None:
         now = time.monotonic()
-        if (self._unsaid or now >= self._look_at) and self._room() and not self._parted:
+        look = now >= self._say_at and (self._unsaid or now >= self._look_at)
+        if look and self._room() and not self._parted:
             self._unsaid, self._look_at = False, now + _LOOK
             birth = self._announcements.birth()
             if birth != self._said:
@@ -276,7 +285,7 @@ class Session:
             self._parted = True
             self._announce(self._topics.status, self._announcements.farewell, retain=True)
         self._board.say(
-            self._trouble or self._status_trouble or self._warning,
+            self._trouble or next(iter(self._denied.values()), self._warning),
             connected=True,
         )
 

@@ -277,6 +277,27 @@ def test_what_the_access_list_denies_is_kept_and_delivered_once_mended(
     until(lambda: publisher.state().reason == "")
 
 
+def test_a_status_that_was_denied_is_said_once_it_may_be(make_broker, subscribe, line):
+    broker = secured(make_broker, f"user camera\ntopic write {TOPICS.verdict}\n")
+    publisher = line.publisher(broker.port, username="camera", password=lambda: "secret")
+    until(lambda: f"messages on {TOPICS.status}" in publisher.state().reason)
+    line.record(range(50), publisher=publisher)
+    until(lambda: line.unacknowledged() == 0)
+    assert f"messages on {TOPICS.status}" in publisher.state().reason
+    assert broker.log().count("Denied PUBLISH") < 40  # tried again, but not at every verdict
+
+    (broker.directory / "acl").write_text(
+        f"user camera\ntopic write {TOPICS.verdict}\ntopic write {TOPICS.status}\n"
+        "user reader\ntopic read #\n"
+    )
+    broker.reload()
+    until(lambda: publisher.state().reason == "")
+    subscriber = subscribe(broker.port, TOPICS.status, username="reader", password="secret")
+    subscriber.wait(lambda r: len(r) == 1)
+    assert subscriber.received()[0].retained
+    assert subscriber.received()[0].json()["online"] is True
+
+
 def test_a_refusal_is_probed_with_one_message_at_a_time(make_broker, line):
     broker = secured(make_broker, f"user camera\ntopic write {TOPICS.status}\n")
     line.record(range(40))
