@@ -92,6 +92,7 @@ check_options() {
     fail "--bundle $bundle is no bundle: give the folder that trainer wrote, RUN/bundle"
   [ -z "$wheels" ] || compgen -G "$wheels/edge_inspect-*.whl" >/dev/null ||
     fail "--wheels $wheels has no edge_inspect-*.whl: fill it with make wheels RUNTIME=$runtime"
+  [ -z "$wheels" ] || wheels=$(realpath "$wheels")
   command -v "$python" >/dev/null || fail "$python is not installed: apt-get install python3"
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "$("$python" --version) is too old: 3.10 or later, by --python"

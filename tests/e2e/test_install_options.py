@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 SCRIPT = REPO / "deploy/install.sh"
 
 
-def dry_run(*options: str) -> subprocess.CompletedProcess[str]:
-    command = ["bash", SCRIPT, "--dry-run", "--runtime", "cpu", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def dry_run(*options: str, here: Path = REPO) -> subprocess.CompletedProcess[str]:
+    given = ("--dry-run", "--runtime", "cpu", "--python", sys.executable)
+    command = ["bash", SCRIPT, *given, *options]
+    return subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
 
 
-def release(*options: str) -> str:
+def release(*options: str, here: Path = REPO) -> str:
     """What it would install."""
-    done = dry_run(*options)
+    done = dry_run(*options, here=here)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     return re.search(r"installing (\S+)", done.stdout)[1]
 
 
@@ -55,9 +58,20 @@ def test_what_was_installed_for_another_python_is_another_release(tmp_path: Path
     """After an upgrade of the system the old one's can't run: it is installed again."""
     newer = tmp_path / "python3"
     newer.write_text(
-        '#!/bin/sh\ncase $2 in *print*) echo /usr 3 99 ;; *) exec python3 "$@" ;; esac\n'
+        f'#!/bin/sh\ncase $2 in *print*) echo /usr 3 99 ;; *) exec {sys.executable} "$@" ;; esac\n'
     )
     newer.chmod(0o755)
 
     assert release() == release()
     assert release("--python", str(newer)) != release()
+
+
+def test_other_wheels_are_another_release_wherever_they_are_named_from(tmp_path: Path) -> None:
+    wheels = tmp_path / "the wheels"
+    wheels.mkdir()
+    (wheels / "edge_inspect-0.1.0-py3-none-any.whl").write_bytes(b"one")
+    first = release("--wheels", str(wheels))
+
+    assert release("--wheels", "the wheels", here=tmp_path) == first
+    (wheels / "edge_inspect-0.1.0-py3-none-any.whl").write_bytes(b"another")
+    assert release("--wheels", "the wheels", here=tmp_path) != first
