@@ -219,6 +219,37 @@ def test_a_damaged_journal_is_saved_as_far_as_it_goes(desk):
     assert verify(desk, len(rows)).wrong == []
 
 
+def test_a_backup_that_is_put_back_gives_no_number_twice(desk):
+    need("sqlite3")
+    page, backup = DOCS / "install.md", desk.home / "yesterday"
+    backup.mkdir()
+    saved = len(desk.rows())
+    desk.type(f"sqlite3 {desk.state}/journal.db \".backup '{backup}/journal.db'\"")
+    desk.drop("since.png", OK.read_bytes())
+    at_rest(desk, saved + 1)
+    given = desk.rows()[-1]["sequence"]
+    desk.kill()  # it leaves a write-ahead log
+
+    desk.type(
+        one(page, "Put a backup back").text,
+        {
+            "systemctl stop edge-agent\n": "",
+            "systemctl start edge-agent\n": "",
+            STATE: str(desk.state),
+            "/backup": str(backup),
+            "chown edge-agent: ": "true ",
+        },
+    )
+
+    desk.start()
+    desk.drop("restored.png", SPOT.read_bytes())
+    at_rest(desk, saved + 1)
+    rows = desk.rows()
+    assert [row["name"] for row in rows[-2:]] != ["since.png", "restored.png"]
+    assert rows[-1]["name"] == "restored.png"
+    assert rows[-1]["sequence"] > given
+
+
 def test_mqtt_tried_out(make_station, broker, tmp_path):
     need("mosquitto_rr")
     page, section = DOCS / "mqtt.md", "Try it"
@@ -261,6 +292,7 @@ def test_no_block_is_left_out():
         ("docs/cameras.md", "A Windows share (SMB)"),
         ("docs/cameras.md", "FTP"),
         ("docs/install.md", "Backup"),
+        ("docs/install.md", "Put a backup back"),
         ("docs/monitoring.md", "Watching a station"),
         ("docs/mqtt.md", "Try it"),
         ("docs/troubleshooting.md", "The journal is damaged"),
