@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import errno
 import io
 import json
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
 
 OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; return its exit code: 0, or 2 for a mistake that was named."""
     parsed = _parser().parse_args(arguments)
     try:
-        return int(parsed.command(parsed))
+        code = int(parsed.command(parsed))
+        sys.stdout.flush()  # what can't be written is told here, and not by the interpreter's end
+        return code
     except _mistakes() as mistake:
         print(f"edge-agent: {mistake}", file=sys.stderr)
         return MISTAKE
@@ -40,6 +46,11 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return OK
     except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None and parsed.command is not _run:
+            print(f"edge-agent: the output can't be written: {error.strerror}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # the rest of it would fail once more at the end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return MISTAKE
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
         print(
@@ -367,8 +378,6 @@ def _demo(parsed: argparse.Namespace) -> int:
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    import os
-
     from edge_agent.doctor.examine import examine
     from edge_agent.doctor.show import show_sum, show_topic
 

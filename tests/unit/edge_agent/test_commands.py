@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from edge_agent.bundle import read_manifest
 from edge_agent.cli import run
 from tests.bundles import make_bundle, make_image
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +178,21 @@ def test_a_command_that_there_is_not(capsys, arguments):
 
     assert caught.value.code == 2
     assert "usage: edge-agent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["classify", "show"])
+def test_an_output_that_has_no_room_is_a_mistake_and_no_defect(bundle, images, what):
+    command = {
+        "classify": ["classify", "--bundle", bundle, "--threads", "1", "--json", images],
+        "show": ["bundle", "show", bundle, "--json"],
+    }[what]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_agent", *map(str, command)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "edge-agent: the output can't be written: No space left on device\n"
