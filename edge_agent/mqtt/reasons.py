@@ -110,6 +110,11 @@ def unreachable(broker: str, error: Exception) -> str:
         return f"nothing listens at {broker}: is the broker running?"
     if isinstance(error, socket.gaierror):
         return f"the name in {broker} can't be resolved: check it, and the DNS"
+    if isinstance(error, PermissionError) and error.filename is None:
+        return (
+            f"this machine lets nothing pass to {broker}: a firewall, or the service's unit, where "
+            "an address that is not private needs IPAddressAllow="
+        )
     if isinstance(error, TimeoutError):
         return f"no answer from {broker}: check the address, the network and firewalls"
     if isinstance(error, OSError) and error.filename is not None:

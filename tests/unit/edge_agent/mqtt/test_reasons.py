@@ -44,6 +44,8 @@ def test_what_an_operator_reads():
         (ConnectionRefusedError(111, "refused"), "nothing listens at b:1"),
         (socket.gaierror(-2, "unknown"), "can't be resolved"),
         (TimeoutError("timed out"), "no answer from b:1"),
+        (PermissionError(1, "Operation not permitted"), "IPAddressAllow="),
+        (PermissionError(13, "Permission denied", "/x/ca.pem"), "/x/ca.pem can't be used"),
         (FileNotFoundError(2, "No such file", "/x/ca.pem"), "/x/ca.pem can't be used"),
         (ssl.SSLError(1, "wrong version number"), "no TLS with b:1"),
         (OSError(113, "No route to host"), "No route to host"),

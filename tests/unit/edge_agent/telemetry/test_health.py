@@ -98,9 +98,17 @@ def test_a_page_that_fails_is_told_and_an_early_end_is_not(server, port, caplog)
     assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize(("status", "code"), [("ok", 200), ("degraded", 200), ("failing", 503)])
-def test_ready_is_who_judges_what_is_offered(server, port, status, code):
-    server.serve(pages(lambda: replace(WELL, status=status, reasons=("why",))))
+@pytest.mark.parametrize(
+    ("status", "paused", "code"),
+    [
+        ("ok", False, 200),
+        ("degraded", False, 200),
+        ("degraded", True, 503),
+        ("failing", False, 503),
+    ],
+)
+def test_ready_is_who_judges_what_is_offered(server, port, status, paused, code):
+    server.serve(pages(lambda: replace(WELL, status=status, paused=paused, reasons=("why",))))
 
     found, _, body = get(port, "/readyz")
 
