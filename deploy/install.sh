@@ -379,19 +379,20 @@ next_steps() {
 # -- uninstall ---------------------------------------------------------------------------------------
 
 tear_down() {
-  local file
-  for file in $(configs); do
-    run systemctl disable --quiet --now "$(unit_of "$file")" || true
-  done
-  run rm -rf "$UNITS"/edge-agent.service "$UNITS"/edge-agent@.service "$UNITS"/edge-agent.service.d \
-    "$UNITS"/edge-agent@*.service.d "$ROOT"
-  run systemctl daemon-reload
+  local ours=("$UNITS"/edge-agent.service.d "$UNITS"/edge-agent@*.service.d) one
+  # Also a station whose settings somebody has removed.
+  run systemctl stop edge-agent.service 'edge-agent@*.service' || true
+  run rm -f "$UNITS"/*.wants/edge-agent.service "$UNITS"/*.wants/edge-agent@*.service
+  run rm -rf "$UNITS"/edge-agent.service "$UNITS"/edge-agent@.service "$ROOT"
+  for one in openvino gpu backoff inbox; do run rm -f "${ours[@]/%//$one.conf}"; done
   if [ "$purge" = 1 ]; then
-    run rm -rf "$SETTINGS" "$STATE"
+    run rm -rf "$SETTINGS" "$STATE" "${ours[@]}"
     if getent passwd "$OWNER" >/dev/null; then run userdel "$OWNER"; fi
-  else
+  else  # drop-ins of the site's own are settings too
+    run find "${ours[@]}" -maxdepth 0 -empty -delete 2>/dev/null || true
     say "settings are kept in $SETTINGS, journal and images in $STATE; --purge removes them"
   fi
+  run systemctl daemon-reload
 }
 
 main "$@"

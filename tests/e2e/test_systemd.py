@@ -302,7 +302,7 @@ def test_a_station_whose_disk_comes_late_is_started_then(machine, other):
     wait_for(lambda: machine.unit(OTHER)["ActiveState"] == "active", 120, 0.1)
     machine.run("runuser", "-u", "camera", "--", "cp", "/opt/part.png", CAMERAS)
     wait_for(lambda: len(other.rows()) == 2)
-    machine.run("systemctl", "disable", "--now", OTHER)  # it has served
+    # It has served. Its settings go; the service is there to be ended with all others.
     machine.run("rm", "/etc/edge-agent/side.toml")
 
 
@@ -434,12 +434,19 @@ def test_a_runtime_that_the_station_does_not_run_with_is_refused(machine, statio
 def test_removed_it_leaves_what_is_the_user_s(machine, station):
     machine.run(*INSTALL, "uninstall")
 
-    assert machine.unit(UNIT)["LoadState"] == "not-found"
+    for unit in (UNIT, OTHER):
+        after = machine.unit(unit)
+        assert (after["LoadState"], after["ActiveState"]) == ("not-found", "inactive")
+    units = machine.path("/etc/systemd/system")
+    kept = [str(path.relative_to(units)) for path in sorted(units.rglob("*edge-agent*"))]
+    assert kept == [f"{UNIT}.d"]  # with the drop-in of the site's own
+    assert [path.name for path in (units / kept[0]).iterdir()] == ["quick.conf"]
     assert not machine.path("/opt/edge-agent").exists()
     assert len(station.rows()) == station.offered
     assert machine.path(CONFIG).exists()
     machine.run(*INSTALL, "uninstall", "--purge")
     assert not machine.path(HOME).exists()
+    assert not (units / kept[0]).exists()
     assert not machine.path("/etc/edge-agent").exists()
     assert machine.run("id", "edge-agent", check=False).returncode != 0
 
