@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def save_model(
     file: Path, config: DenseConfig, backbone: Backbone, head: Head, folds: Sequence[Head]
 ) -> None:
     """Keep the dense recipe's final head and each fold's beside the backbone that they share."""
-    torch.save(
+    _save(
         {
             "format": 1,
             "config": config.model_dump_json(),
@@ -46,7 +47,7 @@ def save_classifier(
     file: Path, config: SeedConfig, shipped: Classifier, folds: Sequence[Mapping[str, Tensor]]
 ) -> None:
     """Keep the seed recipe's best classifier, and of each fold's what was trained."""
-    torch.save(
+    _save(
         {
             "format": 1,
             "config": config.model_dump_json(),
@@ -84,12 +85,7 @@ def load_model(run: Path, config: RunConfig, fold: int | None = None) -> nn.Modu
 
 def write_progress(file: Path, made_for: str, **state: Any) -> None:
     """Keep what a fold needs to go on: the whole of it or nothing, whenever the kill comes."""
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        torch.save({"made_for": made_for, **state}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    _save({"made_for": made_for, **state}, file)
 
 
 def read_progress(file: Path, made_for: str) -> dict[str, Any] | None:
@@ -113,6 +109,18 @@ def read_progress(file: Path, made_for: str) -> dict[str, Any] | None:
             f"{file} was made with other images or settings: give --out another folder"
         )
     return kept
+
+
+def _save(content: Mapping[str, Any], file: Path) -> None:
+    """Write the whole of it or nothing. Through memory: torch itself reports no full disk."""
+    stream = io.BytesIO()
+    torch.save(dict(content), stream)
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as written:
+        written.write(stream.getbuffer())
+        written.flush()
+        os.fsync(written.fileno())
+    partial.replace(file)
 
 
 def _inspector(kept: Mapping[str, Any], config: DenseConfig, fold: int | None) -> Inspector:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +51,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         print(f"trainer {arguments.command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written, a closed pipe
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"trainer {arguments.command}: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"trainer {arguments.command}: {_said(error, arguments)}", file=sys.stderr)
         return 2
     except ParityError as error:
         print(f"trainer {arguments.command}: {error}", file=sys.stderr)
@@ -59,6 +60,17 @@ def run(argv: Sequence[str] | None = None) -> int:
         print(f"trainer {arguments.command}: interrupted", file=sys.stderr)
         return 1
     return result
+
+
+def _said(error: OSError, arguments: argparse.Namespace) -> str:
+    said = error.strerror or str(error)
+    if error.filename:
+        return f"{error.filename}: {said}"
+    out = getattr(arguments, "out", None)
+    if out is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # A write has no name, and the temporary files are elsewhere.
+        return f"{said}: make room where {out} is, and in {tempfile.gettempdir()}, and try again"
+    return said
 
 
 def _train(arguments: argparse.Namespace) -> int:

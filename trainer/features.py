@@ -7,15 +7,13 @@ no more is taken than there is.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 
-from trainer.errors import UsageError
+from trainer.mapped import new_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,20 +74,18 @@ def compute_features(
     Raises:
         UsageError: not enough disk under ``folder``.
     """
-    shapes = [
-        (views, count, spec.height // stride, spec.width // stride, channels)
-        for stride, channels in zip(backbone.strides, backbone.channels, strict=True)
-    ]
-    need, free = 2 * sum(map(prod, shapes)), shutil.disk_usage(folder).free
-    if need > free:
-        raise UsageError(
-            f"the feature cache takes {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
-            "are free: make room, or choose a smaller --size, fewer --strides or --views 1"
+    shapes = {
+        f"stride{stride}.float16": (
+            views,
+            count,
+            spec.height // stride,
+            spec.width // stride,
+            channels,
         )
-    maps = tuple(
-        np.memmap(folder / f"stride{stride}.float16", np.float16, "w+", shape=shape)
-        for stride, shape in zip(backbone.strides, shapes, strict=True)
-    )
+        for stride, channels in zip(backbone.strides, backbone.channels, strict=True)
+    }
+    advice = "choose a smaller --size, fewer --strides or --views 1"
+    maps = new_arrays(folder, shapes, np.float16, "the feature cache takes", advice)
     done = 0
     for batch in batches(frames):
         for view in range(views):

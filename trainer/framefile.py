@@ -9,8 +9,8 @@ import numpy as np
 
 from edge_agent.bundle import Preprocess
 from edge_agent.bundle.appearance import appearance
-from trainer.errors import UsageError
 from trainer.frames import fitted
+from trainer.mapped import new_arrays
 from trainer.progress import progress
 
 if TYPE_CHECKING:
@@ -33,13 +33,8 @@ def store_frames(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shape = (len(samples), spec.height, spec.width, 3)
-    need, free = int(np.prod(shape)), shutil.disk_usage(folder).free
-    if need > free:
-        raise UsageError(
-            f"the fitted images take {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
-            "are free: make room, or choose a smaller --size"
-        )
-    frames = np.memmap(folder / _PIXELS, np.uint8, "w+", shape=shape)
+    advice = "choose a smaller --size"
+    (frames,) = new_arrays(folder, {_PIXELS: shape}, np.uint8, "the fitted images take", advice)
     looks = []
     with progress("looking at the images", len(samples)) as advance:
         for number, frame in enumerate(fitted(samples, spec)):

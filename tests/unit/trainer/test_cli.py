@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -83,6 +85,16 @@ def test_what_can_not_be_written_is_one_message(images, tmp_path, capsys):
     assert run(command) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"trainer evaluate: {scores}: No such file or directory"
+
+
+def test_a_full_disk_is_told_with_where_to_make_room(monkeypatch, capsys):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setitem(cli.COMMANDS, "synth", full)
+    assert run(["synth", "out", "--good", "1", "--defect", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("trainer synth: No space left on device: make room where out is, and in")
 
 
 @pytest.mark.parametrize("size", ["256", "ax3", "1x2x3", ""])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
 from trainer.backbones import blank_classifier  # noqa: E402
-from trainer.checkpoint import read_progress, write_progress  # noqa: E402
+from trainer.checkpoint import read_progress, save_classifier, write_progress  # noqa: E402
 from trainer.classifier import LastLayer  # noqa: E402
 from trainer.config import SeedConfig  # noqa: E402
 from trainer.errors import UsageError  # noqa: E402
@@ -143,3 +145,12 @@ def test_progress_of_another_run_or_damaged_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UsageError, match="can't be read"):
         read_progress(file, "this")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_an_error_of_the_disk(classifier, tmp_path):
+    """Torch's own, a RuntimeError about positions in a file, ended in a traceback."""
+    for name in ("model.pt", "model.partial"):
+        (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        save_classifier(tmp_path / "model.pt", config(), classifier, [])

@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
 from edge_agent.bundle import Preprocess  # noqa: E402
-from trainer import features as features_module  # noqa: E402
 from trainer.backbones import blank_backbone, build_backbone  # noqa: E402
 from trainer.config import DenseConfig  # noqa: E402
 from trainer.errors import ParityError, UsageError  # noqa: E402
@@ -114,15 +113,6 @@ def test_features_hold_every_image_in_every_view(tmp_path):
     for view, turned in enumerate((images[5], images[5][:, ::-1], images[5][::-1])):
         expected = run_backbone(backbone, np.ascontiguousarray(turned[None]))[1][0]
         np.testing.assert_allclose(found.maps[1][view, 5], expected, atol=2e-2, rtol=2e-3)
-
-
-def test_a_cache_that_does_not_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    usage = features_module.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(features_module.shutil, "disk_usage", lambda _: usage)
-    backbone = blank_backbone("efficientnet_lite0", (8,))
-    with pytest.raises(UsageError, match="feature cache takes"):
-        compute_features(iter(()), 9, backbone, Preprocess(width=64, height=96), tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_flips_come_back():
