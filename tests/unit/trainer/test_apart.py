@@ -1,0 +1,88 @@
+"""A process of its own: what it gives, how it fails, and that it never outlives its call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from trainer.apart import apart
+
+CALLER = """
+    import signal, sys
+    from trainer.__main__ import main
+    from trainer import cli
+    from trainer.apart import apart
+    from tests.unit.trainer.test_apart import tell_and_wait
+
+    def wait(_):
+        apart(tell_and_wait)
+        return 0
+
+    cli.COMMANDS["synth"] = wait
+    if __name__ == "__main__":
+        sys.argv[1:] = ["synth", "out", "--good", "1", "--defect", "1"]
+        main()
+"""
+
+
+def double(values):
+    return values * 2
+
+
+def fail():
+    raise ValueError("no such device\nand more")
+
+
+def die():
+    os._exit(3)
+
+
+def mute():
+    raise ValueError
+
+
+def tell_and_wait():
+    print(os.getpid(), flush=True)
+    signal.pause()
+
+
+def test_gives_what_was_found():
+    np.testing.assert_array_equal(apart(double, np.arange(3)), [0, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("do", "said"),
+    [(fail, "no such device"), (mute, "ValueError"), (die, "its process died")],
+)
+def test_says_why_there_is_nothing(do, said):
+    assert apart(do) == said
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_ends_with_the_one_that_started_it(tmp_path, ending):
+    program = tmp_path / "caller.py"
+    program.write_text(textwrap.dedent(CALLER))
+    # Its stdout is the child's too: it ends when the last of both is gone.
+    with subprocess.Popen(
+        [sys.executable, str(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as caller:
+        assert int(caller.stdout.readline()) != caller.pid
+        if ending is signal.SIGINT:  # as from a terminal: to both
+            os.killpg(caller.pid, ending)
+        else:
+            caller.send_signal(ending)
+        _, said = caller.communicate(timeout=60)
+    if ending is not signal.SIGKILL:
+        assert said == "trainer synth: interrupted\n"
+        assert caller.returncode == 1
