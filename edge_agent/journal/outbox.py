@@ -43,15 +43,19 @@ class Outbox:
         self._clock = clock
         self._db = open_outbox(path)
 
-    def pending(self, after: int, limit: int) -> list[Message]:
-        """The first ``limit`` unacknowledged messages with a sequence above ``after``."""
+    def pending(self, after: int, limit: int, *, again: bool = False) -> list[Message]:
+        """The first ``limit`` unacknowledged messages with a sequence above ``after``.
+
+        Either those that no broker has taken yet, or, ``again``, those that a replay wants.
+        """
         with explained(self.path):
             # Named: no planner may ever choose to walk over every acknowledged row instead.
             rows = self._db.execute(
                 "SELECT sequence, id, alarm, payload, reply, correlation "
                 "FROM outbox INDEXED BY outbox_pending "
-                "WHERE acknowledged IS NULL AND sequence > ? ORDER BY sequence LIMIT ?",
-                (after, limit),
+                "WHERE acknowledged IS NULL AND (first_acknowledged IS NOT NULL) = ? "
+                "AND sequence > ? ORDER BY sequence LIMIT ?",
+                (again, after, limit),
             ).fetchall()
         return [
             Message(

@@ -33,7 +33,7 @@ class Replayed(Protocol):
 class Outbox(Protocol):
     """Where messages wait, durably, until they are acknowledged."""
 
-    def pending(self, after: int, limit: int) -> list[Message]: ...
+    def pending(self, after: int, limit: int, *, again: bool) -> list[Message]: ...
 
     def acknowledge(self, sequences: Iterable[int]) -> None: ...
 
@@ -57,27 +57,31 @@ class Publish:
 
 
 class Drain:
-    """Reads the outbox in order, and marks a row when each of its topics has its PUBACK."""
+    """Reads the outbox in order, and marks a row when each of its topics has its PUBACK.
+
+    What is new goes before what a replay repeats: an alarm must not wait for ten thousand of them.
+    """
 
     def __init__(self, outbox: Outbox, topics: Topics) -> None:
         self._outbox = outbox
         self._topics = topics
-        self._cursor = 0
+        self._cursors = {False: 0, True: 0}
+        """The last row that was read, of what is new and of what is repeated."""
         self._queue: deque[Publish] = deque()
         self._open: dict[int, set[str]] = {}
         """Rows read and not yet acknowledged: the topics that they still lack."""
         self._taken: dict[int, set[str]] = {}
         """Topics that the broker took, of rows that another topic was refused for."""
         self._acknowledged: list[int] = []
-        self._look = True
+        self._look = {False: True, True: True}
 
     def rewind(self) -> None:
         """Begin again with the first unacknowledged row. Only with nothing in flight."""
         self.flush()
-        self._cursor = 0
+        self._cursors = {False: 0, True: 0}
         self._queue.clear()
         self._open.clear()
-        self._look = True
+        self._look = {False: True, True: True}
 
     def replay(self, first: int, last: int, limit: int) -> Replayed:
         """Publish up to ``limit`` messages again. Only with nothing in flight.
@@ -93,15 +97,17 @@ class Drain:
 
     def look(self) -> None:
         """There may be new rows."""
-        self._look = True
+        self._look[False] = True
 
     def take(self) -> Publish | None:
         """The next publish, or None: there is nothing to do."""
-        if not self._queue and self._look:
-            rows = self._outbox.pending(self._cursor, _BATCH)
-            self._look = len(rows) == _BATCH
-            for row in rows:
-                self._enqueue(row)
+        for again, look in self._look.items():
+            if look and not self._queue:
+                rows = self._outbox.pending(self._cursors[again], _BATCH, again=again)
+                self._look[again] = len(rows) == _BATCH
+                for row in rows:
+                    self._cursors[again] = row.sequence
+                    self._enqueue(row)
         return self._queue.popleft() if self._queue else None
 
     def put_back(self, publish: Publish) -> None:
@@ -134,10 +140,9 @@ class Drain:
     @property
     def done(self) -> bool:
         """Nothing is known to be left."""
-        return not (self._look or self._queue or self._open)
+        return not (any(self._look.values()) or self._queue or self._open)
 
     def _enqueue(self, row: Message) -> None:
-        self._cursor = row.sequence
         topics = [self._topics.verdict] + [self._topics.defect] * row.alarm
         wanted = [Publish(row.sequence, topic, row.payload) for topic in topics]
         # Nobody's wish: it would look like a word of the station's own.

@@ -330,6 +330,7 @@ class Session:
             if self._flight:
                 return  # what is acknowledged after the replay was marked would not be repeated
             self._replay()
+            return  # its answer comes before what it repeats
         if self._retry_at is not None:
             if time.monotonic() < self._retry_at or self._flight:
                 return

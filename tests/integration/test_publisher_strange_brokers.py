@@ -25,8 +25,8 @@ class OneRow:
     def __init__(self):
         self.done = False
 
-    def pending(self, after, limit):
-        return [] if self.done or after else [Message(1, "id", False, b"payload")]
+    def pending(self, after, limit, *, again):
+        return [] if self.done or after or again else [Message(1, "id", False, b"payload")]
 
     def acknowledge(self, sequences):
         self.done = True

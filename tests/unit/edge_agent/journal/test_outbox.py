@@ -39,14 +39,14 @@ def test_acknowledged_rows_wait_no_longer_but_are_kept(outbox):
     assert [m.sequence for m in outbox.pending(0, 4)] == [3, 4, 6, 7]
     assert outbox.unacknowledged() == 1997
     assert outbox.replay(1, 2000, 5000).messages == 2000
-    assert outbox.pending(0, 1) == [first]
+    assert outbox.pending(0, 1, again=True) == [first]
 
 
 def test_replay_begins_where_it_is_asked_to(outbox):
     outbox.acknowledge(range(1, 2001))
     assert outbox.replay(1990, 9999, 5000) == Replayed(11, 1990, 2000, 1, 2000)
     assert outbox.unacknowledged() == 11
-    assert [m.sequence for m in outbox.pending(0, 2)] == [1990, 1991]
+    assert [m.sequence for m in outbox.pending(0, 2, again=True)] == [1990, 1991]
 
 
 def test_replay_ends_where_it_is_asked_to_and_at_its_limit(outbox):
@@ -60,7 +60,8 @@ def test_replay_ends_where_it_is_asked_to_and_at_its_limit(outbox):
 def test_a_replay_of_what_was_never_sent_leaves_it_to_be_sent(outbox):
     outbox.acknowledge(range(1, 1001))
     assert outbox.replay(999, 1002, 10).messages == 4
-    assert [m.sequence for m in outbox.pending(0, 3)] == [999, 1000, 1001]
+    assert [m.sequence for m in outbox.pending(0, 2)] == [1001, 1002]
+    assert [m.sequence for m in outbox.pending(0, 3, again=True)] == [999, 1000]
 
 
 def test_a_reply_is_wanted_until_it_is_acknowledged_and_never_replayed(path, outbox):
@@ -71,7 +72,7 @@ def test_a_reply_is_wanted_until_it_is_acknowledged_and_never_replayed(path, out
     assert outbox.pending(2000, 1) == [recorded]
     outbox.acknowledge([2001])
     outbox.replay(2001, 2001, 1)
-    (again,) = outbox.pending(2000, 1)
+    (again,) = outbox.pending(2000, 1, again=True)
     assert (again.payload, again.reply) == (recorded.payload, None)
 
 
@@ -83,6 +84,19 @@ def test_a_clock_that_ran_ahead_does_not_keep_messages_for_ever(path):
         assert outbox.prune(keep_seconds=500, now=300) == 0
 
         assert outbox.prune(keep_seconds=500, now=801) == 1000 + 1000
+
+
+def test_what_is_new_and_what_is_wanted_again_are_told_apart(path, outbox):
+    outbox.acknowledge(range(1, 1999))
+    outbox.replay(1990, 2000, 100)
+
+    def numbers(again):
+        return [message.sequence for message in outbox.pending(0, 100, again=again)]
+
+    assert numbers(again=False) == [1999, 2000]
+    assert numbers(again=True) == [*range(1990, 1999)]
+    outbox.acknowledge(range(1990, 2001))
+    assert (numbers(again=False), numbers(again=True)) == ([], [])
 
 
 def test_who_asks_for_all_of_them_every_day_does_not_keep_messages_for_ever(path):
@@ -117,10 +131,18 @@ def test_prune_takes_only_what_is_acknowledged_and_old(path, outbox):
     assert outbox.prune(keep_seconds=500, now=700) == 1499
     assert outbox.unacknowledged() == 101
     assert outbox.replay(1, 9999, 9999).messages == 501  # what is left to replay
-    assert [m.sequence for m in outbox.pending(0, 2)] == [1, 1501]
+    assert [m.sequence for m in outbox.pending(0, 2)] == [1, 1901]
+    assert [m.sequence for m in outbox.pending(0, 1, again=True)] == [1501]
 
 
-@pytest.mark.parametrize("call", [lambda o: o.pending(0, 100), lambda o: o.unacknowledged()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda o: o.pending(0, 100),
+        lambda o: o.pending(0, 100, again=True),
+        lambda o: o.unacknowledged(),
+    ],
+)
 def test_a_long_history_costs_the_publisher_nothing(outbox, call):
     def steps():
         count = 0

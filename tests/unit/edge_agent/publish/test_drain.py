@@ -21,12 +21,14 @@ class Rows:
             n: Message(n, f"id{n}", n in alarms, b"%d" % n) for n in range(1, count + 1)
         }
         self.all = dict(self.waiting)
+        self.wanted = set()
         self.reads = 0
         self.broken = False
 
-    def pending(self, after, limit):
-        self.reads += 1
-        return [m for n, m in sorted(self.waiting.items()) if n > after][:limit]
+    def pending(self, after, limit, *, again):
+        self.reads += not again
+        found = sorted((n, m) for n, m in self.waiting.items() if (n in self.wanted) is again)
+        return [m for n, m in found if n > after][:limit]
 
     def acknowledge(self, sequences):
         if self.broken:
@@ -35,6 +37,7 @@ class Rows:
             del self.waiting[sequence]
 
     def replay(self, first, last, limit):
+        self.wanted |= {n for n in self.all if first <= n <= last} - self.waiting.keys()
         self.waiting |= {n: m for n, m in self.all.items() if first <= n <= last}
 
     def unacknowledged(self):
@@ -113,6 +116,26 @@ def test_a_replay_begins_again_with_what_was_taken_too():
             drain.taken(publish)
     drain.replay(2, 3, 10)
     assert short(take_all(drain)) == [(2, "verdict"), (2, "defect"), (3, "verdict")]
+
+
+def test_what_is_new_does_not_wait_for_a_replay():
+    rows = Rows(1000)
+    drain = Drain(rows, TOPICS)
+    for publish in take_all(drain):
+        drain.taken(publish)
+    drain.replay(1, 1000, 10_000)
+    before = [drain.take().sequence for _ in range(50)]
+    for number in (1001, 1002):
+        rows.waiting[number] = Message(number, f"id{number}", True, b"new")
+    drain.look()
+    after = [publish.sequence for publish in take_all(drain)]
+    assert before == [*range(1, 51)]
+    assert after.index(1001) == 50  # behind what had been read already
+    assert sorted(set(after)) == [*range(51, 1003)]
+    assert [number for number in after if number <= 1000] == [*range(51, 1001)]
+
+    restarted = [publish.sequence for publish in take_all(Drain(rows, TOPICS))]
+    assert list(dict.fromkeys(restarted)) == [1001, 1002, *range(1, 1001)]
 
 
 def test_a_reply_is_one_topic_more_and_never_the_same_twice():
