@@ -261,7 +261,9 @@ def _topic(
         return None
     options = mqtt_options(settings.mqtt, _station(settings))
     own = replace(options, client_id=found.client_id or f"{options.client_id}-source")
-    topic = MqttSource(found, own, spool, known=journal.has, wake=pool.wake)
+    topic = MqttSource(
+        found, own, spool, known=journal.has, wake=pool.wake, sha256_of=journal.sha256_of
+    )
     stack.callback(topic.close)
     return topic
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from edge_agent.mqtt import Backoff, Connection, Listen, Wake
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _TICK = 1.0
 _DISK = 1.0  # seconds between tries to write what could not be written
+_NAMED = 100  # of what is not judged, by name
 
 
 class MqttSource:
@@ -47,6 +49,7 @@ class MqttSource:
         *,
         known: Callable[[str], bool],
         wake: Callable[[], None],
+        sha256_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Nothing is received before ``start``.
 
@@ -56,11 +59,13 @@ class MqttSource:
             spool: where images go.
             known: whether the journal has a frame identity; called from the source's thread.
             wake: called from there when there is something to claim.
+            sha256_of: the hash of what was judged under a frame identity; empty: not known.
         """
         self._settings = settings
         self._options = options
         self._spool = spool
         self._known = known
+        self._sha256_of = sha256_of
         self._wake_loop = wake
         self._pattern = TopicPattern(settings.topic)
         self._ready: deque[tuple[Claim, int, int]] = deque()
@@ -70,7 +75,7 @@ class MqttSource:
         self._wake = Wake()
         self._stopping = False
         self.ignored: dict[str, str] = {}
-        """Nothing: whatever arrives is judged, if only as an error."""
+        """Images that were not judged because their id was seen before, though they are others."""
         self.repeats = 0
         """Messages that the broker has sent again, and that were here already."""
         self.trouble = ""
@@ -180,12 +185,26 @@ class MqttSource:
             ) from None
         if claim is None:
             self.repeats += 1
-            log.debug("%s was here before: a repeat", offer.name)
+            self._tell_repeat(offer, arrived)
             if arrived.packet:
                 connection.acknowledge(arrived.packet)
             return
         self._ready.append((claim, self._connection, arrived.packet))
         self._wake_loop()
+
+    def _tell_repeat(self, offer: Offer, arrived: Arrived) -> None:
+        """A camera that begins to count again would have no image judged, and nobody would know."""
+        found = offer.refused.image.sha256 if offer.refused else sha256(offer.content).hexdigest()
+        judged = self._spool.sha256_of(offer.identity) or self._sha256_of(offer.identity)
+        if arrived.repeated or found == judged:
+            log.debug("%s was here before: a repeat", offer.name)
+            return
+        why = (
+            "is not judged: its topic and id were seen before, as far as is known of another image. "
+            "Does the camera count from 1 again? Give each image an id of its own, or none"
+        )
+        log.warning("%s %s", offer.name, why)
+        self.ignored = dict([*self.ignored.items(), (offer.name, why)][-_NAMED:])
 
     def _store(self, offer: Offer, arrived: Arrived) -> Claim | None:
         """Into the spool, durable; None where this image is there already, or was judged."""

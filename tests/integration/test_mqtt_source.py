@@ -16,7 +16,7 @@ import pytest
 from tests.broker import free_port
 from tests.bundles import make_image
 from tests.integration.conftest import QUICK
-from tests.line import verify, wait_for
+from tests.line import health, verify, wait_for
 
 if TYPE_CHECKING:
     from tests.broker import Broker
@@ -109,6 +109,33 @@ def test_what_arrives_is_judged_once_and_answered(make_station, broker, subscrib
     at_rest(station, 10)
     assert station.stop() == 0
     assert verify(station, 10).wrong == []
+
+
+def test_a_camera_that_counts_from_the_beginning_again_is_told(make_station, broker, subscribe):
+    port = free_port()
+    more = f"[http]\nport = {port}\n"
+    station = make_station(settings(broker, more=more), source=source()).start()
+    wait_for(lambda: listening(broker))
+    consumer = subscribe(broker.port, "#")
+    first, other = make_image(defect=False, seed=1), make_image(defect=True, seed=2)
+    consumer.send("cameras/top/1", first)
+    consumer.send("cameras/top/2", b"words")
+    at_rest(station, 2)
+    consumer.send("cameras/top/1", first)
+    consumer.send("cameras/top/2", b"words")
+    consumer.send("cameras/top/3", first)
+    at_rest(station, 3)
+    assert health(port)["ignored"] == {}
+
+    consumer.send("cameras/top/1", other)
+
+    wait_for(lambda: "top-1" in health(port)["ignored"], pause=0.1)
+    assert (
+        "were seen before, as far as is known of another image" in health(port)["ignored"]["top-1"]
+    )
+    assert "warning top-1 is not judged: its topic and id" in station.log
+    assert len(station.rows()) == 3
+    assert station.stop() == 0
 
 
 def test_what_a_kill_leaves_unacknowledged_is_judged_once(make_station, broker, subscribe):
