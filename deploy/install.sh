@@ -33,8 +33,8 @@ run() { if [ "$dry" = 1 ]; then printf '+'; printf ' %q' "$@"; echo; else "$@"; 
 
 main() {
   local command=install
-  runtime='' bundle='' station='' inbox='' wheels='' python=python3 dry=0 purge=0 copy=''
-  trap 'rm -rf "$copy"' EXIT
+  runtime='' bundle='' station='' inbox='' wheels='' python=python3 dry=0 purge=0 copy='' half=''
+  trap 'rm -rf "$copy" "$half"' EXIT  # a disk that they filled is the station's too
   case "${1:-}" in install | uninstall) command=$1; shift ;; esac
   while [ $# -gt 0 ]; do
     case $1 in
@@ -47,7 +47,10 @@ main() {
       *) fail "$1 is not known; --help shows all there is" ;;
     esac
   done
-  if [ "$dry" = 0 ] && [ "$(id -u)" != 0 ]; then fail "must be run as root: sudo $0"; fi
+  # Also --dry-run where something is installed: only root sees what.
+  if { [ "$dry" = 0 ] || [ -e "$SETTINGS" ]; } && [ "$(id -u)" != 0 ]; then
+    fail "must be run as root: sudo $0"
+  fi
   [ "$dry" = 1 ] || command -v systemctl >/dev/null || fail "there is no systemd on this machine"
   if [ "$command" = install ]; then set_up; else tear_down; fi
 }
@@ -131,7 +134,11 @@ make_owner() {
   getent passwd "$OWNER" >/dev/null ||
     run useradd --system --user-group --home-dir "$STATE" --no-create-home \
       --shell /usr/sbin/nologin "$OWNER"
-  if [ "$runtime" = openvino ]; then run groupadd --system --force render; fi
+  # As the unit's drop-in has it: who verifies a bundle or asks the doctor as this user sees the same.
+  if [ "$runtime" = openvino ]; then
+    run groupadd --system --force render
+    run usermod --append --groups render "$OWNER"
+  fi
 }
 
 # Version, runtime and a hash of what is installed: the same again is the same release. Not so with
@@ -158,6 +165,7 @@ make_release() {
   if [ -e "$1/.complete" ]; then say "$1 is there already"; return; fi
   say "installing $1"
   run rm -rf "$1"
+  [ "$dry" = 1 ] || half=$1
   run mkdir -p "$ROOT/releases"
   run "$python" -m venv "$1" || not_installed
   local pip=("$1/bin/pip" install --quiet --disable-pip-version-check)
@@ -171,6 +179,7 @@ make_release() {
   # Its units too: whoever goes back to it runs it as it was run.
   run cp -rT "$REPO/deploy/systemd" "$1/systemd"
   run touch "$1/.complete"
+  half=''
 }
 
 not_installed() {
@@ -262,7 +271,8 @@ allow_inbox() {
       printf '[Service]\nExecStartPre=+/usr/bin/nsenter --target 1 --mount mountpoint "%s"\n' "$disk"
     fi
     printf '[Service]\nReadWritePaths="-%s"\n' "$inbox"
-  } >"$own/inbox.conf"
+  } >"$own/inbox.conf.new"
+  mv -T "$own/inbox.conf.new" "$own/inbox.conf"
 }
 
 systemd_version() { systemctl --version 2>/dev/null | sed -n '1s/[^0-9]*\([0-9]*\).*/\1/p' | grep . || echo 0; }
@@ -278,8 +288,7 @@ unit_of() {
 # Before anything that runs is touched: does the new version read every station's settings, and
 # score its golden images as their bundle says?
 judge_golden() {
-  local file place as=(runuser -u "$OWNER" -g "$OWNER")
-  if [ "$runtime" = openvino ]; then as+=(-G render); fi  # as its drop-in does
+  local file place
   for file in $(configs); do
     if [ "$dry" = 0 ]; then
       place=$(setting "$1" "$file" 'bundle_to_run(settings.storage.bundles, settings.bundle)') ||
@@ -288,7 +297,7 @@ judge_golden() {
       [ -e "$place/manifest.json" ] || continue
     fi
     say "judging the golden images of $file with the new version"
-    run "${as[@]}" -- "$1/bin/edge-agent" bundle verify --config "$file" || fail \
+    run runuser -u "$OWNER" -- "$1/bin/edge-agent" bundle verify --config "$file" || fail \
       "the new version is not right for $file (see above): nothing was replaced, what ran still runs"
   done
 }

@@ -181,6 +181,29 @@ def test_again_changes_nothing(machine, station):
     assert len(list(machine.path("/opt/edge-agent/releases").iterdir())) == 1
 
 
+def test_what_would_be_done_is_told_only_to_who_can_see_what_is_there(machine, station):
+    """To others it said that it would write the settings that are there."""
+    dry = (*INSTALL, "--dry-run", "--wheels", "/wheels")
+
+    refused = machine.run("runuser", "-u", "camera", "--", *dry, check=False)
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "must be run as root" in refused.stderr
+    assert f"{CONFIG} is left as it is" in machine.run(*dry).stdout
+
+
+def test_what_can_t_be_installed_is_not_left_half(machine, station):
+    """It would fill the station's disk, for one."""
+    machine.run("mkdir", "/opt/few")
+    machine.run("sh", "-c", "cp /wheels/edge_inspect-*.whl /opt/few")
+
+    refused = machine.run(*INSTALL, "--wheels", "/opt/few", check=False)
+
+    assert refused.returncode == 2
+    assert "nothing was replaced" in refused.stderr
+    assert len(list(machine.path("/opt/edge-agent/releases").iterdir())) == 1
+
+
 def test_it_runs_with_nothing_that_it_does_not_need(machine, station):
     for process in (agent_of(machine), worker_of(machine)):
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
@@ -396,6 +419,8 @@ def test_an_upgrade_judges_the_golden_images_first(machine, station):
     assert machine.unit(UNIT)["MainPID"] == before["MainPID"]
     said = machine.run(*INSTALL, *OPENVINO).stdout
     assert "fp32 on openvino: 2 golden images within" in said
+    groups = machine.run("runuser", "-u", "edge-agent", "--", "id", "-nG").stdout.split()
+    assert "render" in groups  # or neither this nor the doctor could use what the service can
     assert machine.unit(UNIT)["MainPID"] != before["MainPID"]
     station.offer(3)
     assert station.judged()
