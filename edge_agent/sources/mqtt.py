@@ -200,8 +200,8 @@ class MqttSource:
             log.debug("%s was here before: a repeat", offer.name)
             return
         why = (
-            "is not judged: its topic and id were seen before, as far as is known of another image. "
-            "Does the camera count from 1 again? Give each image an id of its own, or none"
+            "is not judged: its topic and id were seen before, as far as is known of another "
+            "image. Does the camera count from 1 again? Give each image an id of its own, or none"
         )
         log.warning("%s %s", offer.name, why)
         self.ignored = dict([*self.ignored.items(), (offer.name, why)][-_NAMED:])
