@@ -187,6 +187,18 @@ def _prepare(path: Path, db: sqlite3.Connection) -> None:
             f"BEGIN IMMEDIATE; {MIGRATIONS[number - 1]} PRAGMA application_id = {_APPLICATION};"
             f"PRAGMA user_version = {number}; COMMIT;"
         )
+    _count_on(db)
+
+
+def _count_on(db: sqlite3.Connection) -> None:
+    """A journal that was saved from a damaged one may have lost the last number that was given."""
+    given, last = db.execute(
+        "SELECT (SELECT value FROM meta WHERE key = 'sequence'), "
+        "max(coalesce((SELECT max(sequence) FROM inspections), 0), "
+        "coalesce((SELECT max(sequence) FROM outbox), 0))"
+    ).fetchone()
+    if given is None or given < last:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('sequence', ?)", (last,))
 
 
 def _version(path: Path, db: sqlite3.Connection) -> int:

@@ -126,6 +126,20 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
         assert db.execute("SELECT * FROM sqlite_master WHERE name = 'more'").fetchone() is None
 
 
+@pytest.mark.parametrize(
+    "lost", ["DELETE FROM meta", "UPDATE meta SET value = 7 WHERE key = 'sequence'"]
+)
+def test_a_saved_journal_that_has_lost_its_count_goes_on_behind_its_rows(path, lost):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(lost)
+        db.commit()
+
+    with Journal(path) as journal:
+        (message,) = journal.record([inspection(1000)], plain)
+
+    assert message.sequence == 301
+
+
 @pytest.mark.parametrize("version", range(1, VERSION))
 def test_a_journal_of_an_earlier_version_is_migrated_and_keeps_everything(
     tmp_path, monkeypatch, version
