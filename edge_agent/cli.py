@@ -18,6 +18,7 @@ from edge_agent import __version__
 from edge_agent.bundle import BundleError, read_manifest
 from edge_agent.settings import SettingsError, load_settings
 from edge_agent.target import AUTO, ProviderError, parse_target
+from edge_agent.telemetry.log import complain
 from edge_agent.text import printable
 
 if TYPE_CHECKING:
@@ -40,23 +41,22 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()  # what can't be written is told here, and not by the interpreter's end
         return code
     except _mistakes() as mistake:
-        print(f"edge-agent: {mistake}", file=sys.stderr)
+        complain(str(mistake))
         return MISTAKE
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         return OK
     except OSError as error:
         if error.errno in _NO_ROOM and error.filename is None and parsed.command is not _run:
-            print(f"edge-agent: the output can't be written: {error.strerror}", file=sys.stderr)
+            complain(f"the output can't be written: {error.strerror}")
             with contextlib.suppress(OSError):  # the rest of it would fail once more at the end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return MISTAKE
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
-        print(
-            f"edge-agent: {error.strerror}: let this program have more of them "
-            "(`ulimit -n`, or LimitNOFILE= of the service); 100 are enough",
-            file=sys.stderr,
+        complain(
+            f"{error.strerror}: let this program have more of them "
+            "(`ulimit -n`, or LimitNOFILE= of the service); 100 are enough"
         )
         return MISTAKE
     except KeyboardInterrupt:
@@ -87,7 +87,7 @@ def _run(parsed: argparse.Namespace) -> int:
     try:
         Agent(settings, parsed.config).run()
     except LostError as loss:
-        print(f"edge-agent: {loss}", file=sys.stderr)
+        complain(str(loss))
         return FAILED
     return OK
 

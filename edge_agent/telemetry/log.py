@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from typing import Literal
+
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -37,9 +46,45 @@ class ConsoleFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
+class JournalFormatter(logging.Formatter):
+    """Another formatter's lines, each with its priority in front, for ``journalctl -p warning``."""
+
+    def __init__(self, lines: logging.Formatter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record; the journal takes each line for an entry of its own."""
+        return with_priority(self._lines.format(record), record.levelno)
+
+
+def with_priority(text: str, level: int) -> str:
+    """Every line as sd-daemon(3) has it: ``<4>text``. The journal takes the number off again."""
+    number = next(number for least, number in _PRIORITIES if level >= least)
+    return "\n".join(f"<{number}>{line}" for line in text.splitlines())
+
+
+def to_the_journal() -> bool:
+    """Whether stderr is read by systemd's journal (systemd.exec(5), ``$JOURNAL_STREAM``)."""
+    try:
+        status = os.fstat(2)
+    except OSError:  # closed
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def complain(what: str) -> None:
+    """Say on stderr why the program ends."""
+    text = f"edge-agent: {what}"
+    if sys.stderr is not None:  # closed
+        lines = with_priority(text, logging.ERROR) if to_the_journal() else text
+        sys.stderr.write(f"{lines}\n")
+
+
 def set_up_logging(level: str, form: Literal["console", "json"]) -> None:
     """Send everything to stderr, in one format."""
     stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
+    lines = JsonFormatter() if form == "json" else ConsoleFormatter()
+    stream.setFormatter(JournalFormatter(lines) if to_the_journal() else lines)
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
     logging.getLogger("watchdog").setLevel(logging.WARNING)

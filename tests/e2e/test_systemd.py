@@ -138,8 +138,8 @@ def until_restarted(machine: Machine, before: dict[str, str]) -> None:
     wait_for(again, 120, 0.1)
 
 
-def journald(machine: Machine, unit: str = UNIT) -> str:
-    return machine.run("journalctl", "--unit", unit, "--no-pager", "--output=cat").stdout
+def journald(machine: Machine, *options: str, unit: str = UNIT) -> str:
+    return machine.run("journalctl", "--unit", unit, "--output=cat", *options).stdout
 
 
 # -- installed -------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_a_station_whose_disk_comes_late_is_started_then(machine, other):
     disk.write_text(f"{mount}away\n")
     machine.run("systemctl", "daemon-reload")
     assert machine.run("systemctl", "start", OTHER, check=False).returncode != 0
-    wait_for(lambda: "is not a mountpoint" in journald(machine, OTHER))
+    wait_for(lambda: "is not a mountpoint" in journald(machine, unit=OTHER))
     assert machine.unit(OTHER)["ActiveState"] == "activating"  # and not given up
 
     disk.write_text(f"{mount}mode=777\n")
@@ -341,6 +341,9 @@ def test_a_frozen_worker_is_replaced_and_its_frame_judged(machine, station):
 
     assert station.judged()
     assert not frozen.is_running()
+    worth_a_look = journald(machine, "--priority=warning")
+    assert "worker" in worth_a_look
+    assert len(worth_a_look.splitlines()) < len(journald(machine).splitlines())
     after = machine.unit(UNIT)
     assert [after[key] for key in STARTS] == [before[key] for key in STARTS]
 
