@@ -110,7 +110,7 @@ class Archive:
             with transaction(self.path, self._db) as db:
                 db.executemany("DELETE FROM outbox WHERE sequence = ?", gone)
                 db.executemany("DELETE FROM inspections WHERE sequence = ?", gone)
-                db.executemany("INSERT OR IGNORE INTO pruned VALUES (?)", again)
+                db.executemany("INSERT OR IGNORE INTO pruned (id) VALUES (?)", again)
             deleted += len(rows)
             last, at = rows[-1][0], rows[-1][3]
             time.sleep(_PAUSE)

@@ -76,7 +76,12 @@ MIGRATIONS = (
     ALTER TABLE outbox ADD COLUMN correlation BLOB;
     """,
     # When a message that was replayed had been acknowledged at first: from then on it is kept.
-    "ALTER TABLE outbox ADD COLUMN first_acknowledged REAL;",
+    # And the oldest version whose program can go on with this journal, so that an upgrade can be
+    # taken back. A script that changes what is there must raise it to its own version.
+    """
+    ALTER TABLE outbox ADD COLUMN first_acknowledged REAL;
+    INSERT INTO meta VALUES ('goes_with', 5);
+    """,
 )
 VERSION = len(MIGRATIONS)
 
@@ -207,7 +212,7 @@ def _version(path: Path, db: sqlite3.Connection) -> int:
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application != _APPLICATION and (tables or version):
         raise JournalError(f"{path} is an SQLite database, but not a journal: move it away")
-    if version > VERSION:
+    if version > VERSION and not _goes_with(db):
         raise JournalError(
             f"{path} was written by a newer edge-agent (journal version {version}, this one "
             f"knows {VERSION}): upgrade edge-inspect on this machine"
@@ -215,9 +220,15 @@ def _version(path: Path, db: sqlite3.Connection) -> int:
     return version
 
 
+def _goes_with(db: sqlite3.Connection) -> bool:
+    """Whether a newer program has only added to what this one knows."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'goes_with'").fetchone()
+    return row is not None and row[0] <= VERSION
+
+
 def _require(path: Path, db: sqlite3.Connection) -> None:
     version = _version(path, db)
-    if version != VERSION:
+    if version < VERSION:
         raise JournalError(
             f"{path} is of version {version}, this program needs {VERSION}: "
             "start the agent once, it migrates its journal"

@@ -32,12 +32,37 @@ def test_opening_again_keeps_everything(path):
     assert len(tail(path, 999)) == 300
 
 
-def test_a_newer_journal_is_refused(path):
+@pytest.mark.parametrize("needs", [VERSION + 1, None])
+def test_a_newer_journal_that_was_changed_is_refused(path, needs):
     with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'goes_with'", (needs or 1,))
+        if needs is None:  # saved from a damaged one
+            db.execute("DELETE FROM meta WHERE key = 'goes_with'")
+        db.commit()
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
     for opener in (Journal, Outbox, lambda p: tail(p, 1)):
         with pytest.raises(JournalError, match=r"newer edge-agent.*upgrade edge-inspect"):
             opener(path)
+
+
+def test_a_journal_that_a_newer_program_only_added_to_goes_on(path, monkeypatch):
+    """An upgrade that does not start is taken back: the station must run."""
+    with monkeypatch.context() as patch:
+        scripts = (*MIGRATIONS, "ALTER TABLE inspections ADD COLUMN weight REAL;")
+        patch.setattr("edge_agent.journal.schema.MIGRATIONS", scripts)
+        patch.setattr("edge_agent.journal.schema.VERSION", VERSION + 1)
+        with Journal(path) as newer:
+            newer.record([inspection(1000)], plain)
+
+    with Journal(path) as journal:
+        (message,) = journal.record([inspection(1001)], plain)
+
+    assert message.sequence == 302
+    assert len(tail(path, 999)) == 302
+    with closing(Outbox(path)) as outbox:
+        assert [one.sequence for one in outbox.pending(300, 9)] == [301, 302]
+    with closing(sqlite3.connect(path)) as db:  # and the newer one finds what it made
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
 
 
 def test_flipped_bytes_are_refused(path):
