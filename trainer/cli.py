@@ -163,10 +163,19 @@ def _summarise(dataset: Dataset) -> Summary:
 
 def _report(arguments: argparse.Namespace) -> int:
     """Write the report of a finished run again."""
-    from trainer.data import open_dataset
+    from trainer.data import fingerprint, hold_back, open_dataset
+    from trainer.errors import UsageError
     from trainer.report import write_report
+    from trainer.report.files import read_run
 
+    manifest = read_run(arguments.run).manifest
     dataset = open_dataset(arguments.data)
+    known = manifest and manifest.training.dataset.get("fingerprint")
+    if known and fingerprint(hold_back(dataset)[0]) != known:
+        raise UsageError(
+            f"{arguments.data} is not what {arguments.run} was trained on, or was changed since: "
+            "the report would show other images than its figures are of"
+        )
     print(write_report(arguments.run, dataset, _summarise(dataset)))
     return 0
 

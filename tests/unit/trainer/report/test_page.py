@@ -17,7 +17,7 @@ pytest.importorskip("jinja2")
 
 from tests.runs import make_images, make_run, scores_for
 from trainer.cli import run as command
-from trainer.data import DatasetError, open_dataset
+from trainer.data import DatasetError, fingerprint, open_dataset
 from trainer.errors import UsageError
 from trainer.report import write_report
 
@@ -296,6 +296,17 @@ def test_an_image_that_has_gone_is_named(tmp_path):
     (tmp_path / "data" / "defect" / "003.png").unlink()
     with pytest.raises(DatasetError, match=r"003\.png"):
         write_report(tmp_path / "run", dataset)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_other_images_than_the_run_learned_from_are_refused(run, images, capsys, same):
+    file = run / "bundle" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["training"]["dataset"]["fingerprint"] = fingerprint(images) if same else "0" * 64
+    file.write_text(json.dumps(manifest))
+    assert command(["report", str(run), str(images.root)]) == (0 if same else 2)
+    assert ("is not what" in capsys.readouterr().err) != same
+    assert (run / "report.html").exists() == same
 
 
 def test_the_command_says_where_it_is(run, images, capsys):
