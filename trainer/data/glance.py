@@ -44,6 +44,8 @@ class Glance:
     looks: Appearance
     clipped: float
     """Share of pixels at full white, 0-1."""
+    brightest: int
+    """Of all pixels' grey values, 0-255."""
     thumb: NDArray[np.float32]
     """(32, 32) grey."""
     marked: float | None
@@ -85,6 +87,7 @@ def _glance(sample: Sample) -> Glance:
         grey=frame.mode == "L",
         looks=appearance(np.repeat(pixels[:, :, None], 3, axis=2)),
         clipped=float(np.mean(pixels >= _CLIPPED)),
+        brightest=int(np.asarray(grey).max()),
         thumb=np.asarray(thumb, np.float32),
         marked=None if sample.mask is None else float(load_mask(sample).mean()),
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FEW_DEFECTS = 30
 _SHOWN = 100
 """So many images or pairs of each finding are kept by name."""
+_FAINT = 64
+"""What 14 bits leave of 256 grey levels, where they are saved in 16."""
 _ODD = 1.25
 _FENCE = 3.0
 _TWICE = 2.0
@@ -98,6 +100,7 @@ def summarise(dataset: Dataset, advance: Callable[[str], None] = lambda _: None)
         *_classes(samples),
         *_masks(glances),
         *_sizes(glances),
+        *_levels(glances),
         *_outliers(glances),
         *(Finding("reading", False, note, 0) for note in dataset.notes),
     ]
@@ -269,6 +272,21 @@ def _sizes(glances: Sequence[Glance]) -> list[Finding]:
         "cropped otherwise?"
     )
     return [Finding("odd sizes", True, text, len(strange), _names(strange))]
+
+
+def _levels(glances: Sequence[Glance]) -> list[Finding]:
+    """Most images use a small part of what 8 bits hold: a camera's 12 bits at the low end of 16."""
+    faint = [one for one in glances if one.brightest < _FAINT]
+    if 2 * len(faint) <= len(glances):
+        return []
+    first = faint[0]
+    text = (
+        f"{len(faint)} images are black but for {max(one.brightest for one in faint)} of 255 grey "
+        f"levels (such as {first.sample.name}): of 16 bits the upper 8 are used, so have a camera "
+        "of 10, 12 or 14 bits stretch its values to all 16, or write 8; if it is the light, more "
+        "of it"
+    )
+    return [Finding("few grey levels", True, text, len(faint), _names(faint))]
 
 
 def _outliers(glances: Sequence[Glance]) -> list[Finding]:

@@ -186,6 +186,24 @@ def test_an_image_unlike_the_others_is_named(folder, kind, image):
     assert "strange.png" in finding.text
 
 
+@pytest.mark.parametrize(("bits", "told"), [(12, True), (16, False)])
+def test_a_camera_s_12_bits_saved_in_16_are_told(tmp_path, bits, told):
+    """Sixteen grey levels are left of them, for the model as for the eye."""
+    made = Folder(tmp_path / "data")
+    for number in range(12):
+        deep = np.asarray(picture(number), np.uint16) << (bits - 8)
+        made.add(f"{number}.png", Image.fromarray(deep), defect=number % 2 == 0)
+
+    found = made.findings()
+
+    assert ("few grey levels" in found) is told
+    if told:
+        assert found["few grey levels"].warning
+        assert (
+            "black but for 12 of 255 grey levels (such as 0.png)" in found["few grey levels"].text
+        )
+
+
 def test_missing_and_inverted_masks_are_named(folder):
     mask = np.zeros((192, 128), bool)
     mask[20:40, 20:40] = True
