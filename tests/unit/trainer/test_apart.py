@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -26,6 +27,8 @@ CALLER = """
 
     cli.COMMANDS["synth"] = wait
     if __name__ == "__main__":
+        # A shell's background job, as a test run may be, ignores it, and so would this.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv[1:] = ["synth", "out", "--good", "1", "--defect", "1"]
         main()
 """
@@ -77,12 +80,16 @@ def test_ends_with_the_one_that_started_it(tmp_path, ending):
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as caller:
-        assert int(caller.stdout.readline()) != caller.pid
-        if ending is signal.SIGINT:  # as from a terminal: to both
-            os.killpg(caller.pid, ending)
-        else:
-            caller.send_signal(ending)
-        _, said = caller.communicate(timeout=60)
+        try:
+            assert int(caller.stdout.readline()) != caller.pid
+            if ending is signal.SIGINT:  # as from a terminal: to both
+                os.killpg(caller.pid, ending)
+            else:
+                caller.send_signal(ending)
+            _, said = caller.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(caller.pid, signal.SIGKILL)
     if ending is not signal.SIGKILL:
         assert said == "trainer synth: interrupted\n"
         assert caller.returncode == 1
