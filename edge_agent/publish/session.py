@@ -227,24 +227,16 @@ class Session:
             if sent is None:
                 continue
             if sent.publish is None:
-                if code in SUCCESS:
-                    self._denied.pop(sent.topic, None)
-                    continue
-                self._denied[sent.topic] = refused_publish(sent.topic, code)
-                if sent.topic == self._topics.status:  # retained: there is no other to wait for
-                    self._said = b""
-                    self._say_at = time.monotonic() + self._options.reconnect_max
-            elif sent.publish.reply:
-                if code not in SUCCESS:
-                    self._drop(sent.publish, refused_publish(sent.topic, code))
-                else:
-                    self._drain.taken(sent.publish)
-                    taken += 1
+                self._announced(sent.topic, code)
+                continue
+            if sent.publish.reply:  # answered, whatever it was: not what ends connections
                 self._suspected.discard(sent.publish.sequence)
                 self._alone = None
-            elif code in SUCCESS:
+            if code in SUCCESS:
                 self._drain.taken(sent.publish)
                 taken += 1
+            elif sent.publish.reply:
+                self._drop(sent.publish, refused_publish(sent.topic, code))
             else:
                 refused += 1
                 self._pause(refused_publish(sent.publish.topic, code))
@@ -254,6 +246,15 @@ class Session:
             self._recovered()
         if self._drain.unflushed and self._flush_at == math.inf:
             self._flush_at = time.monotonic() + _FLUSH_SECONDS
+
+    def _announced(self, topic: str, code: int) -> None:
+        if code in SUCCESS:
+            self._denied.pop(topic, None)
+            return
+        self._denied[topic] = refused_publish(topic, code)
+        if topic == self._topics.status:  # retained: there is no other to wait for
+            self._said = b""
+            self._say_at = time.monotonic() + self._options.reconnect_max
 
     def _serve(self) -> None:
         now = time.monotonic()
@@ -366,8 +367,9 @@ class Session:
             topic = printable(self._alone.topic, 100)
             self._drop(self._alone, f"the broker ends the connection over what goes to {topic}")
             self._suspected.discard(self._alone.sequence)
+            return
         for sent in self._flight.values():
-            if sent.publish is not None and sent.publish.reply and sent.publish != self._alone:
+            if sent.publish is not None and sent.publish.reply:
                 self._suspected.add(sent.publish.sequence)
 
     def _drop(self, reply: Publish, why: str) -> None:
