@@ -17,7 +17,7 @@ from edge_agent import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_agent.bundle import Bundle
+    from edge_agent.bundle import Bundle, Manifest
     from trainer.config import RunConfig
     from trainer.data import Dataset, HeldBack, LearningSet, Sample
     from trainer.data.summary import Summary
@@ -163,15 +163,14 @@ def _summarise(dataset: Dataset) -> Summary:
 
 def _report(arguments: argparse.Namespace) -> int:
     """Write the report of a finished run again."""
-    from trainer.data import fingerprint, hold_back, open_dataset
+    from trainer.data import open_dataset
     from trainer.errors import UsageError
     from trainer.report import write_report
     from trainer.report.files import read_run
 
     manifest = read_run(arguments.run).manifest
     dataset = open_dataset(arguments.data)
-    known = manifest and manifest.training.dataset.get("fingerprint")
-    if known and fingerprint(hold_back(dataset)[0]) != known:
+    if manifest and _trained_on(dataset, manifest) is False:
         raise UsageError(
             f"{arguments.data} is not what {arguments.run} was trained on, or was changed since: "
             "the report would show other images than its figures are of"
@@ -345,16 +344,21 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _learned_from(dataset: Dataset, samples: Sequence[Sample], bundle: Bundle) -> str:
     """What to say of figures that are partly of images that the bundle learned from."""
-    from trainer.data import fingerprint, hold_back
-
-    known = bundle.manifest.training.dataset.get("fingerprint")
-    if known is None or fingerprint(hold_back(dataset)[0]) != known:
+    if not _trained_on(dataset, bundle.manifest):
         return ""
     seen = sum(sample.split != "test" for sample in samples)
     if not seen:
         return ""
     which = "these images" if seen == len(samples) else f"{seen} of these {len(samples)} images"
     return f"the model learned from {which}: accuracy, AP and F1 are not those of new ones"
+
+
+def _trained_on(dataset: Dataset, manifest: Manifest) -> bool | None:
+    """Whether these are the images that a bundle learned from; None: it does not say."""
+    from trainer.data import fingerprint, hold_back
+
+    known = manifest.training.dataset.get("fingerprint")
+    return None if known is None else fingerprint(hold_back(dataset)[0]) == known
 
 
 def _synth(arguments: argparse.Namespace) -> int:
