@@ -1,0 +1,1 @@
+"""What every room may use: no stage of the way, nothing of a station."""
