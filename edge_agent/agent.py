@@ -39,7 +39,7 @@ from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.several import Sources
-from edge_agent.sources.spool import Spool, station_mark
+from edge_agent.sources.spool import Spool
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
 from edge_agent.telemetry.pages import running_pages, starting_pages
@@ -242,7 +242,7 @@ def _spool(settings: Settings) -> Spool:
     places = (storage.work_dir, storage.processed_dir, storage.quarantine_dir)
     if folder is None:
         return Spool(*places)
-    return Spool(*places, inbox=folder.path, mark=station_mark(storage.root))
+    return Spool(*places, inbox=folder.path, root=storage.root)
 
 
 def _folder(

@@ -90,7 +90,7 @@ def numbered(path: Path, identity: str) -> str:
     return os.fsdecode(stem + tail)
 
 
-def station_mark(root: Path) -> str:
+def _station_mark(root: Path) -> str:
     """What tells this station from all others that may share an inbox: 12 hex digits, for ever.
 
     Raises:
@@ -98,7 +98,6 @@ def station_mark(root: Path) -> str:
     """
     file = root / "id"
     try:
-        root.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             mark = file.read_text("ascii", "replace").strip()
             if len(mark) == 12 and mark.isalnum():
@@ -110,8 +109,8 @@ def station_mark(root: Path) -> str:
         sync_directory(root)
     except OSError as error:
         raise SpoolError(
-            f"{root} is not writable ({error.strerror}): create it or change its owner, "
-            "so that the user of this service may write there"
+            f"{file} can't be written ({error.strerror}): it says which station this is, so "
+            "that no two have one image"
         ) from None
     return mark
 
@@ -126,7 +125,7 @@ class Spool:
         quarantine: Path,
         *,
         inbox: Path | None = None,
-        mark: str = "",
+        root: Path | None = None,
     ) -> None:
         """Make the directories.
 
@@ -135,8 +134,8 @@ class Spool:
             processed: where judged images go.
             quarantine: where images go that can't be judged.
             inbox: the folder that images are taken from.
-            mark: of this station: images are claimed in the inbox itself, in a folder of this
-                name, where they can't be renamed into ``work``.
+            root: where it is kept which station this is: images are claimed in the inbox itself,
+                in a folder of this station, where they can't be renamed into ``work``.
 
         Raises:
             SpoolError: one of the directories can't be written to.
@@ -145,20 +144,20 @@ class Spool:
         self._processed = processed
         self._quarantine = quarantine
         self._inbox = inbox
-        self._aside = inbox / f"{_ASIDE}{mark}" if inbox and mark else None
         self._place = work
         """Where the next image is claimed."""
         self._taken: set[str] = set()
         """Frames of this run that are not filed yet."""
         for directory in (work, processed, quarantine):
             _make_writable(directory)
+        self._aside = inbox / f"{_ASIDE}{_station_mark(root)}" if inbox and root else None
 
     def claim(self, source: Path) -> Claim:
         """Take a file by an atomic rename.
 
         Raises:
             OSError: as of rename; EXDEV where the folder lies on another filesystem and the
-                station has no mark.
+                station has no root.
         """
         try:
             return self._claim(source, self._place)
@@ -170,12 +169,13 @@ class Spool:
 
     def _claim(self, source: Path, place: Path) -> Claim:
         home, status = place / new_id(), source.lstat()
-        try:
-            home.mkdir()
-        except FileNotFoundError:
-            if place != self._aside:
-                raise
-            place.mkdir(mode=0o700)
+        if place == self._aside:
+            try:
+                place.mkdir(mode=0o700, exist_ok=True)
+                home.mkdir()
+            except OSError as error:  # as of rename: nothing may be moved in this inbox
+                raise OSError(error.errno, error.strerror, str(source)) from None
+        else:
             home.mkdir()
         try:
             source.rename(home / source.name)

@@ -34,7 +34,8 @@ class Camera:
         self.now = 1000.0
         self.woken = threading.Event()
         places = (root / "work", root / "processed", root / "quarantine")
-        self.spool = Spool(*places, inbox=self.inbox, mark="0123456789ab")
+        (root / "id").write_text("0123456789ab\n")
+        self.spool = Spool(*places, inbox=self.inbox, root=root)
         settings = {"settle": 0.5, "scan_every": 1.0, **options}
         self.source = FolderSource(
             FolderSettings(path=self.inbox, **settings),
