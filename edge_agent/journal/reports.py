@@ -214,7 +214,8 @@ def _select(
     query = (
         f"SELECT sequence, {', '.join(columns)} FROM inspections "
         "WHERE sequence > ? AND sequence <= ? "
-        "AND (+completed >= ? AND +completed < ? OR typeof(+completed) <> 'real') "
+        "AND (+completed >= ? AND +completed < ? "
+        "OR typeof(+completed) <> 'real' OR abs(+completed) > 1e300) "
         f"AND (verdict IS NULL OR verdict NOT IN ({', '.join('?' * len(others))})) "
         f"ORDER BY sequence LIMIT {_CHUNK}"
     )
