@@ -40,6 +40,7 @@ from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
+from edge_agent.system.trouble import Trouble
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
 from edge_agent.telemetry.pages import running_pages, starting_pages
@@ -63,6 +64,7 @@ log = logging.getLogger(__name__)
 
 _DRAIN = 4.0  # seconds that a stop may take to finish frames
 _FLUSH = 3.0  # and to flush messages
+_RETRY = 1.0  # seconds between two tries to open the journal
 
 
 class Agent:
@@ -100,8 +102,10 @@ class Agent:
             decision = overridden(
                 bundle.manifest.decision, settings.decision.threshold, settings.decision.review
             )
-            journal = stack.enter_context(Journal(storage.journal))
             page = _page(settings, stack)
+            journal = stack.enter_context(_journal(storage.journal, page, service))
+            for loss in journal.losses:
+                log.error("%s", loss)
             cache = _cache(storage.cache)
             selector = Selector(bundle, settings.runtime, settings.worker, cache)
             service.status("finding out what runs the bundle best")
@@ -186,6 +190,7 @@ class Agent:
                 drift=watch,
                 progress=progress,
                 storage=storage,
+                losses=journal.losses,
             )
             if publisher:
                 publisher.start()
@@ -305,6 +310,27 @@ def _cache(directory: Path) -> Path | None:
         log.warning("nothing is cached: %s can't be made: %s", directory, error.strerror)
         return None
     return directory
+
+
+def _journal(path: Path, page: HealthServer | None, service: ServiceLink) -> Journal:
+    """Open the journal as soon as there is room for it, and nobody else has it locked."""
+    trouble = Trouble(log, "the journal can be opened")
+    while True:
+        try:
+            journal = Journal(path)
+        except JournalError as error:
+            if not error.temporary:
+                raise
+            trouble.failed(str(error))
+        else:
+            if page and trouble.text:
+                page.serve(starting_pages())
+            trouble.worked()
+            return journal
+        service.status(f"waiting: {trouble.text}")
+        if page:
+            page.serve(starting_pages(f"waiting: {trouble.text}"))
+        time.sleep(_RETRY)
 
 
 def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:

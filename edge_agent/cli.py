@@ -24,7 +24,7 @@ from edge_agent.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_agent.journal import Selection
+    from edge_agent.journal import Selection, Unreadable
     from edge_agent.tuning.candidates import Candidate
     from edge_agent.tuning.measure import Measured
 
@@ -187,10 +187,13 @@ def _bundle_verify(parsed: argparse.Namespace) -> int:
 
 
 def _journal_tail(parsed: argparse.Namespace) -> int:
-    from edge_agent.journal import tail
+    from edge_agent.journal import Unreadable, tail
     from edge_agent.text import iso_utc
 
     for record in tail(load_settings(parsed.config).storage.journal, parsed.count):
+        if isinstance(record, Unreadable):
+            print(f"{record.sequence:8}  this row can't be read: {record.fault}")
+            continue
         one = record.inspection
         score = "     -" if one.score is None else f"{one.score:6.4f}"
         print(
@@ -206,8 +209,12 @@ def _journal_export(parsed: argparse.Namespace) -> int:
     journal = load_settings(parsed.config).storage.journal
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(newline="")  # as the csv module asks for
-    export(journal, sys.stdout, parsed.format, _selection(parsed))
+    export(journal, sys.stdout, parsed.format, _selection(parsed), _complain_of)
     return OK
+
+
+def _complain_of(row: Unreadable) -> None:
+    complain(f"row {row.sequence} of the journal can't be read: {row.fault}")
 
 
 def _journal_stats(parsed: argparse.Namespace) -> int:
@@ -233,6 +240,18 @@ def _journal_stats(parsed: argparse.Namespace) -> int:
             f"on {model.provider} {model.device}: {one.count}"
         )
     print(f"unpublished   {found.unacknowledged}")
+    for row in found.unreadable:
+        print(f"unreadable    row {row.sequence}: {row.fault}")
+    return OK
+
+
+def _journal_repair(parsed: argparse.Namespace) -> int:
+    from edge_agent.repair import repair
+
+    done = repair(load_settings(parsed.config), images=not parsed.acknowledge)
+    for loss in done.losses:
+        print(f"acknowledged  {loss}")
+    print(f"recovered     {done.recovered} of {done.images} images had no inspection")
     return OK
 
 
@@ -481,7 +500,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--key", type=Path, required=True, metavar="FILE", help="of keygen")
     command.set_defaults(command=_bundle_sign)
 
-    journal = commands.add_parser("journal", help="read the station's journal, also while it runs")
+    journal = commands.add_parser("journal", help="read the station's journal, or repair it")
     verbs = journal.add_subparsers(required=True, metavar="VERB")
     command = verbs.add_parser("tail", help="the last inspections")
     _needs_config(command)
@@ -497,6 +516,14 @@ def _parser() -> argparse.ArgumentParser:
     _selects(command)
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(command=_journal_stats)
+    command = verbs.add_parser(
+        "repair", help="record images whose inspection was lost; the agent must be stopped"
+    )
+    _needs_config(command)
+    command.add_argument(
+        "--acknowledge", action="store_true", help="only end the message that something is missing"
+    )
+    command.set_defaults(command=_journal_repair)
     return parser
 
 

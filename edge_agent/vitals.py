@@ -15,7 +15,7 @@ from edge_agent.telemetry.drift import sentence
 from edge_agent.text import iso_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from edge_agent.loop import Loop
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from edge_agent.telemetry.tally import Tally
     from edge_agent.types import Model
     from edge_agent.worker.pool import WorkerPool
+
+
+_REPAIR = (
+    "stop the agent and run `edge-agent journal repair`, which recovers what the images tell, and "
+    "ends this message"
+)
 
 
 class Runs(Protocol):
@@ -71,7 +77,9 @@ class Vitals:
         drift: DriftWatch,
         progress: Progress,
         storage: StorageSettings,
+        losses: Sequence[str] = (),
     ) -> None:
+        """``losses``: what is missing from the journal, until a person has acknowledged it."""
         self._loop = loop
         self._tally = tally
         self._source = source
@@ -83,6 +91,7 @@ class Vitals:
         self._pause = pause
         self._drift = drift
         self._progress = progress
+        self._losses = losses
         self._places = {
             "state": storage.root,
             "processed": storage.processed_dir,
@@ -105,6 +114,7 @@ class Vitals:
         delayed = loop.delayed | self._source.delayed
         if delayed:
             degraded.append(_delayed(delayed))
+        degraded += [f"{loss}: {_REPAIR}" for loss in self._losses]
         since = self._pause.since
         if since is not None:
             degraded.append(f"paused by a command at {iso_utc(since)}: images wait for resume")

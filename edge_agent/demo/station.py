@@ -13,16 +13,12 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge_agent.bundle import read_manifest
 from edge_agent.child import python_module
-from edge_agent.journal import JournalError, stats, tail
+from edge_agent.journal import JournalError, Record, stats, tail
 from edge_agent.settings import SettingsError
 from edge_agent.types import Verdict
-
-if TYPE_CHECKING:
-    from edge_agent.journal import Record
 
 HERE = Path(__file__).parent
 BUNDLE, IMAGES = HERE / "bundle", HERE / "images"
@@ -152,7 +148,8 @@ def _drop_and_show(home: Path, agent: subprocess.Popen[bytes], count: int, pause
 
 def _since(journal: Path, sequence: int) -> list[Record]:
     with contextlib.suppress(JournalError):  # not written to yet
-        return [record for record in tail(journal, 100) if record.sequence > sequence]
+        last = [record for record in tail(journal, 100) if isinstance(record, Record)]
+        return [record for record in last if record.sequence > sequence]
     return []
 
 
@@ -191,10 +188,12 @@ def _summarise(home: Path) -> None:
             f"latency  p50 {total.p50:.1f} ms, p95 {total.p95:.1f} ms from claim to verdict "
             f"(inference p50 {infer.p50:.1f} ms)"
         )
-    last = tail(journal, 1)[0].inspection
-    print(
-        f"memory   agent {last.agent_rss / 1e6:.0f} MB, worker {last.worker_rss / 1e6:.0f} MB "
-        "resident"
-    )
+    for record in tail(journal, 1):
+        if isinstance(record, Record):
+            last = record.inspection
+            print(
+                f"memory   agent {last.agent_rss / 1e6:.0f} MB, worker "
+                f"{last.worker_rss / 1e6:.0f} MB resident"
+            )
     kept = sum(1 for _ in (home / "state" / "processed").iterdir())
     print(f"files    {kept} in processed/, each with one row in the journal")

@@ -22,7 +22,12 @@ _STEP = 200  # rows in one transaction: the writer waits for no longer than that
 _PAUSE = 0.02  # seconds between two, in which the writer gets its turn
 _DAY = 86_400.0
 _OK = "verdict = 'ok'"
-_OTHERS = "verdict <> 'ok'"
+_OTHERS = "verdict IN ('defect', 'review', 'error')"
+# Of a row that can't be read nobody knows what it says of which image: neither is touched.
+_READABLE = (
+    "typeof(id) = 'text' AND typeof(name) = 'text' AND typeof(sha256) = 'text' "
+    "AND typeof(received) = 'real'"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Archive:
         with explained(self.path):
             rows = self._db.execute(
                 "SELECT sequence, id, name, sha256, verdict FROM inspections "
-                f"WHERE {_OK if ok else _OTHERS} AND sequence > ? AND completed < ? "
+                f"WHERE {_OK if ok else _OTHERS} AND {_READABLE} "
+                "AND sequence > ? AND completed < ? "
                 "ORDER BY sequence LIMIT ?",
                 (self.last_passed(ok=ok), before, limit),
             ).fetchall()
@@ -96,7 +102,7 @@ class Archive:
             with explained(self.path):  # outside of a transaction: it may have to walk far
                 rows = self._db.execute(
                     "SELECT sequence, id, received, completed FROM inspections "
-                    "WHERE completed < ? AND (completed, sequence) > (?, ?) "
+                    f"WHERE {_READABLE} AND completed < ? AND (completed, sequence) > (?, ?) "
                     f"AND sequence <= CASE WHEN {_OK} THEN ? ELSE ? END "
                     "AND (? OR NOT EXISTS (SELECT 1 FROM outbox "
                     "WHERE outbox.sequence = inspections.sequence)) "
