@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.doctor.finding import Finding
-from edge_agent.doctor.mounts import MOUNTINFO, Mount, mount_of, read_mounts
 from edge_agent.doctor.who import user_name
+from edge_agent.system.mounts import MOUNTINFO, Mount, mount_of, read_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

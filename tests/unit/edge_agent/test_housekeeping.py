@@ -51,7 +51,16 @@ class Line:
         self.spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
         self.processed, self.quarantine = storage.processed_dir, storage.quarantine_dir
         self.journal = Journal(storage.journal)
-        self.keeper = Housekeeping(self.settings, clock=lambda: NOW)
+        self.now = NOW
+        self.uptime = 1000.0
+        self.keeper = Housekeeping(
+            self.settings, clock=lambda: self.now, uptime=lambda: self.uptime
+        )
+
+    def wait(self, days: float) -> None:
+        """Time passes, and the machine runs."""
+        self.now += days * DAY
+        self.uptime += days * DAY
 
     def judge(self, name: str, verdict: Verdict = Verdict.OK, days: float = 0.0, **changes: Any):
         """Claim, record and file away an image that was judged so many days ago."""
@@ -63,8 +72,9 @@ class Line:
     def _finish(
         self, claim: Claim, content: bytes, verdict: Verdict, days: float, **changes: Any
     ) -> Claim:
-        image = Image(hashlib.sha256(content).hexdigest(), len(content), 1, 1)
-        at = NOW - days * DAY
+        size = changes.pop("size", len(content))
+        image = Image(hashlib.sha256(content).hexdigest(), size, 1, 1)
+        at = self.now - days * DAY
         made = replace(
             inspection(1, verdict),
             **{"id": claim.id, "name": claim.name, "image": image, "completed": at, **changes},
@@ -92,7 +102,7 @@ class Line:
 
     def acknowledge(self, days: float = 0.0) -> None:
         """As if the broker had taken everything, so many days ago."""
-        with closing(Outbox(self.journal.path, clock=lambda: NOW - days * DAY)) as outbox:
+        with closing(Outbox(self.journal.path, clock=lambda: self.now - days * DAY)) as outbox:
             outbox.acknowledge([message.sequence for message in outbox.pending(0, 1_000_000)])
 
     def left(self) -> set[str]:
@@ -137,7 +147,7 @@ def test_nothing_is_deleted_that_nobody_asked_for(line):
 
 def test_images_go_by_age_and_defects_are_kept_longest(line):
     state = line("ok_days = 10\ndefect_days = 100")
-    for days in (9, 11, 99, 101):
+    for days in (101, 99, 11, 9):
         for verdict in Verdict:
             state.judge(f"{verdict.value} {days}.png", verdict, days=days)
 
@@ -149,9 +159,9 @@ def test_images_go_by_age_and_defects_are_kept_longest(line):
         *(f"error {days}.png.reason.json" for days in (9, 11, 99)),
     }
     assert len(state.names()) == 16  # the inspections stay
-    state.judge("ok 12.png", days=12)  # judged late, recorded now: the next round finds it
+    state.wait(2)
     state.keeper.tidy()
-    assert "ok 12.png" not in state.left()
+    assert "ok 9.png" not in state.left()
 
 
 def test_beyond_a_number_the_oldest_go_and_defects_last(line, monkeypatch):
@@ -176,11 +186,11 @@ def test_beyond_a_number_the_oldest_go_and_defects_last(line, monkeypatch):
 def test_for_want_of_room_the_oldest_go_until_there_is_enough(line, monkeypatch):
     monkeypatch.setattr(housekeeping, "_BATCH", 2)
     state = line("min_free_mb = 100")
-    state.judge("defect.png", Verdict.DEFECT)
+    state.judge("defect.png", Verdict.DEFECT, size=20 << 20)
     for number in range(7):
-        state.judge(f"ok {number}.png")
+        state.judge(f"ok {number}.png", size=20 << 20)
     # Each image is 20 MB of a disk of 220.
-    monkeypatch.setattr(state.keeper, "_free", lambda: (220 - 20 * len(state.left())) << 20)
+    monkeypatch.setattr(state.keeper, "_free", lambda _: (220 - 20 * len(state.left())) << 20)
 
     state.keeper.tidy()
 
@@ -200,9 +210,13 @@ def test_an_image_is_found_whatever_its_name(line, name):
     state.keeper.tidy()
 
     (kept,) = state.left()
-    state.judge(name, days=2)
+    state.wait(2)
+    state.judge(name)  # under the name that has become free
     state.keeper.tidy()
-    assert state.left() == {kept}
+    assert len(state.left() - {kept}) == len(state.left()) == 1
+    state.wait(2)
+    state.keeper.tidy()
+    assert state.left() == set()
 
 
 def test_a_file_that_has_taken_the_name_of_one_that_is_gone_stays(line):
@@ -389,10 +403,11 @@ def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
     number = 0
 
     def old(number):
-        identity = f"{round(NOW * 1000):012x}{number:012x}"
-        return inspection(number, id=identity, received=NOW, completed=NOW - 3 * DAY)
+        identity = f"{round(state.now * 1000):012x}{number:012x}"
+        return inspection(number, id=identity, received=state.now, completed=state.now - 3 * DAY)
 
     for _ in range(4):
+        state.wait(5)
         batch = [old(number + n) for n in range(2000)]
         number += 2000
         state.journal.record(batch, plain)
@@ -404,7 +419,7 @@ def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
             written = 0
             while not over.is_set():
                 written += 1
-                state.journal.record([inspection(10**6, completed=NOW)], plain)
+                state.journal.record([inspection(10**6, completed=state.now)], plain)
             slow.append(written)
 
         writer = threading.Thread(target=write)
