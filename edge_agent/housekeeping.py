@@ -10,6 +10,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -81,9 +82,9 @@ class Housekeeping:
         self._vain_until = float("-inf")
         self._vain = ""
         """Until when, and why, nothing is deleted for room."""
-        self._deleted = 0
+        self._fates: Counter[Fate] = Counter()
         self._stuck = ""
-        """In this round: how many images were deleted, and why the first one could not be."""
+        """In this round: what became of images, and why the first one could not be deleted."""
         self._round = Trouble(log, "housekeeping works again", level=logging.WARNING)
         self._staying = Trouble(log, "what stayed can be deleted again", level=logging.WARNING)
         self._number = Trouble(log, "retention.max_images is kept again", level=logging.WARNING)
@@ -174,7 +175,8 @@ class Housekeeping:
     def _delete_images(
         self, archive: Archive, last: Moment | None, now: Moment, *, by_age: bool
     ) -> None:
-        self._deleted, self._stuck = 0, ""
+        self._fates.clear()
+        self._stuck = ""
         try:
             aged = self._aged(archive, now) if by_age else dict.fromkeys(RANKS, 0)
             self._retry(archive, aged)
@@ -185,8 +187,8 @@ class Housekeeping:
             if self._keep.min_free_mb:
                 self._keep_room(archive, self._keep.min_free_mb << 20)
         finally:
-            if self._deleted:
-                log.info("%d of the oldest images were deleted, as [retention] says", self._deleted)
+            if deleted := self._fates[Fate.REMOVED]:
+                log.info("%d of the oldest images were deleted, as [retention] says", deleted)
             self._tell_stuck(archive)
 
     def _aged(self, archive: Archive, now: Moment) -> dict[int, int]:
@@ -225,7 +227,7 @@ class Housekeeping:
                 fate, why = remove(where, filed, for_room=for_room)
                 fates[filed.sequence] = fate
                 self._stuck = self._stuck or why
-                self._deleted += fate is Fate.REMOVED
+                self._fates[fate] += 1
         finally:
             away = self._away(self._processed, self._quarantine)
             if away and Fate.MISSING in fates.values():
@@ -245,12 +247,15 @@ class Housekeeping:
         ):
             beyond = _BATCH
         for rank, upto in aged.items():
-            last = _ALL if beyond > 0 else upto
-            limit = min(beyond, _BATCH) if beyond > 0 else _BATCH
+            last, limit = (_ALL, min(beyond, _BATCH)) if beyond > 0 else (upto, _BATCH)
             after = self._retried[rank]
-            batch = archive.images(rank=rank, after=after, upto=last, limit=limit, stuck=True)
-            self._remove(archive, batch)
-            self._retried[rank] = batch[-1].sequence if len(batch) == limit else 0
+            batch = archive.images(
+                rank=rank, after=after, upto=last, limit=limit, stuck=True
+            ) or archive.images(rank=rank, after=0, upto=last, limit=limit, stuck=True)
+            if batch:
+                fates = self._remove(archive, batch)
+                beyond -= sum(fate is not Fate.STUCK for fate in fates.values())
+                self._retried[rank] = batch[-1].sequence
 
     def _tell_stuck(self, archive: Archive) -> None:
         if self._stuck:
@@ -273,15 +278,17 @@ class Housekeeping:
         there = count(self._processed) + count(self._quarantine)
         self._listed_at = self._uptime()
         archive.take_up(last, now)  # what was filed while they were counted is known, too
-        before = self._deleted
+        held, before = archive.held(), self._fates.copy()
 
         def beyond() -> int:
-            held = archive.held()
-            return min(held.images, there - (self._deleted - before) - held.stuck) - most
+            done = self._fates - before
+            known = held.images - sum(done.values())
+            deletable = there - held.stuck - done[Fate.REMOVED] - done[Fate.STUCK]
+            return min(known, deletable) - most
 
         for rank in RANKS:
             self._delete(archive, rank, beyond)
-        left = there - (self._deleted - before)
+        left = there - (self._fates - before)[Fate.REMOVED]
         held = archive.held()
         unknown = left - held.images - held.stuck
         if left > most and unknown > 0:
@@ -314,7 +321,7 @@ class Housekeeping:
             return ""
         if self._uptime() < self._vain_until:
             return self._vain
-        held = archive.bytes_held(quarantined=quarantined)
+        held = archive.held(quarantined=quarantined).bytes
         if held < short:
             return (
                 f"the disk of {directory} has {self._free(directory) >> 20} MB left, and all "

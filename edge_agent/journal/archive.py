@@ -59,6 +59,8 @@ class Held:
     """That can be deleted."""
     stuck: int
     """That could not be deleted at the last try."""
+    bytes: int
+    """Of those that can be."""
 
 
 class Archive:
@@ -188,20 +190,10 @@ class Archive:
                 "UPDATE images SET stuck = 1 WHERE sequence = ?", ((s,) for s in sequences)
             )
 
-    def held(self) -> Held:
-        """How many images there are: a few milliseconds for a million, from the index alone."""
+    def held(self, *, quarantined: bool | None = None) -> Held:
+        """How many images there are: in quarantine, elsewhere, or both."""
         with explained(self.path):
-            return _held(self._db)
-
-    def bytes_held(self, *, quarantined: bool | None) -> int:
-        """What deleting all images could free: those in quarantine, the others, or both."""
-        with explained(self.path):
-            (size,) = self._db.execute(
-                "SELECT coalesce(sum(bytes), 0) FROM images "
-                "WHERE NOT stuck AND (? IS NULL OR quarantined = ?)",
-                (quarantined, quarantined),
-            ).fetchone()
-        return int(size)
+            return _held(self._db, quarantined)
 
     # -- inspections -------------------------------------------------------------------------
 
@@ -259,13 +251,18 @@ class Archive:
 
 
 def count_images(path: Path) -> Held:
-    """How many images a journal knows, read-only, also while a daemon writes it.
+    """What a journal knows, read-only, also while a daemon writes it; the latest ones, too.
 
     Raises:
         JournalError: it can't be read.
     """
     with explained(path), closing(open_reader(path)) as db:
-        return _held(db)
+        held = _held(db)
+        images, size = db.execute(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM inspections "
+            "WHERE sequence > (SELECT coalesce(max(sequence), 0) FROM timeline)"
+        ).fetchone()
+    return Held(held.images + images, held.stuck, held.bytes + size)
 
 
 def may_come_again(identity: str, received: float) -> bool:
@@ -279,9 +276,14 @@ def may_come_again(identity: str, received: float) -> bool:
         return True
 
 
-def _held(db: sqlite3.Connection) -> Held:
-    counts = dict(db.execute("SELECT stuck, count(*) FROM images GROUP BY stuck").fetchall())
-    return Held(counts.get(0, 0), counts.get(1, 0))
+def _held(db: sqlite3.Connection, quarantined: bool | None = None) -> Held:  # noqa: FBT001
+    found = db.execute(
+        "SELECT count(*), total(stuck), total(bytes * NOT stuck) FROM images "
+        "WHERE ? IS NULL OR quarantined = ?",
+        (quarantined, quarantined),
+    ).fetchone()
+    stuck = int(found[1])
+    return Held(found[0] - stuck, stuck, int(found[2]))
 
 
 def _rank(verdict: str) -> int:

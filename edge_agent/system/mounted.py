@@ -116,7 +116,7 @@ class MountWatch:
         for name, path in self._folders.items():
             was, now = self._remembered.get(str(path)), places.get(str(path))
             if was is not None and now is not None and not is_same(was, now):
-                moved.append(f"{describe(name, path, was, now)}. {mend(was, self._note)}")
+                moved.append(f"{describe(name, path, was, now)}. {how_to_mend(was, self._note)}")
         return moved
 
     def _remember(self, places: Mapping[str, Place]) -> None:
@@ -168,7 +168,7 @@ def describe(name: str, path: Path, was: Place, now: Place) -> str:
     )
 
 
-def mend(was: Place, note: Path) -> str:
+def how_to_mend(was: Place, note: Path) -> str:
     """What to do about it."""
     return f"Mount it again (mount {was.point}); if it is meant to be so, remove {note}"
 
