@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import shutil
+import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +16,7 @@ import pytest
 from tests.broker import free_port
 from tests.bundles import make_image
 from tests.clock import COMPILER, Clock
+from tests.injected import CHANGES, launched, needs_strace
 from tests.line import at_rest, health, told, wait_for
 from tests.mounts import needs_root, small
 
@@ -192,3 +199,87 @@ def test_images_on_a_disk_that_is_away_are_deleted_when_it_is_back(make_station,
         wait_for(lambda: health(port)["status"] == "ok")
         assert station.stop() == 0
     assert "Traceback" not in station.log
+
+
+# -- killed ------------------------------------------------------------------------------------
+
+
+class Sweep:
+    """Kills a station at the N-th call of a name, while the housekeeping deletes."""
+
+    KEPT = frozenset({"defect 0.png", "defect 1.png"})
+    BEFORE = KEPT | {f"ok {number}.png" for number in range(4)}
+
+    def __init__(self, station: Station) -> None:
+        """Judge seven images, of which two are to be left."""
+        self.station = station
+        self.points: dict[str, int] = {}
+        self.template = station.home / "template"
+        station.start()
+        judge(station, "ok", 4)
+        station.drop("error.png", b"words")
+        at_rest(station, 5)
+        judge(station, "defect", 2)
+        assert station.stop() == 0
+        station.state.rename(self.template)
+        with station.config.open("a") as stream:
+            stream.write("[retention]\nmax_images = 2\n")
+
+    def deleted(self) -> bool:
+        """Whether only the images that may stay are left."""
+        return names(self.station) == self.KEPT and not self.station.filed("quarantine")
+
+    def done(self) -> bool:
+        """Whether the journal knows it, too: nothing is left to be done."""
+        if not self.deleted():
+            return False
+        with closing(
+            sqlite3.connect(f"file:{self.station.state}/journal.db?mode=ro", uri=True)
+        ) as db:
+            return db.execute("SELECT count(*) FROM images").fetchone() == (len(self.KEPT),)
+
+    def kill_at(self, call: str, number: int) -> bool:
+        """Whether it was killed; however it ended, the next start finishes the work."""
+        station = self.station
+        shutil.rmtree(station.state, ignore_errors=True)
+        shutil.copytree(self.template, station.state)
+        fault = f"{call}:signal=KILL:when={number}"
+        station.start(wait=False, under=launched(fault, threads=True))
+        wait_for(lambda: station.daemon.poll() is not None or self.done(), 120)
+        killed = station.daemon.poll() is not None
+        assert self.KEPT <= names(station) <= self.BEFORE
+        if killed:
+            assert station.daemon.returncode == -signal.SIGKILL, station.log
+            self.points[call] = self.points.get(call, 0) + 1
+            station.start()
+            wait_for(self.deleted)  # the note of the last one may be left to a later round
+        assert station.stop() == 0
+        assert len(station.rows()) == 7
+        with closing(sqlite3.connect(station.state / "journal.db")) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return killed
+
+
+@needs_strace
+def test_killed_at_some_calls_of_the_housekeeping(make_station):
+    sweep = Sweep(make_station())
+
+    for call, number in (("unlink", 1), ("unlink", 6), ("pwrite64", 5)):
+        assert sweep.kill_at(call, number), (call, number)
+
+
+@needs_strace
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_killed_at_every_call_of_the_housekeeping(make_station, capsys):
+    sweep = Sweep(make_station())
+
+    for call in CHANGES:
+        for number in itertools.count(1):
+            if not sweep.kill_at(call, number):
+                break
+
+    with capsys.disabled():
+        print(json.dumps(sweep.points))
+    assert sweep.points["unlink"] == 6
+    assert sweep.points["pwrite64"] > 5
