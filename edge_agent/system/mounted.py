@@ -71,6 +71,7 @@ class MountWatch:
         self._clock = clock
         self._next = float("-inf")
         self._remembered = read_note(note)
+        self._parsed: tuple[str, list[Mount]] = "", []
         self._trouble = Trouble(log, "every folder lies on its filesystem again")
 
     @property
@@ -87,7 +88,11 @@ class MountWatch:
         if self._trouble.text and not self._note.exists():
             log.info("where the folders lie is accepted: %s was removed", self._note)
             self._remembered = {}
-        places = self._places()
+        try:
+            places = self._places()
+        except OSError as error:  # no descriptor is left, say
+            log.debug("the mounts can't be read now: %s", error)
+            return
         for path, place in places.items():
             was = self._remembered.get(path)
             if was != place and (was is None or _is_deeper(place, was)):
@@ -107,7 +112,10 @@ class MountWatch:
 
     def _places(self) -> dict[str, Place]:
         text = self._mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
-        mounts = read_mounts(text)
+        known, mounts = self._parsed
+        if text != known:
+            mounts = read_mounts(text)
+            self._parsed = text, mounts
         found = {str(path): mount_of(path, mounts) for path in self._folders.values()}
         return {path: place_of(mount) for path, mount in found.items() if mount is not None}
 
