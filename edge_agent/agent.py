@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent import __version__, lock
 from edge_agent.decide import overridden
-from edge_agent.housekeeping import Housekeeping
+from edge_agent.housekeeping import Housekeeping, check_limits
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
 from edge_agent.mqtt import MqttOptions, TlsOptions
@@ -40,6 +40,7 @@ from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
+from edge_agent.system.mounted import MountWatch
 from edge_agent.system.trouble import Trouble
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
@@ -96,6 +97,9 @@ class Agent:
         with ExitStack() as stack:
             spool = _spool(settings)
             stack.enter_context(lock.hold(storage.lock))
+            check_limits(settings)
+            mounts = MountWatch(storage.mounts, settings.image_folders)
+            mounts.look()
             wish = wish_of(settings)
             service.status(f"verifying {wish.bundle}")
             bundle = open_trusted(wish)
@@ -177,6 +181,7 @@ class Agent:
             # Up to here there is nothing to finish: signals kill.
             self._obey_signals(stack, pool, reload)
             progress = Progress(_patience(settings.worker))
+            housekeeping = Housekeeping(settings, away=mounts.away)
             vitals = Vitals(
                 loop=loop,
                 tally=tally,
@@ -189,6 +194,8 @@ class Agent:
                 pause=pause,
                 drift=watch,
                 progress=progress,
+                housekeeping=housekeeping,
+                mounts=mounts,
                 storage=storage,
                 losses=journal.losses,
             )
@@ -197,7 +204,6 @@ class Agent:
                 stack.callback(publisher.stop, _FLUSH)
             stack.callback(reload.close)  # before the publisher, which sends its answers
             recovered = loop.recover()
-            housekeeping = Housekeeping(settings)
             housekeeping.start()
             stack.callback(housekeeping.stop)
             if topic:
@@ -220,6 +226,7 @@ class Agent:
                     running.fall_back(pool, service.alive)
                     if publisher:
                         publisher.notify()  # what it says at birth has changed
+                mounts.look()
                 reload.step()
                 pulse.beat(loop.recorded + pool.restarts)
             service.stopping()

@@ -174,6 +174,11 @@ class StorageSettings(_Section):
         return self.root / "bundles.json"
 
     @property
+    def mounts(self) -> Path:
+        """On which filesystem each folder lay."""
+        return self.root / "mounts.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 
@@ -363,6 +368,19 @@ class Settings(_Section):
     mqtt: MqttSettings | None = None
     http: HttpSettings | None = None
     log: LogSettings = LogSettings()
+
+    @property
+    def image_folders(self) -> dict[str, Path]:
+        """Where images come from and go to, by the settings' names."""
+        source, storage = self.source, self.storage
+        found = {
+            "source.folder.path": source.folder.path if source.folder else None,
+            "source.mqtt.folder": source.mqtt.folder if source.mqtt else None,
+            "storage.work": storage.work_dir,
+            "storage.processed": storage.processed_dir,
+            "storage.quarantine": storage.quarantine_dir,
+        }
+        return {name: path for name, path in found.items() if path is not None}
 
     @model_validator(mode="after")
     def _listens_to_others(self) -> Settings:

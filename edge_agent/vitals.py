@@ -59,6 +59,20 @@ class Pauses(Protocol):
     def since(self) -> float | None: ...
 
 
+class Keeps(Protocol):
+    """What lets go of what has had its time."""
+
+    @property
+    def trouble(self) -> list[str]: ...
+
+
+class Mounts(Protocol):
+    """Whether the folders lie where they lay."""
+
+    @property
+    def trouble(self) -> str: ...
+
+
 class Vitals:
     """Reads the parts; changes none."""
 
@@ -76,6 +90,8 @@ class Vitals:
         pause: Pauses,
         drift: DriftWatch,
         progress: Progress,
+        housekeeping: Keeps,
+        mounts: Mounts,
         storage: StorageSettings,
         losses: Sequence[str] = (),
     ) -> None:
@@ -92,6 +108,8 @@ class Vitals:
         self._drift = drift
         self._progress = progress
         self._losses = losses
+        self._housekeeping = housekeeping
+        self._mounts = mounts
         self._places = {
             "state": storage.root,
             "processed": storage.processed_dir,
@@ -121,6 +139,8 @@ class Vitals:
         state = self._publisher.state() if self._publisher else None
         if state and state.reason:
             degraded.append(f"mqtt: {state.reason}")
+        degraded += [self._mounts.trouble] if self._mounts.trouble else []
+        degraded += self._housekeeping.trouble
         degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
         in_work = 0
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ALL = 1 << 62  # no sequence ever comes so far
 _STEP = 500  # rows in one transaction: the writer waits for no longer than that
 
 
@@ -144,8 +145,11 @@ class Outbox:
             newest=newest,
         )
 
-    def prune(self, keep_seconds: float, now: float) -> int:
+    def prune(self, keep_seconds: float, now: float, *, upto: int = _ALL) -> int:
         """Delete what was acknowledged more than ``keep_seconds`` ago; return how many.
+
+        None above the sequence ``upto``: what is newer than that can't have been acknowledged so
+        long ago, whatever the clock said.
 
         A replay makes no message younger: whoever asked for the oldest every few days would keep
         all of them for ever. By their first acknowledgement they are in order, so the walk from the
@@ -159,8 +163,8 @@ class Outbox:
                     "DELETE FROM outbox WHERE sequence IN "
                     "(SELECT sequence FROM outbox ORDER BY sequence LIMIT ?) "
                     "AND acknowledged IS NOT NULL "
-                    "AND coalesce(first_acknowledged, acknowledged) < ?",
-                    (_STEP, now - keep_seconds),
+                    "AND coalesce(first_acknowledged, acknowledged) < ? AND sequence <= ?",
+                    (_STEP, now - keep_seconds, upto),
                 ).rowcount
             deleted += step
             if step == 0:

@@ -99,6 +99,31 @@ MIGRATIONS = (
         UPDATE meta SET value = value + 1 WHERE key = 'absent';
     END;
     """,
+    # What retention goes by: the images that are still there, how old inspections are by the
+    # station's own clock, and the last look at that clock. All of it can be made again.
+    """
+    CREATE TABLE images (
+        sequence INTEGER PRIMARY KEY,
+        rank INTEGER NOT NULL,
+        quarantined INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        stuck INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX images_order ON images (stuck, rank, sequence);
+
+    CREATE TABLE timeline (sequence INTEGER PRIMARY KEY, at REAL NOT NULL);
+    CREATE INDEX timeline_at ON timeline (at);
+
+    CREATE TABLE clock (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        own REAL NOT NULL,
+        wall REAL NOT NULL,
+        uptime REAL NOT NULL,
+        boot TEXT NOT NULL,
+        sure REAL NOT NULL
+    );
+    DELETE FROM meta WHERE key IN ('passed_ok', 'passed_others');
+    """,
 )
 VERSION = len(MIGRATIONS)
 

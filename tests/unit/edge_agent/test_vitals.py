@@ -45,6 +45,8 @@ def parts(tmp_path, clock):
         "reload": SimpleNamespace(refused=""),
         "running": SimpleNamespace(degraded="", model=MODEL),
         "progress": Progress(60.0, clock),
+        "housekeeping": SimpleNamespace(trouble=[]),
+        "mounts": SimpleNamespace(trouble=""),
         "storage": storage,
     }
 

@@ -10,6 +10,8 @@ from contextlib import closing
 import pytest
 
 from edge_agent.journal import Archive, Journal, Outbox, Selection, Unreadable, export, stats, tail
+from edge_agent.journal.archive import RANKS
+from edge_agent.system.ownclock import Moment
 from edge_agent.types import Verdict
 from tests.inspections import inspection, plain
 
@@ -80,9 +82,10 @@ def test_stats(path, fault):
 
 def test_the_archive_leaves_it_and_goes_on(path, fault):
     with closing(Archive(path)) as archive:
-        images = archive.images(ok=False, before=float("inf"), limit=9)
+        archive.take_up(None, Moment(9e12, 9e12, 1.0, "boot"))
+        images = archive.images(rank=RANKS[1], after=0, upto=9, limit=9)
         assert {1, 2, 4, 5} <= {filed.sequence for filed in images}
-        assert archive.prune(9e12, ok=9, others=9, unsent=True) in (4, 5)
+        assert archive.prune(9, ranks=(), unsent=True) in (4, 5)
 
 
 def test_the_writer_finds_it_and_says_so(path):
