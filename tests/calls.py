@@ -123,8 +123,8 @@ static int met(enum call call, const char *path, const char *target, size_t byte
         struct rule *rule = &rules[at];
         if (!rule->armed || rule->call != (int)call) continue;
         if (rule->who != ANYBODY && rule->who != (int)who) continue;
-        if (fnmatch(rule->path, path, 0)) continue;
-        if (rule->target[0] && fnmatch(rule->target, target ? target : "", 0)) continue;
+        if (fnmatch(rule->path, path, FNM_EXTMATCH)) continue;
+        if (rule->target[0] && fnmatch(rule->target, target ? target : "", FNM_EXTMATCH)) continue;
         int64_t number = __atomic_add_fetch(&rule->calls, 1, __ATOMIC_SEQ_CST);
         if (number < rule->first || (rule->last && number > rule->last)) continue;
         __atomic_add_fetch(&rule->hits, 1, __ATOMIC_SEQ_CST);
@@ -397,8 +397,8 @@ class Calls:
 
         Args:
             call: one of `CALLS`.
-            path: a pattern of `fnmatch`, whose ``*`` takes in slashes; of where something is
-                renamed, linked or copied from.
+            path: a pattern of `fnmatch`, whose ``*`` takes in slashes, and with ``@(a|b)``; of
+                where it is renamed, linked or copied from.
             target: where to; any, if empty.
             error: what the call fails with, not made; 0: it is made.
             kill: SIGKILL whoever makes the call, before it.
