@@ -92,7 +92,7 @@ class Agent:
         started = time.time()
         service = ServiceLink()
         with ExitStack() as stack:
-            spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
+            spool = _spool(settings)
             stack.enter_context(lock.hold(storage.lock))
             wish = wish_of(settings)
             service.status(f"verifying {wish.bundle}")
@@ -216,7 +216,7 @@ class Agent:
                     if publisher:
                         publisher.notify()  # what it says at birth has changed
                 reload.step()
-                pulse.beat(loop.outcomes + pool.restarts)
+                pulse.beat(loop.recorded + pool.restarts)
             service.stopping()
             log.info("stopping: %d frames to finish", pool.pending())
             if not loop.drain(_DRAIN):
@@ -237,6 +237,14 @@ class Agent:
         stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, hang_up))
 
 
+def _spool(settings: Settings) -> Spool:
+    storage, folder = settings.storage, settings.source.folder
+    places = (storage.work_dir, storage.processed_dir, storage.quarantine_dir)
+    if folder is None:
+        return Spool(*places)
+    return Spool(*places, inbox=folder.path, root=storage.root)
+
+
 def _folder(
     settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
 ) -> FolderSource | None:
@@ -245,9 +253,9 @@ def _folder(
     folder = FolderSource(
         settings.source.folder,
         spool,
-        known=journal.has,
+        judged=journal.judged,
         wake=pool.wake,
-        sha256_of=journal.sha256_of,
+        max_bytes=settings.worker.max_bytes,
     )
     stack.callback(folder.close)
     return folder

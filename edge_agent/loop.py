@@ -7,8 +7,9 @@ start finds it all on disk.
 
 from __future__ import annotations
 
-import heapq
+import errno
 import logging
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ import psutil
 
 from edge_agent.decide import decide
 from edge_agent.journal import JournalError
+from edge_agent.system.trouble import Trouble
 from edge_agent.types import Failure, Image, Inspection, Latency, Prediction, Region, Verdict
+from edge_agent.waiting import Waiting
 from edge_agent.worker.pool import Lost, Outcome
 from edge_agent.worker.protocol import Failed, Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from edge_agent.bundle import Decision
     from edge_agent.journal import Journal
@@ -36,9 +39,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RETRY = 1.0  # seconds between tries, of whatever has to be tried again
+_RETRY = 1.0  # seconds between tries of what a full disk holds up
+_LONGEST_RETRY = 10.0  # between tries to file an image away
+_REREAD = 2.0  # seconds without a change after which a file that had changed is read again
+_DONE = object()
 _UNREAD = (0, 0)  # the size and mtime of what no worker has read
 _LATER = 1000  # truncated frames waiting for their rest; beyond that they are judged as they are
+# Reading fails for a while, where a share or its server does not answer.
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN"),
+        *("ENETUNREACH", "ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "EAGAIN", "EBUSY"),
+        *("EINTR", "ENOMEM", "ENFILE", "EMFILE", "ENXIO", "EREMOTEIO", "ECOMM"),
+    )
+)
 _UNFILED = 1000  # judged files that can't be filed, before claiming stops
 # While there is a backlog, frames share a claim's and a commit's trip to the disk.
 _CLAIMED = 8  # at once, beyond what the workers have room for,
@@ -55,6 +70,20 @@ class _Judged:
     inspection: Inspection
     signature: tuple[int, int]
     """Size and mtime (ns) of the file whose bytes were judged."""
+
+
+@dataclass
+class _Filing:
+    """A judged frame on its way out of ``work/``."""
+
+    claim: Claim
+    verdict: Verdict
+    reason: str
+    steps: Iterator[None] | None = None
+    """What is left of a copy to another filesystem."""
+    delay: float = _RETRY
+    at: float = 0.0
+    """When it is tried again."""
 
 
 class Loop:
@@ -92,10 +121,8 @@ class Loop:
         self._rss = 0
         self._queue: deque[Claim] = deque()
         """Claimed and to be judged: recovered, claimed ahead, or to be judged again."""
-        self._later: list[tuple[float, str, Claim]] = []
-        """A heap of frames whose file may not be whole yet, by when to look again."""
-        self._unchanged: dict[str, tuple[tuple[int, int], float]] = {}
-        """What such a frame looked like at the last look, and since when."""
+        self._waiting = Waiting(_signature_of)
+        """Frames whose file is not whole yet, is still written to, or can't be read now."""
         self._uncounted: dict[str, int] = {}
         """Workers that a frame has cost and a full disk kept from being counted."""
         self._judged: list[_Judged] = []
@@ -105,27 +132,48 @@ class Loop:
         """How long the last frame kept its worker, ms."""
         self._unrecorded: list[_Judged] = []
         """What a full disk keeps from being committed."""
-        self._unfiled: list[tuple[Claim, Verdict, str]] = []
+        self._filing: deque[_Filing] = deque()
+        """What is being copied to another filesystem, a step at a time."""
+        self._unfiled: list[_Filing] = []
         self._retry_at = 0.0
         self._claim_at = 0.0
-        self.trouble: dict[str, str] = {}
+        self._troubles = {
+            where: Trouble(log, f"{where}: all is well again")
+            for where in ("claim", "journal", "filing")
+        }
+        self.recorded = 0
+        """Inspections committed since the start: progress is a commit, not an effort."""
+
+    @property
+    def trouble(self) -> dict[str, str]:
         """What is wrong, by where; in words an operator can act on."""
-        self.outcomes = 0
-        """What came back from the workers, whatever became of it."""
+        return {where: trouble.text for where, trouble in self._troubles.items() if trouble.text}
+
+    @property
+    def delayed(self) -> dict[str, str]:
+        """Frames that have waited for long to be judged again, by name, and why."""
+        return self._waiting.named()
+
+    def held_up(self) -> int:
+        """Frames in ``work/`` that nothing can be done about now."""
+        return len(self._waiting) + len(self._unfiled)
 
     def recover(self) -> int:
         """Take up what an earlier run left in ``work/``; return how many frames.
 
         A frame with an inspection only has to be filed away; the others are judged.
         """
+        return self._take_up(self._spool.recover())
+
+    def _take_up(self, claims: Iterable[Claim]) -> int:
         found = 0
-        for claim in self._spool.recover():
+        for claim in claims:
             found += 1
-            recorded = self._journal.find(claim.id)
+            recorded = self._journal.find(claim.id) if claim.recovered else None
             if recorded is None:
                 self._queue.append(claim)
             else:
-                self._file(claim, *recorded)
+                self._file(_Filing(claim, *recorded))
         return found
 
     def step(self, longest: float) -> None:
@@ -134,10 +182,14 @@ class Loop:
         wait = longest
         if self._may_claim() and self._pool.room():
             wait = min(wait, max(self._source.due(), self._claim_at - now))
-        if self._later:
-            wait = min(wait, self._later[0][0] - now)
-        if self._unrecorded or self._unfiled:
+        if self._pool.room():
+            wait = min(wait, self._waiting.due(idle=self._idle()))
+        if self._unrecorded:
             wait = min(wait, self._retry_at - now)
+        if self._unfiled:
+            wait = min(wait, min(one.at for one in self._unfiled) - now)
+        if self._filing:
+            wait = 0.0
         wait = min(wait, self._commit_at - now)
         self._settle(self._pool.poll(max(0.0, wait)))
         self._commit(behind=self._behind())
@@ -158,8 +210,8 @@ class Loop:
             self._commit(behind=False)
         self._commit(behind=False)  # a group that was still waiting for more
         self._resume()
-        to_judge = self._pool.pending() or self._queue or self._later
-        return not (to_judge or self._unrecorded or self._unfiled)
+        to_judge = self._pool.pending() or self._queue or len(self._waiting)
+        return not (to_judge or self._unrecorded or self._unfiled or self._filing)
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -167,29 +219,55 @@ class Loop:
         return not self._paused() and not self._unrecorded and len(self._unfiled) < _UNFILED
 
     def _fill(self) -> None:
-        now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
-            self._queue.append(heapq.heappop(self._later)[2])
-        while self._queue and self._pool.room():
-            self._submit(self._queue.popleft())
+        self._submit_queue()
         if not self._may_claim() or not self._pool.working():
             self._source.look()  # how many wait is asked all the more
-            return
-        room = self._pool.room()
-        if not room or now < self._claim_at:
-            return
-        try:
-            ahead = min(_CLAIMED, int(_CLAIMED_MS / max(self._busy, 1.0)))
-            claims = self._source.claim(room + ahead)
-        except OSError as error:  # no room for a directory in work/, say
-            self._say("claim", f"images can't be claimed: {error.strerror}: {error.filename}")
-            self._claim_at = now + _RETRY
-            return
-        self._clear("claim")
-        self._queue.extend(claims)
+        elif self._pool.room() and time.monotonic() >= self._claim_at:
+            self._claim()
+        self._waiting.look()
+        while self._pool.room():
+            claim = self._waiting.take(idle=self._idle())
+            if claim is None:
+                return
+            self._judge_again(claim)
+
+    def _submit_queue(self) -> None:
         while self._queue and self._pool.room():
             self._submit(self._queue.popleft())
+
+    def _claim(self) -> None:
+        try:
+            ahead = min(_CLAIMED, int(_CLAIMED_MS / max(self._busy, 1.0)))
+            claims = self._source.claim(self._pool.room() + ahead)
+        except OSError as error:  # no room for a directory in work/, say
+            self._troubles["claim"].failed(
+                f"images can't be claimed: {error.strerror}: {error.filename}"
+            )
+            self._claim_at = time.monotonic() + _RETRY
+            return
+        trouble = self._troubles["claim"]
+        if claims or (trouble.text and self._spool.probe()):
+            trouble.worked()
+        self._take_up(claims)
+        self._submit_queue()
         self._spool.sync(claims)  # while the workers are at it already
+
+    def _idle(self) -> bool:
+        """Nothing new waits to be judged."""
+        return not self._queue and not self._source.waiting()
+
+    def _judge_again(self, claim: Claim) -> None:
+        if claim.origin is None or not self._waiting.changed(claim):
+            self._submit(claim)
+            return
+        # The file was copied before it was whole: what it is now is another frame.
+        try:
+            self._spool.discard(claim)
+        except OSError as error:
+            self._waiting.add(claim, f"can't be removed: {error}", _UNREAD, float("inf"))
+            return
+        self._waiting.drop(claim)
+        log.info("%s was copied before it was whole: it is taken again", claim.name)
 
     def _submit(self, claim: Claim) -> None:
         ready = self._pool.ready
@@ -202,7 +280,6 @@ class Loop:
     # -- out ---------------------------------------------------------------------------------
 
     def _settle(self, outcomes: list[Outcome]) -> None:
-        self.outcomes += len(outcomes)
         if outcomes:
             self._rss = int(self._process.memory_info().rss)
         for outcome in outcomes:
@@ -239,9 +316,8 @@ class Loop:
             self._uncounted.pop(claim.id, None)
             reason = f"took down {attempts} workers, the last: {reply.reason}"
             return self._inspection(outcome, Failure(reason, _unread(claim)))
-        if isinstance(reply, Failed) and reply.truncated and self._wait_for_rest(claim, reply):
+        if isinstance(reply, Failed) and self._wait(claim, reply):
             return None
-        self._unchanged.pop(claim.id, None)
         what = reply.prediction if isinstance(reply, Judged) else reply.failure
         return self._inspection(outcome, what)
 
@@ -253,21 +329,24 @@ class Loop:
         except JournalError as error:
             if not error.full:
                 raise
-            self._say("journal", str(error))
+            self._troubles["journal"].failed(str(error))
         self._uncounted[claim.id] = uncounted
         return self._journal.attempts(claim.id) + uncounted
 
-    def _wait_for_rest(self, claim: Claim, reply: Failed) -> bool:
-        now = time.monotonic()
-        signature, since = self._unchanged.get(claim.id, (reply.signature, now))
-        if signature != reply.signature:
-            since = now
-        left = 0.0 if claim.whole else self._retry_truncated - (now - since)
-        if left <= 0 or len(self._later) >= _LATER:
+    def _wait(self, claim: Claim, reply: Failed) -> bool:
+        """Whether the frame may be judged later: its file may become whole, or readable."""
+        if reply.errno:
+            here = self._spool.reachable(claim)
+            passes = not self._spool.ours(claim) or (
+                self._waiting.waited(claim) < self._retry_truncated
+            )
+            if here and not (reply.errno in _PASSING and passes):
+                return False
+            why = f"can not be read: {os.strerror(reply.errno)}"
+            return self._waiting.add(claim, why, _UNREAD, float("inf"))
+        if not reply.truncated or claim.whole or len(self._waiting) >= _LATER:
             return False
-        self._unchanged[claim.id] = (reply.signature, since)
-        heapq.heappush(self._later, (now + min(left, _RETRY), claim.id, claim))
-        return True
+        return self._waiting.add(claim, "is not whole yet", reply.signature, self._retry_truncated)
 
     def _inspection(self, outcome: Outcome, what: Prediction | Failure) -> Inspection:
         claim = outcome.claim
@@ -318,9 +397,10 @@ class Loop:
                 raise  # the disk is failing: only a new start knows what is really on it
             self._unrecorded.extend(done)
             self._retry_at = time.monotonic() + _RETRY
-            self._say("journal", str(error))
+            self._troubles["journal"].failed(str(error))
             return
-        self._clear("journal")
+        self._troubles["journal"].worked()
+        self.recorded += len(done)
         self._notify()
         for one in done:
             claim, inspection = one.claim, one.inspection
@@ -329,7 +409,8 @@ class Loop:
                 log.warning("%s can't be judged: %s", claim.name, inspection.reason)
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
-            self._file(claim, inspection.verdict, inspection.reason)
+            self._waiting.drop(claim)
+            self._file(_Filing(claim, inspection.verdict, inspection.reason))
 
     def _rewritten(self, judged: _Judged) -> bool:
         """Whether a camera has written to it since it was read; then it is judged again.
@@ -343,46 +424,66 @@ class Loop:
             return False
         if judged.signature in (_UNREAD, (status.st_size, status.st_mtime_ns)):
             return False
-        log.info("%s was still being written: it is judged again", claim.name)
-        self._queue.append(claim)
+        if not self._waiting.waited(claim):
+            log.info("%s was still being written: it is judged again", claim.name)
+        if not self._waiting.add(claim, "is still being written", judged.signature, _REREAD):
+            self._queue.append(claim)
         return True
 
-    def _file(self, claim: Claim, verdict: Verdict, reason: str) -> None:
+    def _file(self, filing: _Filing) -> None:
+        """Move a frame to its place, or a step nearer to it."""
+        claim, steps = filing.claim, filing.steps
         try:
-            if claim.copy:
-                self._spool.discard(claim)
-            elif verdict is Verdict.ERROR:
-                self._spool.quarantine(claim, reason)
-            else:
-                self._spool.keep(claim)
+            if steps is None:
+                steps = self._begin_to_file(filing)
+            filing.steps = steps
+            if next(steps, _DONE) is not _DONE:
+                self._filing.append(filing)
         except OSError as error:
-            self._unfiled.append((claim, verdict, reason))
-            self._retry_at = time.monotonic() + _RETRY
-            self._say("filing", f"{claim.name} can't leave {claim.path.parent}: {error}")
+            filing.steps = None
+            filing.at = time.monotonic() + filing.delay
+            filing.delay = min(2 * filing.delay, _LONGEST_RETRY)
+            self._unfiled.append(filing)
+            self._troubles["filing"].failed(
+                f"{claim.name} can't leave {claim.path.parent}: {error}"
+            )
+
+    def _begin_to_file(self, filing: _Filing) -> Iterator[None]:
+        claim = filing.claim
+        if claim.copy:
+            self._spool.discard(claim)
+            return iter(())
+        if filing.verdict is Verdict.ERROR:
+            return self._spool.quarantine(claim, filing.reason)
+        return self._spool.keep(claim)
 
     def _resume(self) -> None:
-        """Try again what a full disk held up."""
-        if not (self._unrecorded or self._unfiled) or time.monotonic() < self._retry_at:
-            return
-        unrecorded, self._unrecorded = self._unrecorded, []
-        if unrecorded:
+        """Go on with copies, and try again what a full disk held up."""
+        if self._filing:
+            self._file(self._filing.popleft())
+        now = time.monotonic()
+        if self._unrecorded and now >= self._retry_at:
+            unrecorded, self._unrecorded = self._unrecorded, []
             self._record(unrecorded)
-        unfiled, self._unfiled = self._unfiled, []
-        for claim, verdict, reason in unfiled:
-            self._file(claim, verdict, reason)
-        if not self._unfiled:
-            self._clear("filing")
+        if self._unfiled:
+            due = [one for one in self._unfiled if one.at <= now]
+            self._unfiled = [one for one in self._unfiled if one.at > now]
+            for filing in due:
+                self._file(filing)
+            if not self._unfiled:
+                self._troubles["filing"].worked()
 
-    # -- troubles ----------------------------------------------------------------------------
 
-    def _say(self, where: str, what: str) -> None:
-        if self.trouble.get(where) != what:
-            self.trouble[where] = what
-            log.error(what)
-
-    def _clear(self, where: str) -> None:
-        if self.trouble.pop(where, None):
-            log.info("%s: all is well again", where)
+def _signature_of(claim: Claim) -> tuple[int, int] | None:
+    """Size and mtime of a frame's file, where it is copied of what it was copied from."""
+    for path in (claim.origin, claim.path):
+        if path is not None:
+            try:
+                status = path.lstat()
+            except OSError:
+                continue
+            return status.st_size, status.st_mtime_ns
+    return None
 
 
 def _unread(claim: Claim) -> Image:

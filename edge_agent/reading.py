@@ -34,6 +34,8 @@ class Health:
     """What lies in the folder and is not taken, with the reason."""
     paused: bool = False
     """By a command: images wait."""
+    held_up: int = 0
+    """Of those in work: nothing can be done about them now, so that they are no backlog."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,10 @@ class Claim:
     """The original stays in its folder: this copy is dropped when it is judged."""
     whole: bool = False
     """It came in one piece: nothing of it can be still to come."""
+    origin: Path | None = None
+    """The file that this is a copy of, which is still in its folder; None: it is the file."""
+    recovered: bool = False
+    """An earlier run has claimed it, and may have judged it."""
     reply: ReplyTo | None = None
     refused: Failure | None = None
     """Why it can't be judged: known before any worker has seen it."""

@@ -102,6 +102,9 @@ class Vitals:
             degraded.append(f"not what was asked for: {running.degraded}")
         if self._reload.refused:
             degraded.append(f"not reloaded: {self._reload.refused}")
+        delayed = loop.delayed | self._source.delayed
+        if delayed:
+            degraded.append(_delayed(delayed))
         since = self._pause.since
         if since is not None:
             degraded.append(f"paused by a command at {iso_utc(since)}: images wait for resume")
@@ -126,8 +129,9 @@ class Vitals:
             outbox=state.backlog if state else 0,
             broker="none" if state is None else "connected" if state.connected else "not connected",
             worker_restarts=pool.restarts,
-            ignored=self._source.ignored,
+            ignored=self._source.ignored | loop.delayed,
             paused=since is not None,
+            held_up=loop.held_up(),
         )
 
     def health(self) -> Health:
@@ -157,6 +161,12 @@ class Vitals:
             recent=self._tally.recent(),
             drift=self._drift.figures,
         )
+
+
+def _delayed(delayed: dict[str, str]) -> str:
+    name, why = next(iter(delayed.items()))
+    others = f", and {len(delayed) - 1} more" if len(delayed) > 1 else ""
+    return f"images wait to be taken or judged and are tried again: {name} {why}{others}"
 
 
 def _resident(processes: Iterable[int]) -> int:

@@ -102,6 +102,16 @@ class Journal:
             row = db.execute("SELECT sha256 FROM inspections WHERE id = ?", (frame,)).fetchone()
         return str(row[0]) if row else ""
 
+    def judged(self, start: str) -> dict[str, str]:
+        """The frames whose id begins so, each with its SHA-256, or nothing where that is gone."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT id, sha256 FROM inspections WHERE id >= ?1 AND id < ?1 || '~' "
+                "UNION ALL SELECT id, '' FROM pruned WHERE id >= ?1 AND id < ?1 || '~'",
+                (start,),
+            ).fetchall()
+        return {str(frame): str(digest) for frame, digest in rows}
+
     def find(self, frame: str) -> tuple[Verdict, str] | None:
         """The verdict and the reason of a frame's inspection, or None where it has none yet."""
         with self._reading() as db:

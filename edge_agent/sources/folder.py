@@ -1,7 +1,10 @@
 """The camera-drop folder. Events only wake the scanner; a scan of the directory is the truth.
 
-A file counts as whole when it was renamed into the folder, or has not changed for ``settle``
-seconds by a monotonic clock; the worker's decoder has the last word.
+A file counts as whole when it was renamed into the folder, or its writer has closed it and it has
+not changed for ``settle`` seconds by a monotonic clock; the worker's decoder has the last word.
+
+An entry that can't be taken is tried again, each with a back-off of its own and behind what is
+new. Only what concerns the place alone, such as a full disk, is told to the caller.
 """
 
 from __future__ import annotations
@@ -13,18 +16,24 @@ import stat
 import tempfile
 import time
 from collections import deque
+from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from edge_agent.sources.spool import Spool, SpoolError, new_id, sha256_of, stable_id
+from edge_agent.sources.identity import REFUSED, identity_of
+from edge_agent.sources.spool import Spool, SpoolError, sha256_of
 from edge_agent.sources.watch import Watch
+from edge_agent.system.trouble import Trouble
 from edge_agent.text import printable
+from edge_agent.types import Failure, Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from edge_agent.settings import FolderSettings
+    from edge_agent.sources.identity import Identity
     from edge_agent.types import Claim
 
 log = logging.getLogger(__name__)
@@ -35,8 +44,37 @@ _SCAN_COST = 20  # a scan of a huge folder may take at most 1/20 of the time,
 _EVENT_COST = 4  # or 1/4 where events call for it
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.EROFS)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
+_BACKOFF = (0.5, 30.0)  # seconds from one try of an entry to the next, from first to longest
+_HELD = 60.0
+"""Seconds of quiet after which a file counts as closed though nobody was seen to close it."""
+_RESTLESS = 10.0
+"""Seconds after which a file that is still being written to is named."""
+_STRAYS = 60.0
+"""Seconds between two looks at the folders of other stations."""
 
 Signature = tuple[int, int, int, int]
+
+
+@dataclass
+class _Done:
+    """An entry that was taken, and is still there."""
+
+    signature: Signature
+    why: str = ""
+    """Why it is still there, where it was to be moved."""
+    doubtful: bool = False
+    """Its bytes were judged before it was changed; nothing told of another image."""
+
+
+@dataclass
+class _Sick:
+    """An entry that could not be taken."""
+
+    signature: Signature
+    why: str
+    delay: float
+    at: float
+    """When it is tried again."""
 
 
 class FolderSource:
@@ -47,9 +85,10 @@ class FolderSource:
         settings: FolderSettings,
         spool: Spool,
         *,
-        known: Callable[[str], bool],
+        judged: Callable[[str], dict[str, str]],
         wake: Callable[[], None],
-        sha256_of: Callable[[str], str] = lambda _: "",
+        max_bytes: int = 1 << 62,
+        inodes_last: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Watch and check the folder.
@@ -57,9 +96,11 @@ class FolderSource:
         Args:
             settings: the folder and how its files are taken.
             spool: where claims go.
-            known: whether the journal has a frame identity, for files that stay in place.
+            judged: the identities in the journal that begin so, each with the SHA-256 of what was
+                judged, or nothing where that is not known; for files that stay in place.
             wake: called from the watcher's thread when there may be something to claim.
-            sha256_of: the hash of what was judged under a frame identity; empty: not known.
+            max_bytes: a larger file that stays in place is refused without being copied.
+            inodes_last: a file keeps its inode number there as long as it exists.
             clock: monotonic seconds.
 
         Raises:
@@ -68,26 +109,54 @@ class FolderSource:
         self._settings = settings
         self._path = settings.path
         self._spool = spool
-        self._known = known
-        self._sha256_of = sha256_of
+        self._judged = judged
+        self._max_bytes = max_bytes
+        self._inodes_last = inodes_last
         self._clock = clock
         self._ready: deque[str] = deque()
+        self._again: deque[str] = deque()
+        """What could not be taken before: behind all that is new."""
         self._queued: set[str] = set()
-        self._observed: dict[str, tuple[Signature, float]] = {}
-        self._done: dict[str, tuple[Signature, str]] = {}
-        """Files that stay where they are: what they looked like, and why they were not taken."""
+        self._observed: dict[str, tuple[Signature, float, float]] = {}
+        """What an entry looked like, since when, and when it was first seen."""
+        self._done: dict[str, _Done] = {}
+        """Files that stay where they are."""
+        self._sick: dict[str, _Sick] = {}
+        self._refused = {known[: len(REFUSED) + 8] for known in judged(REFUSED)}
+        self._refused |= {known[: len(REFUSED) + 8] for known in spool.like(REFUSED)}
+        """How files look that could not be moved, and were copied."""
+        self._remove_at = 0.0
+        """When what could not be removed is tried again."""
+        self._fresh: set[str] = set()
+        """Names under which a file was made, renamed in or closed since one was taken."""
+        self._copying: Generator[None, None, Claim | None] | None = None
         self.ignored: dict[str, str] = {}
         """Why something in the folder is not taken, by its printable name."""
-        self.trouble = ""
-        """Why nothing can be taken; empty when all is well."""
+        self._strays: dict[str, str] = {}
+        self._seen_strays: set[str] = set()
+        self._next_strays = 0.0
+        self._trouble = Trouble(log, "the folder is back", clock=clock)
         self._rescan = True
         self._rest_until = 0.0
         """No event calls for a scan before: in a folder of many files that would be all we do."""
         self._next_scan = 0.0
         self._next_settled = float("inf")
+        self._adopt = False
+        """The folder was not there for a while: an earlier run may have claimed images in it."""
         _check(self._path, writable=settings.after == "move")
         self._wake = wake
         self._watch = Watch(self._path, wake)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be taken; empty when all is well."""
+        return self._trouble.text
+
+    @property
+    def delayed(self) -> dict[str, str]:
+        """What could not be taken and is tried again, by its printable name, with the reason."""
+        sick = list(islice(self._sick.items(), _NAMED))
+        return {printable(name): one.why for name, one in sick}
 
     def close(self) -> None:
         """Stop watching."""
@@ -99,7 +168,7 @@ class FolderSource:
 
     def due(self) -> float:
         """Seconds until this source wants to be asked again, without an event before."""
-        if self._ready:
+        if self._ready or self._again or self._copying:
             return 0.0
         return max(0.0, self._next_look() - self._clock())
 
@@ -115,11 +184,13 @@ class FolderSource:
         """
         claims: list[Claim] = []
         self.look()
-        while self._ready and len(claims) < limit:
-            name = self._ready.popleft()
-            self._queued.discard(name)
+        if self._adopt:
+            self._adopt = False
+            claims += self._spool.adopt()
+        while len(claims) < limit and (self._copying or self._ready or self._again):
             try:
-                claim = self._take(name)
+                copying = self._copying
+                claim = self._step(copying) if copying else self._take_next()
             except OSError:
                 self._rescan = True
                 if claims:
@@ -127,6 +198,8 @@ class FolderSource:
                 raise
             if claim is not None:
                 claims.append(claim)
+            elif self._copying:
+                break  # a step was made: the caller has its turn
         return claims
 
     def look(self) -> None:
@@ -135,6 +208,7 @@ class FolderSource:
         self._rescan |= changed
         for name in renamed:
             self._observed.pop(name, None)
+            self._sick.pop(name, None)
             if len(self._ready) < _LISTED:
                 self._offer(name)
             else:
@@ -149,6 +223,8 @@ class FolderSource:
             log.info("%s is another folder than before, and watched anew", self._path)
             self._watch.close()
             self._watch = Watch(self._path, self._wake)
+            self._adopt = True
+        self._fresh |= self._watch.fresh()
         # What waits to be taken is held against what it looked like when it was offered.
         observed = {name: self._observed[name] for name in self._queued if name in self._observed}
         whole: list[tuple[int, str]] = []
@@ -162,33 +238,76 @@ class FolderSource:
                     ignored[name] = reason
                     continue
                 signature = _signature(status)
-                if self._is_done(name, signature) or name in self._queued:
+                if name in self._queued:
                     continue
-                before = self._observed.get(name)
-                since = before[1] if before and before[0] == signature else now
-                if now - since >= self._settings.settle:
+                if self._is_done(name, signature):
+                    if self._done[name].why and now >= self._remove_at:
+                        self._offer(name, again=True)
+                    continue
+                sick = self._sick.get(name)
+                if sick and sick.signature == signature:
+                    ignored[name] = sick.why
+                    if now >= sick.at:
+                        self._offer(name, again=True)
+                    else:
+                        earliest = min(earliest, sick.at)
+                    continue
+                _, since, first = self._observed.get(name, (signature, now, now))
+                if name in self._observed and self._observed[name][0] != signature:
+                    since = now
+                ready = since + self._settings.settle
+                if self._watch.writing(name):
+                    ready = max(ready, since + _HELD)
+                if now >= ready:
                     whole.append((status.st_mtime_ns, name))
                 else:
-                    earliest = min(earliest, since + self._settings.settle)
-                observed[name] = (signature, since)
+                    earliest = min(earliest, ready)
+                    if now - first >= _RESTLESS + self._settings.settle:
+                        ignored[name] = f"is still being written to after {now - first:.0f} s"
+                observed[name] = (signature, since, first)
                 if len(observed) >= _LISTED:
                     break
             else:
-                self._done = {name: what for name, what in self._done.items() if name in present}
+                self._forget_all_but(present)
+            self._look_for_strays(now)
         except OSError as error:
             self._next_scan = now + self._settings.scan_every
             self._next_settled = float("inf")
-            self._say(f"{self._path} can't be listed: {error.strerror}")
+            self._adopt = True
+            self._trouble.failed(f"{self._path} can't be listed: {error.strerror}")
             return
-        self._say("")
+        self._trouble.worked()
         self._observed = observed
-        self._tell(ignored | {name: what[1] for name, what in self._done.items() if what[1]})
+        if now >= self._remove_at:
+            self._remove_at = now + _BACKOFF[1]
+        left = {name: done.why for name, done in self._done.items() if done.why}
+        self._tell(ignored | self._strays | left)
         for _, name in sorted(whole):
             self._offer(name)
         finished = self._clock()
         self._next_scan = finished + max(self._settings.scan_every, _SCAN_COST * (finished - now))
         self._rest_until = finished + _EVENT_COST * (finished - now)
         self._next_settled = max(earliest, self._rest_until)
+
+    def _forget_all_but(self, present: set[str]) -> None:
+        """What is gone and comes again is another image, though it may look the same."""
+        self._fresh |= {name for name in self._done if name not in present}
+        self._done = {name: what for name, what in self._done.items() if name in present}
+        self._sick = {name: what for name, what in self._sick.items() if name in present}
+        self._watch.keep_only(present)
+
+    def _look_for_strays(self, now: float) -> None:
+        if now < self._next_strays:
+            return
+        self._next_strays = now + _STRAYS
+        found = self._spool.strays()
+        self._strays = {
+            name: f"holds {count} images that another station has claimed and not filed for more "
+            "than a minute: start that station, or move them back into the folder"
+            for name, count in found.items()
+            if name in self._seen_strays
+        }
+        self._seen_strays = set(found)
 
     def _entries(self) -> Iterator[tuple[str, os.stat_result, str]]:
         """Names, what lies behind them, and why it is not to be taken."""
@@ -198,6 +317,9 @@ class FolderSource:
             try:
                 status = path.lstat()
             except FileNotFoundError:
+                continue
+            except OSError as error:  # of a share: this one entry, and not the others
+                self._put_off(path.name, (0, 0, 0, 0), f"can not be looked at: {error.strerror}")
                 continue
             yield path.name, status, self._why_not(path.name, status)
 
@@ -212,61 +334,69 @@ class FolderSource:
             return "its name matches none of the patterns in [source.folder]"
         return ""
 
-    def _offer(self, name: str) -> None:
+    def _offer(self, name: str, *, again: bool = False) -> None:
         if name not in self._queued:
-            self._ready.append(name)
+            (self._again if again else self._ready).append(name)
             self._queued.add(name)
 
-    def _take(self, name: str) -> Claim | None:
+    # -- taking one ------------------------------------------------------------------------------
+
+    def _take_next(self) -> Claim | None:
+        name = (self._ready or self._again).popleft()
+        self._queued.discard(name)
         path = self._path / name
+        signature: Signature = (0, 0, 0, 0)
         try:
             status = path.lstat()
+            signature = _signature(status)
+            claim = self._take(path, status)
         except FileNotFoundError:
+            if os.path.lexists(path):
+                raise  # it is the spool that is gone
             return None
+        except OSError as error:
+            if error.errno in _NO_ROOM or str(error.filename or path) != str(path):
+                raise  # not for this file's sake
+            self._put_off(name, signature, f"can not be taken: {error.strerror}")
+            return None
+        if claim is not None:
+            self._sick.pop(name, None)
+        return claim
+
+    def _take(self, path: Path, status: os.stat_result) -> Claim | None:
+        name = path.name
         if name.startswith(".") or _unfinished(name) or self._why_not(name, status):
             return None  # a hint from an event; the next scan says why
         before = self._observed.pop(name, None)
         if before and before[0] != _signature(status):
             self._rescan = True  # it changed between the scan and now: let it settle again
             return None
-        moves = self._settings.after == "move"
-        identity = stable_id(path, status, stays=not moves)
-        # What was copied before, and could not be removed then, is only removed now.
-        known = self._known(identity)
-        if moves and self._is_another(path, identity, judged=known):
-            identity, known = new_id(), False
-        try:
-            if moves and not known and not self._spool.holds(identity):
+        stays = self._settings.after == "keep"
+        if not stays and not self._could_not_be_moved(path, status):
+            try:
                 return self._spool.claim(path)
-        except FileNotFoundError:
-            if os.path.lexists(path):
-                raise  # it is the spool that is gone
+            except OSError as error:
+                if error.errno not in _REFUSALS or str(error.filename or path) != str(path):
+                    raise
+        identity = identity_of(path, status, stays=stays)
+        if self._was_taken(path, identity):
+            self._settle(path, status, stays=stays, doubtful=True)
             return None
-        except OSError as error:
-            if error.errno != errno.EXDEV and error.errno not in _REFUSALS:
-                raise
-        return self._take_copy(path, status, None if known else identity)
+        if not stays:
+            self._refused.add(identity.look)
+        if stays and status.st_size > self._max_bytes:
+            why = f"{status.st_size} bytes is more than the limit of {self._max_bytes}"
+            self._settle(path, status, stays=stays)
+            return self._spool.refuse(
+                path, status, identity.whole, Failure(why, Image("", status.st_size))
+            )
+        return self._step(self._copy(path, status, identity))
 
-    def _is_another(self, path: Path, identity: str, *, judged: bool) -> bool:
-        """Whether a file is not the one that has this identity, but only looks like it.
-
-        A camera may give a name again, for as many bytes, before its filesystem's clock moves on;
-        and what has been copied is removed.
-        """
-        digest = self._sha256_of(identity) if judged else self._spool.sha256_of(identity)
-        if not digest:
-            return False
+    def _copy(
+        self, path: Path, status: os.stat_result, identity: Identity
+    ) -> Generator[None, None, Claim | None]:
         try:
-            return sha256_of(path) != digest
-        except OSError:
-            return True  # it is not removed unread
-
-    def _take_copy(self, path: Path, status: os.stat_result, identity: str | None) -> Claim | None:
-        """``identity``: None where it has been judged."""
-        claim, failure = None, ""
-        try:
-            if identity is not None:
-                claim = self._spool.claim_copy(path, status, identity)
+            claim = yield from self._spool.copy(path, status, identity.whole)
         except FileNotFoundError:
             if os.path.lexists(path):
                 raise
@@ -274,38 +404,103 @@ class FolderSource:
         except OSError as error:
             if error.errno in _NO_ROOM or str(error.filename or path) != str(path):
                 raise  # not for this file's sake
-            failure = f"can not be read: {error.strerror}"
-        else:
-            try:
-                if self._settings.after == "move" and _signature(path.lstat()) == _signature(
-                    status
-                ):
-                    path.unlink()
-                    return claim
-            except FileNotFoundError:
-                return claim
-            except OSError as error:  # whatever it is, the copy is claimed and to be judged
-                failure = f"was judged, but it can't be removed: {error.strerror}"
-        self._done[path.name] = _signature(status), failure
-        self._tell({**self.ignored, path.name: failure} if failure else self.ignored)
+            self._put_off(path.name, _signature(status), f"can not be read: {error.strerror}")
+            return None
+        if claim is None:
+            self._rescan = True  # written to meanwhile: it settles again
+            return None
+        self._sick.pop(path.name, None)
+        self._settle(path, status, stays=self._settings.after == "keep")
         return claim
 
+    def _step(self, copying: Generator[None, None, Claim | None]) -> Claim | None:
+        """Make a step of a copy; its claim, when that was the last."""
+        self._copying = None
+        try:
+            next(copying)
+        except StopIteration as end:
+            claim: Claim | None = end.value
+            return claim
+        self._copying = copying
+        return None
+
+    def _settle(
+        self, path: Path, status: os.stat_result, *, stays: bool, doubtful: bool = False
+    ) -> None:
+        """What is copied is to be judged, whatever becomes of the file."""
+        self._fresh.discard(path.name)
+        if stays:
+            self._done[path.name] = _Done(_signature(status), doubtful=doubtful)
+        else:
+            self._remove(path, status)
+
+    def _remove(self, path: Path, status: os.stat_result) -> None:
+        try:
+            if _signature(path.lstat()) == _signature(status):
+                path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            why = f"was judged, but it can't be removed: {error.strerror}"
+            self._done[path.name] = _Done(_signature(status), why)
+            self._tell({**self.ignored, path.name: why})
+
+    def _could_not_be_moved(self, path: Path, status: os.stat_result) -> bool:
+        """Whether a copy of this very file was taken, when it could not be moved."""
+        if not self._refused:
+            return False
+        identity = identity_of(path, status, stays=False)
+        return identity.look in self._refused and self._was_taken(path, identity)
+
+    def _was_taken(self, path: Path, identity: Identity) -> bool:
+        """Whether this version of a file is in work or was judged.
+
+        Raises:
+            OSError: it had to be read to know, and can't be.
+        """
+        found = dict.fromkeys(self._spool.like(identity.look), "") | self._judged(identity.look)
+        if identity.whole in found:
+            return True
+        if identity.earlier:
+            found |= self._judged(identity.earlier)
+        if not found or path.name in self._fresh:
+            return False
+        # Nothing but rights may have changed, or the inode's number where numbers don't last.
+        same = [
+            (known, digest or self._spool.sha256_of(known))
+            for known, digest in found.items()
+            if known == identity.earlier
+            or not self._inodes_last
+            or known.startswith(identity.look + identity.inode)
+        ]
+        return bool(same) and any(digest in ("", sha256_of(path)) for _, digest in same)
+
+    def _put_off(self, name: str, signature: Signature, why: str) -> None:
+        before = self._sick.get(name)
+        delay = min(before.delay * 2, _BACKOFF[1]) if before else _BACKOFF[0]
+        self._sick[name] = _Sick(signature, why, delay, self._clock() + delay)
+        self._next_settled = min(self._next_settled, self._sick[name].at)
+        self._tell({**self.ignored, name: why})
+
     def _is_done(self, name: str, signature: Signature) -> bool:
-        return name in self._done and self._done[name][0] == signature
+        done = self._done.get(name)
+        if done is None or done.signature != signature:
+            return False
+        if done.doubtful and name in self._fresh:
+            return False  # it was told late that this is another image
+        self._fresh.discard(name)
+        return True
 
     def _tell(self, ignored: dict[str, str]) -> None:
         shown = {printable(name): ignored[name] for name in sorted(ignored)[:_NAMED]}
         for name, reason in shown.items():
-            if self.ignored.get(name) != reason:
+            if name not in self.ignored or (
+                self.ignored[name] != reason and "still being written" not in reason
+            ):
                 log.warning("not taken: %s %s", name, reason)
         if len(ignored) > len(shown):
             shown[f"and {len(ignored) - len(shown)} more"] = "are not taken either"
         self.ignored = shown
-
-    def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
-            log.log(logging.ERROR if trouble else logging.INFO, trouble or "the folder is back")
 
 
 def _signature(status: os.stat_result) -> Signature:

@@ -76,6 +76,8 @@ class MqttSource:
         self._stopping = False
         self.ignored: dict[str, str] = {}
         """Images that were not judged because their id was seen before, though they are others."""
+        self.delayed: dict[str, str] = {}
+        """What could not be taken and is tried again."""
         self.repeats = 0
         """Messages that the broker has sent again, and that were here already."""
         self.trouble = ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.system.trouble import Trouble
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,8 @@ class Source(Protocol):
     @property
     def ignored(self) -> dict[str, str]: ...
     @property
+    def delayed(self) -> dict[str, str]: ...
+    @property
     def trouble(self) -> str: ...
     def waiting(self) -> int: ...
     def due(self) -> float: ...
@@ -32,7 +36,7 @@ class Sources:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = list(sources)
-        self._failure = ""
+        self._failure = Trouble(log, "all can be claimed again")
         """Why one of them has nothing to give, while another one has."""
 
     @property
@@ -40,8 +44,12 @@ class Sources:
         return {name: why for source in self._sources for name, why in source.ignored.items()}
 
     @property
+    def delayed(self) -> dict[str, str]:
+        return {name: why for source in self._sources for name, why in source.delayed.items()}
+
+    @property
     def trouble(self) -> str:
-        told = [*(source.trouble for source in self._sources), self._failure]
+        told = [*(source.trouble for source in self._sources), self._failure.text]
         return "; ".join(trouble for trouble in told if trouble)
 
     def waiting(self) -> int:
@@ -72,14 +80,8 @@ class Sources:
         self._sources.append(self._sources.pop(0))
         if failed and not claims:
             raise failed
-        self._say(
-            f"images can't be claimed: {failed.strerror}: {failed.filename}" if failed else ""
-        )
+        if failed:
+            self._failure.failed(f"images can't be claimed: {failed.strerror}: {failed.filename}")
+        else:
+            self._failure.worked()
         return claims
-
-    def _say(self, failure: str) -> None:
-        if failure != self._failure:
-            self._failure = failure
-            log.log(
-                logging.ERROR if failure else logging.INFO, failure or "all can be claimed again"
-            )

@@ -2,20 +2,21 @@
 
 The original name stays whole, whatever its length or bytes; the directory's name is the frame's
 identity. Whatever is found here at start was claimed and not finished: it is judged again.
+
+An image is claimed by a rename, so on its own filesystem: where ``work/`` lies on another one, in
+a hidden folder of this station in the inbox. The inode that its writer may still hold is the one
+that is judged, no two stations have it, and it is removed there only after its commit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import filecmp
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
-import stat
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -24,19 +25,23 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edge_agent.durable import sync_directory, write_durably
+from edge_agent.sources.copying import copy_in_steps
+from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
 from edge_agent.text import printable
 from edge_agent.types import Claim, Failure, ReplyTo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Generator, Iterable, Iterator
     from pathlib import Path
 
 _NOTE = ".note.json"
 _PARTIAL = ".partial"  # no source offers a hidden name, so it can't be an image's
+_FILED = ".filed.json"
+"""Lies beside an image that was copied to where it is filed, until it is removed here."""
+_ASIDE = ".edge-agent-"
+"""What a station's folder in an inbox on another filesystem begins with."""
 REASON = ".reason.json"
 _NAME_LIMIT = 255  # bytes, on every filesystem that matters
-_IDENTITY = re.compile(r"[0-9a-f]{24}|k[0-9a-f]{23}")
-_COPY = "k"  # what the identity of a copy begins with, so that a restart knows it for one
 
 
 @dataclass(frozen=True)
@@ -65,19 +70,6 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
 
 
-def stable_id(path: Path, status: os.stat_result, *, stays: bool) -> str:
-    """The identity of a file that is copied: the same at every look, 24 characters.
-
-    Args:
-        path: of the file.
-        status: its size and mtime are part of the identity.
-        stays: the file stays where it is; otherwise it is removed when its copy is safe.
-    """
-    key = f"{os.fsencode(path)!r}\0{status.st_size}\0{status.st_mtime_ns}"
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return _COPY + digest[:23] if stays else digest[:24]
-
-
 def sha256_of(path: Path) -> str:
     """Hex, of a file's bytes; links and pipes are not followed.
 
@@ -98,35 +90,105 @@ def numbered(path: Path, identity: str) -> str:
     return os.fsdecode(stem + tail)
 
 
+def _station_mark(root: Path) -> str:
+    """What tells this station from all others that may share an inbox: 12 hex digits, for ever.
+
+    Raises:
+        SpoolError: it can't be written.
+    """
+    file = root / "id"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            mark = file.read_text("ascii", "replace").strip()
+            if len(mark) == 12 and mark.isalnum():
+                return mark
+        partial = root / ".id.partial"
+        mark = secrets.token_hex(6)
+        write_durably(partial, f"{mark}\n".encode())
+        partial.rename(file)
+        sync_directory(root)
+    except OSError as error:
+        raise SpoolError(
+            f"{file} can't be written ({error.strerror}): it says which station this is, so "
+            "that no two have one image"
+        ) from None
+    return mark
+
+
 class Spool:
     """Claims images into ``work/`` and files them away when they are judged."""
 
-    def __init__(self, work: Path, processed: Path, quarantine: Path) -> None:
+    def __init__(
+        self,
+        work: Path,
+        processed: Path,
+        quarantine: Path,
+        *,
+        inbox: Path | None = None,
+        root: Path | None = None,
+    ) -> None:
+        """Make the directories.
+
+        Args:
+            work: where claims are.
+            processed: where judged images go.
+            quarantine: where images go that can't be judged.
+            inbox: the folder that images are taken from.
+            root: where it is kept which station this is: images are claimed in the inbox itself,
+                in a folder of this station, where they can't be renamed into ``work``.
+
+        Raises:
+            SpoolError: one of the directories can't be written to.
+        """
         self._work = work
         self._processed = processed
         self._quarantine = quarantine
-        self._recovered: set[str] = set()
+        self._inbox = inbox
+        self._place = work
+        """Where the next image is claimed."""
+        self._taken: set[str] = set()
+        """Frames of this run that are not filed yet."""
         for directory in (work, processed, quarantine):
             _make_writable(directory)
+        self._aside = inbox / f"{_ASIDE}{_station_mark(root)}" if inbox and root else None
 
     def claim(self, source: Path) -> Claim:
         """Take a file by an atomic rename.
 
         Raises:
-            OSError: as of rename; EXDEV where the folder lies on another filesystem.
+            OSError: as of rename; EXDEV where the folder lies on another filesystem and the
+                station has no root.
         """
-        identity = new_id()
-        home = self._work / identity
-        home.mkdir()
+        try:
+            return self._claim(source, self._place)
+        except OSError as error:
+            if error.errno != errno.EXDEV or self._aside in (None, self._place):
+                raise
+        self._place = self._aside
+        return self._claim(source, self._place)
+
+    def _claim(self, source: Path, place: Path) -> Claim:
+        home, status = place / new_id(), source.lstat()
+        if place == self._aside:
+            try:
+                place.mkdir(mode=0o700, exist_ok=True)
+                home.mkdir()
+            except OSError as error:  # as of rename: nothing may be moved in this inbox
+                raise OSError(error.errno, error.strerror, str(source)) from None
+        else:
+            home.mkdir()
         try:
             source.rename(home / source.name)
         except OSError:
             home.rmdir()
             raise
-        return self._claimed(home / source.name)
+        # Nothing is read any more: what is claimed must not be lost to the loop by a failure.
+        return self._claimed(home / source.name, status.st_mtime, time.time())
 
-    def claim_copy(self, source: Path, status: os.stat_result, identity: str) -> Claim | None:
-        """Take a copy, durable before it counts.
+    def copy(
+        self, source: Path, status: os.stat_result, identity: str
+    ) -> Generator[None, None, Claim | None]:
+        """Take a copy, in steps; durable before it counts.
 
         Args:
             source: the file.
@@ -138,7 +200,7 @@ class Spool:
             was copied may be half of the one and half of the other.
 
         Raises:
-            OSError: it can't be read, or not be written here.
+            OSError: it can't be read, or not be written here; its ``filename`` says which.
         """
         home = self._work / identity
         home.mkdir(exist_ok=True)
@@ -146,7 +208,8 @@ class Spool:
             return None
         partial = home / _PARTIAL
         try:
-            if _version(_copy(source, partial)) != _version(status):
+            copied = yield from copy_in_steps(source, partial)
+            if _version(copied) != _version(status):
                 shutil.rmtree(home)
                 return None
             partial.rename(home / source.name)
@@ -155,7 +218,22 @@ class Spool:
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
-        return self._claimed(home / source.name)
+        return self._claimed(home / source.name, status.st_mtime, time.time())
+
+    def refuse(self, source: Path, status: os.stat_result, identity: str, why: Failure) -> Claim:
+        """Take a file that stays where it is, without its bytes: they are not judged."""
+        self._taken.add(identity)
+        return Claim(
+            id=identity,
+            name=printable(source.name),
+            path=self._work / identity / source.name,  # not there
+            captured=status.st_mtime,
+            received=time.time(),
+            claimed=time.monotonic(),
+            copy=True,
+            whole=True,
+            refused=why,
+        )
 
     def holds(self, identity: str) -> bool:
         """Whether a frame of this identity is in ``work/``."""
@@ -163,6 +241,10 @@ class Spool:
             return any(_claimable(self._work / identity))
         except FileNotFoundError:
             return False
+
+    def like(self, start: str) -> list[str]:
+        """The identities in ``work/`` that begin so."""
+        return [home.name for home in self._homes(self._work) if home.name.startswith(start)]
 
     def sha256_of(self, identity: str) -> str:
         """Of the image of a frame in ``work/``; empty where there is none, or it can't be read."""
@@ -191,7 +273,7 @@ class Spool:
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
-        return _with(note, self._claimed(home / name))
+        return _with(note, self._claimed(home / name, note.captured, note.received))
 
     def sync(self, claims: Iterable[Claim]) -> None:
         """Make claims durable: a power cut can't put a file that was judged back in the inbox.
@@ -199,41 +281,95 @@ class Spool:
         Raises:
             SpoolError: the disk is failing; only a new start knows what is really on it.
         """
-        try:
-            for claim in claims:
-                if claim.whole:
-                    continue  # durable already
-                with contextlib.suppress(FileNotFoundError):  # judged and filed away by now
-                    sync_directory(claim.path.parent)
-        except OSError as error:
-            raise SpoolError(
-                f"{self._work} can't be brought to the disk ({error.strerror}): look at the "
-                "disk (`dmesg`), then start again"
-            ) from error
+        for claim in claims:
+            if claim.whole:
+                continue  # durable already
+            try:
+                sync_directory(claim.path.parent)
+            except FileNotFoundError:
+                pass  # judged and filed away by now
+            except OSError as error:
+                if claim.path.parent.parent == self._aside:
+                    continue  # not our disk: whoever serves it may not know how
+                raise SpoolError(
+                    f"{self._work} can't be brought to the disk ({error.strerror}): look at the "
+                    "disk (`dmesg`), then start again"
+                ) from error
 
     def recover(self) -> Iterator[Claim]:
         """What an earlier run claimed and did not finish, oldest first."""
-        for home in sorted(self._homes()):
+        for place in self._places():
+            yield from self._left_in(place, frozenset())
+
+    def adopt(self) -> list[Claim]:
+        """What an earlier run claimed in an inbox that was not there at the start.
+
+        Raises:
+            OSError: it can't be listed.
+        """
+        places = (place for place in self._places() if place == self._aside)
+        return [claim for place in places for claim in self._left_in(place, self._taken)]
+
+    def _left_in(self, place: Path, but: Collection[str]) -> Iterator[Claim]:
+        for home in sorted(home for home in self._homes(place) if home.name not in but):
             with contextlib.suppress(FileNotFoundError):
                 (home / _PARTIAL).unlink()
             entries = list(_claimable(home))
             if entries:
-                self._recovered.add(home.name)
-                yield self._noted(entries[0])
+                yield replace(self._noted(entries[0]), recovered=True)
             else:
                 with contextlib.suppress(OSError):
                     _clear(home)
 
-    def keep(self, claim: Claim) -> None:
-        """Move a judged image to ``processed/``, under its own name or a numbered one."""
-        self._file(claim, self._processed / self._free(self._processed, claim))
+    def reachable(self, claim: Claim) -> bool:
+        """Whether the place that the claim lies in is there: a share may have gone away."""
+        return claim.path.parent.parent.is_dir()
 
-    def quarantine(self, claim: Claim, reason: str) -> None:
-        """Move an image that could not be judged aside, with the reason in a file beside it."""
-        name = self._free(self._quarantine, claim)
-        note = {"id": claim.id, "name": claim.name, "reason": reason, "received": claim.received}
-        _write(self._quarantine / (name + REASON), json.dumps(note, indent=2) + "\n")
-        self._file(claim, self._quarantine / name)
+    def ours(self, claim: Claim) -> bool:
+        """Whether the frame lies on the station's own disk, and not on that of the inbox."""
+        return claim.path.parent.parent == self._work
+
+    def probe(self) -> bool:
+        """Whether an image could be claimed now, as far as the place alone is concerned."""
+        home = self._place / f".{new_id()}"
+        try:
+            home.mkdir()
+            home.rmdir()
+        except OSError:
+            return False
+        return True
+
+    def strays(self) -> dict[str, int]:
+        """Folders of other stations in the inbox, and how many images each holds.
+
+        Raises:
+            OSError: the inbox can't be listed.
+        """
+        if self._inbox is None:
+            return {}
+        found = {}
+        for place in self._inbox.glob(f"{_ASIDE}*"):
+            if place != self._aside and place.is_dir():
+                held = sum(any(_claimable(home)) for home in self._homes(place))
+                if held:
+                    found[place.name] = held
+        return found
+
+    def keep(self, claim: Claim) -> Iterator[None]:
+        """Move a judged image to ``processed/``, under its own name or a numbered one.
+
+        Returns:
+            The steps that are left, where it has to be copied to another filesystem.
+        """
+        return self._file(claim, self._processed, "")
+
+    def quarantine(self, claim: Claim, reason: str) -> Iterator[None]:
+        """Move an image that could not be judged aside, with the reason in a file beside it.
+
+        Returns:
+            As `keep`.
+        """
+        return self._file(claim, self._quarantine, reason or "unknown")
 
     def discard(self, claim: Claim) -> None:
         """Drop the copy of an image whose original stays where it is."""
@@ -242,29 +378,36 @@ class Spool:
         self._leave(claim)
 
     def depth(self) -> int:
-        """Frames in ``work/``."""
-        return sum(1 for _ in self._homes())
+        """Frames in ``work/``, and in the inbox if they are claimed there."""
+        return sum(1 for place in self._places() for _ in self._homes(place))
 
-    def _homes(self) -> Iterator[Path]:
+    def _places(self) -> Iterator[Path]:
+        yield self._work
+        if self._aside is not None and self._aside.is_dir():
+            yield self._aside
+
+    def _homes(self, place: Path) -> Iterator[Path]:
         """The frames' directories, and nothing else that may lie there (``lost+found``)."""
-        return (path for path in self._work.iterdir() if _IDENTITY.fullmatch(path.name))
+        return (path for path in place.iterdir() if FORM.fullmatch(path.name))
 
-    def _claimed(self, path: Path) -> Claim:
-        """Reads nothing: what is in ``work/`` by now would not be judged before the next start."""
-        status, home = path.lstat(), path.parent.stat()
+    def _claimed(self, path: Path, captured: float, received: float) -> Claim:
+        identity = path.parent.name
+        self._taken.add(identity)
         return Claim(
-            id=path.parent.name,
+            id=identity,
             name=printable(path.name),
             path=path,
-            captured=status.st_mtime,
-            received=home.st_mtime,
+            captured=captured,
+            received=received,
             claimed=time.monotonic(),
-            copy=path.parent.name.startswith(_COPY),
+            copy=is_copy_of_what_stays(identity),
+            origin=self._inbox / path.name if self._inbox and is_copy(identity) else None,
         )
 
     def _noted(self, path: Path) -> Claim:
         """A claim of an earlier run, with what that run knew."""
-        claim = self._claimed(path)
+        status, home = path.lstat(), path.parent.stat()
+        claim = self._claimed(path, status.st_mtime, home.st_mtime)
         try:
             note = _notes.validate_json((path.parent / _NOTE).read_bytes())
         except (FileNotFoundError, ValidationError):  # it has none, or a disk has lost it
@@ -277,44 +420,70 @@ class Spool:
         # No image is called like another one's reason, which would be written over it.
         fits = len(os.fsencode(name)) <= _NAME_LIMIT - len(REASON)
         fits = fits and not name.lower().endswith(REASON)
-        if fits and (not os.path.lexists(directory / name) or self._there(directory / name, claim)):
+        if fits and not os.path.lexists(directory / name):
             return name
         return numbered(claim.path, claim.id)
 
-    def _there(self, target: Path, claim: Claim) -> bool:
-        """Whether a run that was killed has copied the image there and not yet removed it here."""
-        if claim.id not in self._recovered:
-            return False
-        with contextlib.suppress(OSError):
-            there, here = target.lstat(), claim.path.lstat()
-            if stat.S_ISREG(there.st_mode) and there.st_mtime_ns == here.st_mtime_ns:
-                return filecmp.cmp(target, claim.path, shallow=False)
-        return False
-
-    def _file(self, claim: Claim, target: Path) -> None:
+    def _file(self, claim: Claim, directory: Path, reason: str) -> Iterator[None]:
+        if not os.path.lexists(claim.path) and self.reachable(claim):
+            self._leave(claim)  # filed by a run that was killed before it tidied up
+            return iter(())
+        if (claim.path.parent / _FILED).exists():
+            return self._copy_away(claim, directory, reason)
+        name = self._free(directory, claim)
+        self._note_reason(claim, directory / name, reason)
         try:
-            claim.path.rename(target)
-        except FileNotFoundError:
-            if os.path.lexists(claim.path):
-                raise  # it is the directory that is gone
-            return self._leave(claim)  # filed by a run that was killed before it could tidy up
+            claim.path.rename(directory / name)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            partial = target.parent / f".{claim.id}{_PARTIAL}"
+            return self._copy_away(claim, directory, reason)
+        self._leave(claim)
+        return iter(())
+
+    def _copy_away(self, claim: Claim, directory: Path, reason: str) -> Iterator[None]:
+        """File an image on another filesystem; a kill at any point leaves it once there."""
+        if not _was_copied(claim.path.parent / _FILED, directory):
+            partial = directory / f".{claim.id}{_PARTIAL}"
             try:
-                _copy(claim.path, partial)
+                before = _version(claim.path.lstat())
+                copied = yield from copy_in_steps(claim.path, partial)
+                if _version(copied) != before:
+                    raise OSError(errno.EAGAIN, "is still being written to", str(claim.path))
+                name = self._free(directory, claim)
+                self._note_reason(claim, directory / name, reason)
+                said = {"name": name, "inode": partial.lstat().st_ino}
+                write_durably(claim.path.parent / _FILED, json.dumps(said).encode())
+                partial.rename(directory / name)
             except OSError:
-                partial.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
                 raise
-            partial.rename(target)
-            sync_directory(target.parent)
-            claim.path.unlink()
-        return self._leave(claim)
+        sync_directory(directory)
+        claim.path.unlink(missing_ok=True)
+        self._leave(claim)
+
+    def _note_reason(self, claim: Claim, target: Path, reason: str) -> None:
+        if reason:
+            note = {"id": claim.id, "name": claim.name, "reason": reason}
+            _write(
+                target.with_name(target.name + REASON),
+                json.dumps({**note, "received": claim.received}, indent=2) + "\n",
+            )
 
     def _leave(self, claim: Claim) -> None:
         with contextlib.suppress(FileNotFoundError):
             _clear(claim.path.parent)
+        self._taken.discard(claim.id)
+
+
+def _was_copied(note: Path, directory: Path) -> bool:
+    """Whether what lies under the noted name is the copy that the note was written for."""
+    try:
+        said = json.loads(note.read_bytes())
+        return bool((directory / said["name"]).lstat().st_ino == said["inode"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _clear(home: Path) -> None:
@@ -359,26 +528,6 @@ def _make_writable(directory: Path) -> None:
 
 def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _copy(source: Path, target: Path) -> os.stat_result:
-    """Copy a regular file's bytes and mtime durably; links and devices are refused.
-
-    Returns:
-        What the source was when all of it had been read.
-    """
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as reader:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(source))
-        with target.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
-        read = os.fstat(descriptor)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-    return read
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""inotify through watchdog: what may have changed, and what was renamed in."""
+"""inotify through watchdog: what may have changed, was renamed in, or is open for writing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from watchdog.events import FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileOpenedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
 from watchdog.observers.inotify_c import InotifyConstants
 
@@ -26,14 +34,15 @@ class _Emitter(InotifyFullEmitter):
 
     Not for "moved from": our own claims are renames out of the folder. Each would be an event to
     read and drop, and watchdog holds it back for half a second, with all that follows it, in case
-    there is a "moved to" to pair it with.
+    there is a "moved to" to pair it with. Not for changed attributes either: watchdog does not
+    tell them from changed bytes.
     """
 
     def get_event_mask_from_filter(self) -> Any:  # a Mask, or an int in watchdog 6
         return (
             InotifyConstants.IN_CREATE
             | InotifyConstants.IN_MODIFY
-            | InotifyConstants.IN_ATTRIB
+            | InotifyConstants.IN_OPEN
             | InotifyConstants.IN_CLOSE_WRITE
             | InotifyConstants.IN_MOVED_TO
             | InotifyConstants.IN_DELETE_SELF
@@ -53,6 +62,11 @@ class Watch:
         self._lock = threading.Lock()
         self._changed = False
         self._renamed: list[str] = []
+        self._made: set[str] = set()
+        """Files that were created, and not opened since."""
+        self._writing: set[str] = set()
+        """Files that somebody has open for writing, as far as events tell."""
+        self._fresh: set[str] = set()
         self._observer = InotifyObserver()
         self._observer._emitter_class = _Emitter  # noqa: SLF001  there is no other way in
         handler = FileSystemEventHandler()
@@ -71,6 +85,25 @@ class Watch:
             changed, renamed = self._changed, self._renamed
             self._changed, self._renamed = False, []
         return changed, renamed
+
+    def writing(self, name: str) -> bool:
+        """Whether a file was written to by somebody who has not closed it."""
+        return name in self._writing
+
+    def fresh(self) -> set[str]:
+        """Names of files that were created, renamed in or closed by a writer since the last call.
+
+        Not more than memory should hold: beyond that, what a file looks like has to do.
+        """
+        with self._lock:
+            fresh, self._fresh = self._fresh, set()
+        return fresh
+
+    def keep_only(self, names: set[str]) -> None:
+        """Forget what is known of all other files."""
+        with self._lock:
+            self._writing &= names
+            self._made &= names
 
     def lost(self) -> bool:
         """Whether another folder has the path now: of that one nothing is told here."""
@@ -97,15 +130,47 @@ class Watch:
             directory, name = os.path.split(os.fsencode(event.dest_path))
             if directory != self._path:
                 return
-            with self._lock:
-                if len(self._renamed) < _HINTS:
-                    self._renamed.append(os.fsdecode(name))
-                else:
-                    self._changed = True
+            self._renamed_in(os.fsdecode(name))
         else:
-            with self._lock:
-                self._changed = True
+            _, name = os.path.split(os.fsencode(event.src_path))
+            if not self._happened(os.fsdecode(name), event):
+                return
         self._wake()
+
+    def _renamed_in(self, name: str) -> None:
+        with self._lock:
+            self._writing.discard(name)
+            self._freshen(name)
+            if len(self._renamed) < _HINTS:
+                self._renamed.append(name)
+            else:
+                self._changed = True
+
+    def _happened(self, name: str, event: FileSystemEvent) -> bool:
+        """Take it in; whether it calls for a scan."""
+        with self._lock:
+            if isinstance(event, FileCreatedEvent):  # or linked: then nobody opens it
+                self._writing.discard(name)
+                self._made.add(name)
+                self._freshen(name)
+            elif isinstance(event, FileOpenedEvent):
+                if name not in self._made:
+                    return False  # by a reader, for all that is known
+                self._made.discard(name)
+                self._writing.add(name)
+            elif isinstance(event, FileModifiedEvent):
+                if name in self._writing:
+                    return False
+                self._writing.add(name)
+            elif isinstance(event, FileClosedEvent):
+                self._writing.discard(name)
+                self._freshen(name)
+            self._changed = True
+            return True
+
+    def _freshen(self, name: str) -> None:
+        if len(self._fresh) < _HINTS:
+            self._fresh.add(name)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

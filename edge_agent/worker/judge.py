@@ -56,7 +56,8 @@ class Judge:
             latency = Latency(decode=_ms(started))
             truncated = isinstance(error, DecodeError)
             failure = Failure(reason, image, latency, self._memory.rss(), self._memory.gpu())
-            return Failed(identity, failure, signature, truncated)
+            number = (error.errno or 0) if isinstance(error, OSError) else 0
+            return Failed(identity, failure, signature, truncated, number)
         decoded = time.perf_counter()
         fitted = fit(frame, self._predictor.preprocess)
         prepared = time.perf_counter()

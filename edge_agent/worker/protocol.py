@@ -123,6 +123,8 @@ class Failed:
     signature: tuple[int, int]
     truncated: bool = False
     """It may be that the rest is still to come."""
+    errno: int = 0
+    """Why the file could not be read; 0 where it could."""
     kind: Literal["failed"] = "failed"
 
 

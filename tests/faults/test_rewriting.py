@@ -93,10 +93,11 @@ def test_a_file_rewritten_while_it_is_judged_is_judged_again(make_station, tmp_p
     worker, log = worker_of(station).pid, tmp_path / "strace"
 
     with (
-        (station.inbox / "a.bmp").open("wb", buffering=0) as camera,
+        (station.inbox / "a.bmp.part").open("wb", buffering=0) as camera,
         attached([worker], "read:signal=STOP:when=1", log),
     ):
         camera.write(FIRST)
+        (station.inbox / "a.bmp.part").rename(station.inbox / "a.bmp")
         wait_for(lambda: stands(log))  # it has read what is there
         camera.seek(0)
         camera.write(LAST)
@@ -112,9 +113,10 @@ def test_a_file_rewritten_while_it_is_judged_is_judged_again(make_station, tmp_p
 def test_a_file_rewritten_while_its_verdict_waits_for_room_is_judged_again(make_station, tmp_path):
     station = make_station(AT_ONCE).start()
 
-    with (station.inbox / "a.bmp").open("wb", buffering=0) as camera:
+    with (station.inbox / "a.bmp.part").open("wb", buffering=0) as camera:
         with attached([station.daemon.pid], "pwrite64:error=ENOSPC", tmp_path / "strace"):
             camera.write(FIRST)
+            (station.inbox / "a.bmp.part").rename(station.inbox / "a.bmp")
             wait_for(lambda: "is full" in station.log)  # it is judged, and can't be recorded
             camera.seek(0)
             camera.write(LAST)
@@ -130,7 +132,7 @@ def test_a_file_rewritten_while_it_is_copied_is_copied_again(make_station, tmp_p
     station = make_station(AT_ONCE, after="keep").start()
     path, log = station.inbox / "a.bmp", tmp_path / "strace"
 
-    with attached([station.daemon.pid], "write:signal=STOP:when=1", log):
+    with attached([station.daemon.pid], "pwrite64:signal=STOP:when=1", log):
         path.write_bytes(FIRST)
         wait_for(lambda: stands(log))  # the first piece is copied
         path.write_bytes(LAST)

@@ -154,9 +154,10 @@ def test_half_a_file_gets_no_verdict(make_station, pause_in):
     station.config.write_text(config)
     station.start()
 
-    with (station.inbox / "a.png").open("wb", buffering=0) as camera:
+    with (station.inbox / "a.png.part").open("wb", buffering=0) as camera:
         camera.write(whole[:1000])
-        if pause_in == "work":  # longer than settle: it is claimed while it is still being written
+        (station.inbox / "a.png.part").rename(station.inbox / "a.png")
+        if pause_in == "work":  # it is claimed while it is still being written
             wait_for(lambda: list((station.state / "work").glob("*/a.png")))
             station.drop("other.png", make_image(defect=False))
             wait_for(station.rows)  # the worker has long looked at the half

@@ -8,6 +8,7 @@ import os
 import tempfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,25 +30,47 @@ class Camera:
     def __init__(self, root: Path, inbox: Path | None = None, **options: Any) -> None:
         self.inbox = inbox or root / "inbox"
         self.inbox.mkdir(exist_ok=True, parents=True)
-        self.known: set[str] = set()
-        self.judged: dict[str, str] = {}
+        self.judged: dict[str, str] = options.pop("judged", {})
         self.now = 1000.0
         self.woken = threading.Event()
-        self.spool = Spool(root / "work", root / "processed", root / "quarantine")
+        places = (root / "work", root / "processed", root / "quarantine")
+        (root / "id").write_text("0123456789ab\n")
+        self.spool = Spool(*places, inbox=self.inbox, root=root)
         settings = {"settle": 0.5, "scan_every": 1.0, **options}
         self.source = FolderSource(
             FolderSettings(path=self.inbox, **settings),
             self.spool,
-            known=self.known.__contains__,
+            judged=self.judged_like,
             wake=self.woken.set,
-            sha256_of=lambda identity: self.judged.get(identity, ""),
             clock=lambda: self.now,
         )
+
+    def judged_like(self, start: str) -> dict[str, str]:
+        return {known: sha for known, sha in self.judged.items() if known.startswith(start)}
+
+    def judge(self, claim: Claim) -> None:
+        """Its inspection is committed, and its file filed away."""
+        self.judged[claim.id] = hashlib.sha256(claim.path.read_bytes()).hexdigest()
+        if claim.copy:
+            self.spool.discard(claim)
+        else:
+            deque(self.spool.keep(claim))
 
     def write(self, name: str = "a.png", content: bytes = b"pixels") -> Path:
         path = self.inbox / name
         path.write_bytes(content)
+        self.told()
         return path
+
+    def told(self) -> None:
+        """Wait until the watch knows of all that was done so far: the clock here is no real one."""
+        barrier = self.inbox / f".{time.monotonic_ns()}"
+        barrier.touch()
+        deadline = time.monotonic() + 20
+        while barrier.name not in self.source._watch._fresh | self.source._fresh:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        barrier.unlink()
 
     def look(self, after: float = 0.0, limit: int = 100) -> list[str]:
         """The names that are claimed after some more seconds."""
@@ -367,11 +390,11 @@ def test_what_stays_is_known_after_a_restart(camera):
     line.write()
     line.look()
     (claim,) = line.claims(after=1)
-    line.spool.discard(claim)
+    line.judge(claim)
     line.source.close()
 
     again = camera(after="keep")
-    again.known.add(claim.id)
+    again.judged |= line.judged
     again.look()
 
     assert again.look(after=1) == []
@@ -440,74 +463,310 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         yield Path(other)
 
 
-def test_a_folder_on_another_filesystem_is_emptied_by_copy_and_removal(camera, elsewhere):
+def test_a_folder_on_another_filesystem_is_emptied_by_renames_too(camera, elsewhere):
     line = camera(inbox=elsewhere)
     path = line.write()
+    inode = path.stat().st_ino
     line.look()
 
     (claim,) = line.claims(after=1)
 
     assert claim.path.read_bytes() == b"pixels"
+    assert claim.path.stat().st_ino == inode
     assert not claim.copy
     assert not path.exists()
+    line.judge(claim)
+    assert (line.spool._processed / "a.png").read_bytes() == b"pixels"
+    assert [path.name for path in elsewhere.iterdir()] == [".edge-agent-0123456789ab"]
+    assert line.spool.depth() == 0
 
 
-def test_killed_between_copy_and_removal_it_is_removed_and_not_judged_again(camera, elsewhere):
+@pytest.mark.parametrize("same", [True, False])
+def test_on_another_filesystem_the_same_again_is_another_image(camera, elsewhere, same):
     line = camera(inbox=elsewhere)
-    path = line.write()
-    status = path.stat()
+    taken = []
+    for _ in range(3):
+        path = line.write()
+        os.utime(path, (5, 5))
+        line.look(after=1)
+        taken += line.claims(after=1)
+        if not same:
+            line.judge(taken[-1])
+
+    assert len({claim.id for claim in taken}) == 3
+
+
+def test_two_stations_on_one_folder_share_its_images(camera, elsewhere, tmp_path):
+    (tmp_path / "two").mkdir()
+    one, two = camera(inbox=elsewhere), camera(root=tmp_path / "two", inbox=elsewhere)
+    two.spool._aside = elsewhere / ".edge-agent-ba9876543210"
+    for number in range(20):
+        one.write(f"{number}.png")
+    for line in (one, two):
+        line.look()
+        line.look(after=1, limit=0)
+
+    taken = [name for _ in range(20) for line in (one, two) for name in line.look(limit=1)]
+
+    assert len(taken) == len(set(taken)) == 20
+
+
+def test_what_another_station_has_claimed_and_not_filed_is_named(camera, elsewhere):
+    home = elsewhere / ".edge-agent-ba9876543210" / "0123456789abcdef01234567"
+    home.mkdir(parents=True)
+    (home / "a.png").write_bytes(b"pixels")
+    line = camera(inbox=elsewhere)
+
+    line.look()
+    assert line.source.ignored == {}
+    line.look(after=100)
+
+    assert "holds 1 images" in line.source.ignored[".edge-agent-ba9876543210"]
+
+
+def test_a_folder_that_was_away_at_the_start_gives_back_what_was_claimed_in_it(
+    camera, elsewhere, tmp_path
+):
+    inbox = elsewhere / "inbox"
+    line = camera(inbox=inbox)
+    line.write()
     line.look()
     (claim,) = line.claims(after=1)
-    line.spool.keep(claim)
-    line.known.add(claim.id)
+    line.source.close()
+    inbox.rename(elsewhere / "away")
+    again = camera(inbox=inbox)
+    assert list(again.spool.recover()) == []
+    inbox.rmdir()
+    again.look(after=2)
+
+    (elsewhere / "away").rename(inbox)
+
+    claims = again.claims(after=2)
+    assert [(c.id, c.recovered) for c in claims] == [(claim.id, True)]
+    assert again.claims(after=2) == []
+
+
+def test_a_full_disk_delays_a_copy_and_loses_nothing(camera, monkeypatch):
+    line = camera(after="keep")
     line.write()
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # as if it had never been removed
-
-    line.look(after=1)
-    assert line.look(after=1) == []
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("filed", [True, False])
-def test_a_name_given_again_in_the_same_tick_of_a_coarse_clock_is_another_image(
-    camera, elsewhere, filed
-):
-    """FAT's counts in steps of two seconds, and a camera's raw images are all of one size."""
-    line = camera(inbox=elsewhere)
-    os.utime(line.write(content=b"one"), (5, 5))
     line.look()
-    (first,) = line.claims(after=1)
-    if filed:
-        line.judged[first.id] = hashlib.sha256(b"one").hexdigest()
-        line.known.add(first.id)
-        line.spool.keep(first)
-
-    os.utime(line.write(content=b"two"), (5, 5))
-    line.look(after=1)
-    (second,) = line.claims(after=1)
-
-    assert second.path.read_bytes() == b"two"
-    assert second.id != first.id
-    os.utime(line.write(content=b"one"), (5, 5))  # the first one come again, as after a kill
-    line.look(after=1)
-    assert line.look(after=1) == []
-    assert list(elsewhere.iterdir()) == []
-
-
-def test_a_full_disk_delays_a_copy_and_loses_nothing(camera, elsewhere, monkeypatch):
-    line = camera(inbox=elsewhere)
-    path = line.write()
-    line.look()
-    full = OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as patch:
-        patch.setattr("edge_agent.sources.spool.shutil.copyfileobj", raising(full))
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr("edge_agent.sources.copying.os.pwrite", raising(full))
         with pytest.raises(OSError, match="No space left"):
             line.look(after=1)
         assert list(line.spool._work.iterdir()) == []
 
     line.look(after=1)
     assert line.look(after=1) == ["a.png"]
-    assert not path.exists()
+
+
+# -- a version of a file that stays --------------------------------------------------------------
+
+
+def kept(camera, **options: Any) -> tuple[Camera, Path]:
+    """A file that was judged, and stays."""
+    line = camera(after="keep", **options)
+    path = line.write()
+    os.utime(path, (5, 5))
+    line.look()
+    (claim,) = line.claims(after=1)
+    line.judge(claim)
+    line.until(lambda: not line.source._watch.writing("a.png"))
+    line.look(after=1)
+    return line, path
+
+
+def test_a_change_of_rights_makes_no_other_image(camera):
+    line, path = kept(camera)
+
+    path.chmod(0o600)
+
+    line.look(after=1)
+    assert line.look(after=1) == []
+
+
+@pytest.mark.parametrize("way", ["written again", "removed and written", "renamed over"])
+def test_the_same_again_is_another_image(camera, way):
+    line, path = kept(camera)
+
+    if way == "removed and written":
+        path.unlink()
+        line.look(after=1)
+    if way == "renamed over":
+        aside = line.inbox.parent / "aside"
+        aside.write_bytes(b"pixels")
+        os.utime(aside, (5, 5))
+        aside.rename(path)
+    else:
+        path.write_bytes(b"pixels")
+        os.utime(path, (5, 5))
+
+    taken: list[str] = []
+    line.until(lambda: taken.extend(line.look(after=1)) or taken)
+    assert taken == ["a.png"]
+    for _ in range(3):
+        assert line.look(after=1) == []
+
+
+def test_after_a_restart_the_bytes_decide(camera):
+    line, path = kept(camera)
+    line.source.close()
+    path.chmod(0o600)
+    same = camera(after="keep")
+    same.judged |= line.judged
+    same.look()
+    assert same.look(after=1) == []
+    same.source.close()
+    path.write_bytes(b"others")
+    os.utime(path, (5, 5))
+
+    other = camera(after="keep")
+    other.judged |= line.judged
+    other.look()
+
+    assert other.look(after=1) == ["a.png"]
+
+
+def test_what_version_0_1_has_judged_is_not_judged_again(camera):
+    path = camera(after="keep").write()
+    line = camera(after="keep")
+    key = f"{os.fsencode(path)!r}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}"
+    earlier = "k" + hashlib.sha256(key.encode()).hexdigest()[:23]
+    line.judged[earlier] = hashlib.sha256(b"pixels").hexdigest()
+    line.look()
+
+    assert line.look(after=1) == []
+
+
+def test_what_stays_and_is_too_large_is_refused_without_a_copy(camera):
+    line = camera(after="keep")
+    line.source._max_bytes = 5
+    line.write()
+    line.look()
+
+    (claim,) = line.claims(after=1)
+
+    assert claim.refused is not None
+    assert claim.refused.reason == "6 bytes is more than the limit of 5"
+    assert line.spool.depth() == 0
+    line.spool.discard(claim)
+    assert (line.inbox / "a.png").exists()
+    assert line.look(after=1) == []
+
+
+def test_a_large_copy_is_made_in_steps(camera, monkeypatch):
+    monkeypatch.setattr("edge_agent.sources.copying._STEP", 1000)
+    monkeypatch.setattr("edge_agent.sources.copying._PIECE", 1000)
+    line = camera(after="keep")
+    line.write(content=b"x" * 5500)
+    line.look()
+
+    taken = [line.look(after=1)]
+    while not taken[-1]:
+        assert line.source.due() == 0.0
+        taken.append(line.look())
+
+    assert taken == [[]] * 5 + [["a.png"]]
+
+
+# -- an entry that can't be taken ------------------------------------------------------------------
+
+
+def test_each_has_a_back_off_of_its_own_behind_what_is_new(camera, monkeypatch):
+    line = camera()
+    for number in range(5):
+        line.write(f"busy {number}.png")
+    line.look()
+    real, tries = line.spool.claim, []
+
+    def claim(path):
+        tries.append(path.name)
+        if "busy" in path.name:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(line.spool, "claim", claim)
+        assert line.look(after=1) == []
+        assert len(line.source.delayed) == 5
+        order: list[str] = []
+        for number in range(100):
+            line.write(f"good {number}.png")
+            order += line.look(after=0.3)
+        while "good 99.png" not in order:
+            order += line.look(after=1, limit=1)
+        assert order == [f"good {number}.png" for number in range(100)]
+        tries.clear()
+        for _ in range(60):
+            line.look(after=1)
+        assert len([name for name in tries if name == "busy 0.png"]) <= 10
+        assert set(line.source.ignored) == {f"busy {number}.png" for number in range(5)}
+
+    taken = [name for _ in range(60) for name in line.look(after=1)]
+    assert sorted(taken) == [f"busy {number}.png" for number in range(5)]
+    line.look(after=1)
+    assert line.source.delayed == line.source.ignored == {}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EBUSY])
+def test_what_can_not_be_read_once_is_read_again(camera, monkeypatch, number):
+    line = camera(after="keep")
+    line.write()
+    line.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "edge_agent.sources.copying.os.pread", raising(OSError(number, os.strerror(number)))
+        )
+        assert line.look(after=1) == []
+    assert line.source.delayed == {"a.png": f"can not be read: {os.strerror(number)}"}
+
+    assert line.look(after=1) + line.look(after=1) == ["a.png"]
+    assert line.source.delayed == {}
+
+
+def test_a_disk_of_our_own_that_fails_is_no_fault_of_the_file(camera, monkeypatch):
+    line = camera(after="keep")
+    line.write()
+    line.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "edge_agent.sources.copying.os.fsync", raising(OSError(errno.EIO, "I/O error"))
+        )
+        with pytest.raises(OSError, match="/work/"):
+            line.look(after=1)
+
+    assert line.source.delayed == line.source.ignored == {}
+    line.look(after=1)
+    assert line.look(after=1) == ["a.png"]
+
+
+# -- who writes ------------------------------------------------------------------------------------
+
+
+def test_a_file_is_whole_when_its_writer_has_closed_it(camera):
+    line = camera()
+    with (line.inbox / "a.png").open("wb", buffering=0) as writer:
+        writer.truncate(1000)
+        line.until(lambda: line.source._watch.writing("a.png"))
+        for _ in range(20):
+            assert line.look(after=1) == []
+        assert "is still being written to" in line.source.ignored["a.png"]
+        writer.write(b"pixels")
+    line.until(lambda: not line.source._watch.writing("a.png"))
+
+    line.look()
+    assert line.look(after=1) == ["a.png"]
+
+
+def test_a_file_that_nobody_was_seen_to_close_is_taken_after_a_minute_of_quiet(camera):
+    line = camera()
+    with (line.inbox / "a.png").open("wb", buffering=0) as writer:
+        writer.write(b"pixels")
+        line.until(lambda: line.source._watch.writing("a.png"))
+        line.look()
+        assert line.look(after=50) == []
+        assert line.look(after=11) == ["a.png"]
 
 
 # -- what may not be done ----------------------------------------------------------------------
@@ -600,13 +859,11 @@ def test_a_file_that_can_be_removed_after_a_restart_is_no_other_frame(
     line.inbox.chmod(0o555)
     (claim,) = line.claims(after=1)
     if recorded:
-        line.known.add(claim.id)
-        line.spool.keep(claim)
+        line.judge(claim)
     line.source.close()
     line.inbox.chmod(0o755)
 
-    again = camera(root=unprivileged)
-    again.known |= line.known
+    again = camera(root=unprivileged, judged=line.judged)
     again.look()
 
     assert again.look(after=1) == []
@@ -636,7 +893,7 @@ def test_the_folder_must_be_there(tmp_path):
         FolderSource(
             FolderSettings(path=tmp_path / "inbox"),
             Spool(tmp_path / "work", tmp_path / "processed", tmp_path / "quarantine"),
-            known=lambda _: False,
+            judged=lambda _: {},
             wake=lambda: None,
         )
 
@@ -655,7 +912,7 @@ def test_a_folder_that_may_not_be_seen_is_told_like_one_that_may_not_be_written(
         FolderSource(
             FolderSettings(path=unprivileged / "home" / "inbox"),
             Spool(unprivileged / "work", unprivileged / "processed", unprivileged / "quarantine"),
-            known=lambda _: False,
+            judged=lambda _: {},
             wake=lambda: None,
         )
 
@@ -674,7 +931,7 @@ def test_a_folder_that_goes_and_comes_back(camera):
     assert line.source.due() <= 1.0
 
     line.inbox.mkdir()
-    line.write()
+    (line.inbox / "a.png").write_bytes(b"pixels")
     line.look(after=2)
     assert line.look(after=2) == ["a.png"]
     assert line.source.trouble == ""

@@ -11,6 +11,7 @@ from edge_agent.settings import FolderSettings
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
+from tests.line import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Pair:
             self.spools.append(Spool(root / f"{inbox.name}-work", root / "p", root / "q"))
             settings = FolderSettings(path=inbox, settle=0.0, scan_every=0.05)
             self.folders.append(
-                FolderSource(settings, self.spools[-1], known=set().__contains__, wake=lambda: None)
+                FolderSource(settings, self.spools[-1], judged=lambda _: {}, wake=lambda: None)
             )
         self.sources = Sources(self.folders)
 
@@ -58,6 +59,10 @@ def test_what_one_source_gave_is_not_lost_when_another_fails(pair, monkeypatch, 
     for inbox in pair.inboxes:
         for number in range(5):
             (inbox / f"{inbox.name} {number}.png").write_bytes(b"pixels")
+    pair.sources.look()
+    for folder in pair.folders:
+        wait_for(lambda folder=folder: len(folder._watch._fresh | folder._fresh) == 5)
+        wait_for(lambda folder=folder: not folder._watch._writing)
     with monkeypatch.context() as patch:
         patch.setattr(pair.spools[failing], "claim", full)
         claimed = set(pair.until(5))

@@ -7,12 +7,14 @@ import json
 import os
 import resource
 import tempfile
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_agent.sources.spool import Note, Spool, SpoolError, new_id, stable_id
+from edge_agent.sources.identity import identity_of
+from edge_agent.sources.spool import Note, Spool, SpoolError, new_id
 from edge_agent.types import Failure, Image, ReplyTo
 
 IMAGE = b"pixels"
@@ -50,6 +52,9 @@ class Place:
         path.write_bytes(content)
         return path
 
+    def filed(self) -> list[bytes]:
+        return [path.read_bytes() for path in self.processed.iterdir()]
+
     def recovered(self) -> list[tuple[str, str]]:
         return [(claim.id, claim.name) for claim in self.spool.recover()]
 
@@ -57,6 +62,21 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+def run(steps):
+    """All of them, and what they return."""
+    ended = []
+
+    def note():
+        ended.append((yield from steps))
+
+    deque(note(), maxlen=0)
+    return ended[0]
+
+
+def whole_id(path: Path, status: os.stat_result | None = None) -> str:
+    return identity_of(path, status or path.lstat(), stays=True).whole
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -169,9 +189,9 @@ def test_files_of_one_long_name_are_all_kept(place):
 
 def test_a_copy_leaves_the_original_and_is_dropped_when_judged(place):
     path = place.drop()
-    identity = stable_id(path, path.lstat(), stays=True)
+    identity = whole_id(path)
 
-    claim = place.spool.claim_copy(path, path.lstat(), identity)
+    claim = run(place.spool.copy(path, path.lstat(), identity))
 
     assert claim.copy
     assert claim.path.read_bytes() == IMAGE
@@ -184,20 +204,20 @@ def test_a_copy_leaves_the_original_and_is_dropped_when_judged(place):
 
 def test_the_identity_of_a_copy_is_the_file_as_it_is(place):
     path = place.drop()
-    first = stable_id(path, path.lstat(), stays=True)
+    first = whole_id(path)
 
-    assert first == stable_id(path, path.lstat(), stays=True)
-    assert first != stable_id(path, path.lstat(), stays=False)
+    assert first == whole_id(path)
+    assert first != identity_of(path, path.lstat(), stays=False).whole
     os.utime(path, ns=(1, 1))
-    assert first != stable_id(path, path.lstat(), stays=True)
+    assert first != whole_id(path)
 
 
 def test_a_copy_that_is_in_work_is_not_taken_twice(place):
     path = place.drop()
-    identity = stable_id(path, path.lstat(), stays=True)
+    identity = whole_id(path)
 
-    assert place.spool.claim_copy(path, path.lstat(), identity) is not None
-    assert place.spool.claim_copy(path, path.lstat(), identity) is None
+    assert run(place.spool.copy(path, path.lstat(), identity)) is not None
+    assert run(place.spool.copy(path, path.lstat(), identity)) is None
 
 
 def test_a_copy_of_what_was_written_to_meanwhile_is_none(place):
@@ -205,8 +225,8 @@ def test_a_copy_of_what_was_written_to_meanwhile_is_none(place):
     before = path.lstat()
     os.utime(path, ns=(1, 1))
 
-    identity = stable_id(path, before, stays=True)
-    assert place.spool.claim_copy(path, before, identity) is None
+    identity = whole_id(path, before)
+    assert run(place.spool.copy(path, before, identity)) is None
     assert list(place.work.iterdir()) == []
 
 
@@ -221,7 +241,7 @@ def test_only_a_regular_file_is_copied_and_nothing_blocks(place, kind):
         path.mkdir()
 
     with pytest.raises(OSError) as caught:
-        place.spool.claim_copy(path, path.lstat(), new_id())
+        run(place.spool.copy(path, path.lstat(), new_id()))
 
     assert caught.value.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR)
     assert list(place.work.iterdir()) == []
@@ -252,11 +272,11 @@ def test_killed_after_the_claim_it_is_found_again_oldest_first(place):
 
 def test_killed_in_the_middle_of_a_copy(place):
     path = place.drop()
-    identity = stable_id(path, path.lstat(), stays=True)
+    identity = whole_id(path)
     (place.work / identity).mkdir()
     (place.work / identity / ".partial").write_bytes(b"pix")
 
-    assert place.spool.claim_copy(path, path.lstat(), identity).path.read_bytes() == IMAGE
+    assert run(place.spool.copy(path, path.lstat(), identity)).path.read_bytes() == IMAGE
     place.restart()
     assert place.recovered() == [(identity, "a.png")]
 
@@ -272,7 +292,7 @@ def test_killed_in_the_middle_of_a_copy_then_recovered(place):
 
 def test_a_recovered_copy_is_known_for_one(place):
     path = place.drop()
-    place.spool.claim_copy(path, path.lstat(), stable_id(path, path.lstat(), stays=True))
+    run(place.spool.copy(path, path.lstat(), whole_id(path)))
     place.spool.claim(place.drop("b.png"))
 
     place.restart()
@@ -366,27 +386,42 @@ def test_filing_to_another_filesystem_copies_whole(across):
     claim = across.spool.claim(across.drop())
     mtime = claim.path.stat().st_mtime_ns
 
-    across.spool.keep(claim)
+    run(across.spool.keep(claim))
 
     assert contents(across.processed) == {"a.png": IMAGE}
     assert (across.processed / "a.png").stat().st_mtime_ns == mtime
     assert list(across.work.iterdir()) == []
 
 
-def test_killed_after_the_copy_there_is_no_second_one(across):
-    claim = across.spool.claim(across.drop())
-    left = claim.path.read_bytes()
-    mtime = claim.path.stat().st_mtime_ns
-    across.spool.keep(claim)
-    claim.path.parent.mkdir()
-    claim.path.write_bytes(left)
-    os.utime(claim.path, ns=(mtime, mtime))
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("call", ["sync_directory", "Path.unlink", "write_durably"])
+@pytest.mark.parametrize("twin", [False, True])
+def test_killed_after_the_copy_there_is_no_second_one(across, monkeypatch, call, twin):
+    """Also where another image of its name, bytes and time is there already."""
+    for _ in range(1 + twin):
+        path = across.drop()
+        os.utime(path, ns=(5, 5))
+        claim = across.spool.claim(path)
+        if twin and not across.filed():
+            run(across.spool.keep(claim))
+
+    def killed(*_, **__):
+        raise KilledError
+
+    where = "pathlib.Path.unlink" if "." in call else f"edge_agent.sources.spool.{call}"
+    with monkeypatch.context() as patch:
+        patch.setattr(where, killed)
+        with pytest.raises(KilledError):
+            run(across.spool.keep(claim))
 
     across.restart()
     (claim,) = across.spool.recover()
-    across.spool.keep(claim)
+    run(across.spool.keep(claim))
 
-    assert contents(across.processed) == {"a.png": IMAGE}
+    assert across.filed() == [IMAGE] * (1 + twin)
     assert list(across.work.iterdir()) == []
 
 
@@ -396,7 +431,7 @@ def test_killed_in_the_middle_of_the_copy(across):
 
     across.restart()
     (claim,) = across.spool.recover()
-    across.spool.keep(claim)
+    run(across.spool.keep(claim))
 
     assert contents(across.processed) == {"a.png": IMAGE}
 
@@ -405,7 +440,7 @@ def test_two_like_images_of_one_name_are_still_two(across):
     for _ in range(2):
         path = across.drop()
         os.utime(path, ns=(5, 5))
-        across.spool.keep(across.spool.claim(path))
+        run(across.spool.keep(across.spool.claim(path)))
 
     assert len(contents(across.processed)) == 2
 
@@ -457,7 +492,8 @@ def test_what_is_received_is_whole_and_survives_a_restart(tmp_path):
     assert spool.holds(IDENTITY)
     assert (claim.id, claim.name, claim.whole, claim.copy) == (IDENTITY, NOTE.name, True, False)
     (again,) = Spool(work, tmp_path / "processed", tmp_path / "quarantine").recover()
-    assert replace(again, claimed=claim.claimed) == claim
+    assert replace(again, claimed=claim.claimed, recovered=False) == claim
+    assert again.recovered
     assert (again.reply, again.refused) == (NOTE.reply, NOTE.refused)
     assert again.path.read_bytes() == b"bytes"
     spool.keep(again)

@@ -1,0 +1,68 @@
+"""Who a file is that can't be moved out of its folder: the same at every look, another when it is.
+
+``s`` or ``r``, then digits of three digests: of path, size and mtime; of the inode; of the ctime.
+The first ones alone find the versions of a file that differ in the rest only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STAYS = "s"
+"""The file stays in its folder, because the settings say so."""
+REFUSED = "r"
+"""The file was to be moved, and may not be."""
+_EARLIER = "k"  # what files that stay were known by in version 0.1
+
+FORM = re.compile(rf"[0-9a-f]{{24}}|[{STAYS}{REFUSED}{_EARLIER}][0-9a-f]{{23}}")
+"""Every frame's identity."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Of one version of a file, 24 characters in all."""
+
+    look: str
+    """Of path, size and mtime."""
+    inode: str
+    change: str
+    """Of the ctime, which every write moves, and every change of rights."""
+    earlier: str
+    """What a file that stays was known by in version 0.1: without inode and ctime."""
+
+    @property
+    def whole(self) -> str:
+        return self.look + self.inode + self.change
+
+
+def identity_of(path: Path, status: os.stat_result, *, stays: bool) -> Identity:
+    """The identity of a file at a path, from what ``lstat`` says of it."""
+    key = f"{os.fsencode(path)!r}\0{status.st_size}\0{status.st_mtime_ns}"
+    earlier = _digest(key)
+    return Identity(
+        look=(STAYS if stays else REFUSED) + earlier[:8],
+        inode=_digest(str(status.st_ino))[:8],
+        change=_digest(str(status.st_ctime_ns))[:7],
+        earlier=_EARLIER + earlier[:23] if stays else "",
+    )
+
+
+def is_copy_of_what_stays(identity: str) -> bool:
+    """Whether the frame is a copy, to be dropped when it is judged."""
+    return identity.startswith((STAYS, _EARLIER))
+
+
+def is_copy(identity: str) -> bool:
+    """Whether the frame is a copy, and the file that it was made from is still in its folder."""
+    return identity.startswith((STAYS, REFUSED, _EARLIER))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
