@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import random
 import shutil
 import signal
@@ -21,7 +22,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -52,6 +53,8 @@ class Station:
     source: str | None = None
     """Lines in the place of ``[source.folder]``."""
     daemon: subprocess.Popen[bytes] | None = None
+    port: int = 0
+    """Where its page is, for tests that ask it."""
 
     def __post_init__(self) -> None:
         self.inbox.mkdir(parents=True, exist_ok=True)
@@ -65,6 +68,11 @@ class Station:
     @property
     def inbox(self) -> Path:
         return self.home / "inbox"
+
+    @property
+    def aside(self) -> Path:
+        """Where a camera writes what it renames in: on the folder's filesystem."""
+        return self.inbox if os.path.ismount(self.inbox) else self.home
 
     @property
     def state(self) -> Path:
@@ -103,7 +111,7 @@ class Station:
 
     def drop(self, name: str | bytes, content: bytes) -> None:
         """As a careful camera does: written aside, then renamed in."""
-        partial = self.home / ".dropping"
+        partial = self.aside / ".dropping"
         partial.write_bytes(content)
         partial.rename(self.inbox / (name if isinstance(name, str) else name.decode()))
 
@@ -125,6 +133,14 @@ class Station:
                 return int(db.execute("SELECT max(sequence) FROM inspections").fetchone()[0] or 0)
         except sqlite3.OperationalError:
             return 0
+
+    def claimed(self) -> list[Path]:
+        """What it has taken and not filed yet, wherever it keeps that."""
+        found: list[Path] = []
+        for place in (self.state / "work", *self.inbox.glob(".edge-agent-*")):
+            with suppress(FileNotFoundError):
+                found += (path for path in place.iterdir() if not path.name.startswith("."))
+        return found
 
     def filed(self, where: str = "processed") -> list[Path]:
         directory = self.state / where
@@ -188,9 +204,9 @@ def verify(
             )
     if doubled:
         wrong.append(f"I2: judged twice, or never offered: {doubled[:5]}")
-    left = [p.name for p in (station.state / "work").iterdir()]
+    left = [path.name for path in station.claimed()]
     if left:
-        wrong.append(f"I1: left in work: {left[:5]}")
+        wrong.append(f"I1: taken and not filed: {left[:5]}")
     if [row["sequence"] for row in rows] != list(range(1, len(rows) + 1)):
         wrong.append("the sequence has gaps")
     with closing(sqlite3.connect(f"file:{station.state / 'journal.db'}?mode=ro", uri=True)) as db:
@@ -257,7 +273,7 @@ def health(port: int) -> dict[str, Any]:
 def at_rest(station: Station, count: int, seconds: float = 60) -> None:
     """Wait until so many inspections are recorded, and every image has found its place."""
     wait_for(lambda: len(station.rows()) >= count, seconds)
-    wait_for(lambda: not list((station.state / "work").iterdir()))
+    wait_for(lambda: not station.claimed())
 
 
 def finish(
