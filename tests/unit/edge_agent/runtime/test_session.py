@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,6 +154,26 @@ def test_a_name_that_there_is_not(name):
 @pytest.mark.parametrize("name", ["cpu", "openvino:GPU.1", "openvino:NPU", "cuda", "cuda:2"])
 def test_a_name_and_back(name):
     assert parse_target(name).name == name
+
+
+def test_what_looks_like_onnx_runtimes_own_format_is_parsed_as_it_was_checked():
+    """By its fifth to eighth byte, which are the author's to choose."""
+    model = make_model(edit=lambda one: setattr(one, "producer_name", "ORTM" + 8 * "x"))
+    assert model[4:8] == b"ORTM"
+
+    session = open_session(model, name="model.onnx")
+
+    assert [value.name for value in session.get_inputs()] == ["image"]
+
+
+def test_a_session_does_not_keep_the_bytes_of_its_model():
+    model = make_model()
+    before = sys.getrefcount(model)
+
+    session = open_session(model, name="model.onnx")
+
+    assert sys.getrefcount(model) == before
+    assert session.run(["score"], {"image": np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)}) == [1.0]
 
 
 # -- placement ---------------------------------------------------------------------------------
