@@ -31,8 +31,8 @@ _GOLDEN_LIMIT = 128 << 20
 class Bundle:
     """A bundle whose manifest was read.
 
-    It has no paths to give away: `read` is the only way to a file of it, so that nobody can use
-    other bytes than those whose hash was compared.
+    It gives out no paths of its files: `read` is the only way to one, so that nobody uses other
+    bytes than those whose hash was compared.
     """
 
     path: Path
