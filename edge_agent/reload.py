@@ -210,6 +210,8 @@ class Reload:
         try:
             found = look_at_bundle(wish.bundle.resolve())
             if (found.path, found.digest) == (runs.bundle.path, runs.bundle.digest):
+                if wish.settings.trust != self._settings.trust:
+                    open_trusted(wish)  # it runs already, and may not be trusted any more
                 self._outcome = runs.bundle
             else:
                 log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)

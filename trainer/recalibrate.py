@@ -87,8 +87,9 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
         }
     )
     # Not the signature: it was given to the other manifest.
-    files = [one.file for one in variants] + [one.file for one in golden]
-    bundle = write_bundle(out, changed, {name: old.file(name) for name in files})
+    files = {one.file: old.read(one) for one in variants}
+    files |= {one.file: old.read(one) for one in golden}
+    bundle = write_bundle(out, changed, files)
     return Recalibrated(bundle, {one.name: fault for one, fault in judged if fault})
 
 

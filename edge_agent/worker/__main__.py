@@ -48,13 +48,14 @@ def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
     # Imported after the limits are set, and after a traceback could only be the daemon's fault.
     import psutil
 
-    from edge_agent.bundle import BundleError, open_bundle
+    from edge_agent.bundle import BundleError, look_at_bundle
     from edge_agent.target import ProviderError
     from edge_agent.worker.judge import Judge
     from edge_agent.worker.predictor import GoldenError, Predictor, SessionError
 
     try:
-        bundle = open_bundle(Path(wanted.bundle), graphs=False, digest=wanted.digest)
+        # Of the manifest that was verified; it names the hashes of all else that is read here.
+        bundle = look_at_bundle(Path(wanted.bundle), digest=wanted.digest)
         predictor = Predictor(bundle, wanted.variant, _execution(wanted))
         error = predictor.prove()
     except (BundleError, ProviderError, SessionError) as refusal:

@@ -62,7 +62,7 @@ class InferenceSession(_Real):
 
     runs = 0
 
-    def __init__(self, model: str, options: Any = None, providers: Any = None) -> None:
+    def __init__(self, model: bytes, options: Any = None, providers: Any = None) -> None:
         first = providers[0] if providers else _CPU
         self._asked = first if isinstance(first, str) else first[0]
         provider, fault, start = _told()
