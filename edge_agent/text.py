@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 _FIRST, _LAST = -62135596800.0, 253402300799.0  # years 1 and 9999: what a date can be
+_LONGEST = 4000  # characters of a line that a person is shown
 
 
 def iso_utc(seconds: float) -> str:
@@ -25,3 +26,8 @@ def printable(text: str, limit: int = 500) -> str:
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def printable_lines(text: str) -> str:
+    """``text`` for a person's terminal: its lines stay, nothing in them can steer it."""
+    return "\n".join(printable(line, _LONGEST) for line in text.split("\n"))

@@ -12,6 +12,7 @@ import psutil
 
 from edge_agent.reading import Disk, Health, Reading
 from edge_agent.telemetry.drift import sentence
+from edge_agent.telemetry.log import log_trouble
 from edge_agent.text import iso_utc
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Vitals:
         if state and state.reason:
             degraded.append(f"mqtt: {state.reason}")
         degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
+        if trouble := log_trouble():
+            degraded.append(trouble)
         in_work = 0
         try:
             in_work = self._spool.depth()
