@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import logging
 import os
@@ -11,6 +10,7 @@ import sys
 import time
 from typing import Literal
 
+from edge_agent.system.streams import discard_unwritten
 from edge_agent.telemetry.stderr import QueuedStream
 from edge_agent.text import printable_lines
 
@@ -86,9 +86,11 @@ def complain(what: str) -> None:
     text = f"edge-agent: {printable_lines(what)}"
     lines = with_priority(text, logging.ERROR) if to_the_journal() else text
     if sys.stderr is not None:  # closed
-        with contextlib.suppress(OSError):  # nobody is left to be told
+        try:
             sys.stderr.write(f"{lines}\n")
             sys.stderr.flush()
+        except OSError:  # nobody is left to be told
+            discard_unwritten()
 
 
 def set_up_logging(level: str, form: Literal["console", "json"]) -> None:
