@@ -9,14 +9,14 @@ from pathlib import Path
 _ROOT = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 _UNLIMITED = 1 << 60  # how version 1 of control groups says so, less what a page rounds off
-_NO_MEMORY = "there is no memory left: give this program more, or the machine"
+NO_MEMORY = "there is no memory left: give this program more, or the machine"
 _NO_THREAD = "can't start new thread"  # all that Python says; it keeps the error's number back
 
 
 def shortage(error: BaseException) -> str:
     """Which limit made this error, and how to raise it; empty where it is of another kind."""
     if isinstance(error, MemoryError):
-        return _NO_MEMORY
+        return NO_MEMORY
     if isinstance(error, RuntimeError):
         return no_process() if _NO_THREAD in str(error) else ""
     if not isinstance(error, OSError):
@@ -24,7 +24,7 @@ def shortage(error: BaseException) -> str:
     if error.errno == errno.EAGAIN and not hasattr(error, "characters_written"):  # no full pipe
         return no_process()
     if error.errno == errno.ENOMEM:
-        return _NO_MEMORY
+        return NO_MEMORY
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return (
             f"{error.strerror}: let this program have more of them "

@@ -80,6 +80,8 @@ def measure(
         )
         try:
             ready = pool.start()
+            if pool.working() < candidate.workers:
+                raise _MisjudgedError(f"not all workers can be started: {pool.trouble}")
             frames = _frames(bundle)
             _run(pool, frames, _WARM_UP * candidate.workers)
             latency = _latency(pool, frames)
