@@ -442,7 +442,7 @@ def load_settings(file: Path) -> Settings:
         ) from None
     except OSError as error:
         raise SettingsError(f"{file} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise SettingsError(f"{file} is not TOML: {error}") from None
     place = partial(_path, base=file.resolve().parent, credentials=_credentials(file))
     try:
@@ -453,6 +453,8 @@ def load_settings(file: Path) -> Settings:
     except ValidationError as error:
         lines = [f"  {_place(detail)}: {_message(detail)}" for detail in error.errors()]
         raise SettingsError("\n".join([f"{file} can't be used:", *lines])) from None
+    except ValueError as error:  # a number whose hexadecimal digits were fewer than the limit
+        raise SettingsError(f"{file} can't be used: {error}") from None
     return settings
 
 

@@ -12,6 +12,7 @@ import psutil
 
 from edge_agent.reading import Disk, Health, Reading
 from edge_agent.telemetry.drift import sentence
+from edge_agent.telemetry.log import log_trouble
 from edge_agent.text import iso_utc
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ class Vitals:
         degraded += [self._mounts.trouble] if self._mounts.trouble else []
         degraded += self._housekeeping.trouble
         degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
+        if trouble := log_trouble():
+            degraded.append(trouble)
         in_work = 0
         try:
             in_work = self._spool.depth()

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import Decision, open_bundle, write_bundle
+from edge_agent.bundle.manifest import VERSION
 from edge_agent.target import CPU
 from trainer.calibrate import calibrate
 from trainer.crossval import oof_file, read_oof
@@ -126,7 +127,7 @@ def next_version(old: str, wanted: str | None) -> str:
     """
     if wanted is None:
         head, _, last = old.rpartition(".")
-        return f"{head}.{int(last) + 1}"
-    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", wanted):
+        wanted = f"{head}.{int(last) + 1}"
+    if not re.fullmatch(VERSION, wanted):
         raise UsageError(f"--version: {wanted!r} is not X.Y.Z, such as 1.2.0")
     return wanted

@@ -62,7 +62,7 @@ def run_bench(
     unloaded: int,
     pause: float = 0.2,
     runtime: RuntimeSettings,
-    broker: str | None,
+    broker: tuple[str, int] | None,
     tell: Callable[[str], None],
 ) -> Bench:
     """Measure; the bare loop before and after the daemon, for the machine's speed drifts.

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 FORMAT = 1
 LARGEST_MODEL = (1 << 31) - 1
 """Bytes: an ONNX model is one protobuf message, which can't be larger."""
+VERSION = r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$"
+"""Three numbers, each short enough to be compared as one."""
 
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -149,7 +151,7 @@ class Manifest(_Frozen):
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
+    version: str = Field(pattern=VERSION)
     created: str
     """ISO 8601, UTC."""
     notice: str = ""

@@ -90,6 +90,8 @@ def measure(
         )
         try:
             ready = pool.start()
+            if pool.working() < candidate.workers:
+                raise _MisjudgedError(f"not all workers can be started: {pool.trouble}")
             with _frames(bundle, scratch) as frames:
                 _run(pool, frames, _WARM_UP * candidate.workers)
                 latency = _latency(pool, frames)

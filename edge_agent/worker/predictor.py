@@ -114,7 +114,8 @@ class Predictor:
                 for i in range(len(images))
             ]
         except Exception as error:
-            raise SessionError(f"{self.target.name} failed: {error}") from error
+            what = str(error) or type(error).__name__
+            raise SessionError(f"{self.target.name} failed: {what}") from error
         if len(parts) == 1:
             return Scored(*parts[0])
         return Scored(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
