@@ -18,11 +18,12 @@ import shutil
 import stat
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import lock
-from edge_agent.durable import sync_directory, sync_file, write_durably
+from edge_agent.durable import sync_directory, sync_file
 from edge_agent.journal import RECOVERED, FiledImage, Journal, JournalError, mark_of, orphans
 from edge_agent.publish import Station, verdict_payload
 from edge_agent.sources.spool import REASON, numbered, sha256_of
@@ -30,7 +31,7 @@ from edge_agent.text import printable
 from edge_agent.types import Image, Inspection, Latency, Model, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edge_agent.journal import Orphan
     from edge_agent.settings import Settings
@@ -39,6 +40,7 @@ _REASON = "the journal has lost the inspection of this image, and its verdict wi
 _UNKNOWN = Model(*["unknown"] * 5)
 _NUMBERED = re.compile(r"\.([0-9a-f]{24}|k[0-9a-f]{23})(?:\.|$)")
 _NAME_LIMIT = 255  # bytes
+_BATCH = 100  # images in one commit
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,10 @@ def repair(settings: Settings, *, images: bool = True) -> Repaired:
         found = recovered = 0
         if images:
             repairer = _Repairer(settings, journal)
-            for orphan in orphans(path, repairer.files(), sha256_of):
-                found += 1
-                recovered += repairer.recover(orphan)
+            without_row = orphans(path, repairer.files(), sha256_of)
+            while batch := list(islice(without_row, _BATCH)):
+                found += len(batch)
+                recovered += repairer.recover(batch)
         losses = journal.losses
         journal.acknowledge_losses()
     return Repaired(losses, found, recovered)
@@ -107,22 +110,25 @@ class _Repairer:
                             path, quarantined, identity, status.st_size, status.st_mtime
                         )
 
-    def recover(self, orphan: Orphan) -> bool:
-        """Record it, then file it away; whether it could be read."""
-        if not orphan.sha256:
-            return False
-        file = orphan.file
-        note = _note_of(file.path) if file.quarantined else {}
-        made = self._inspection(orphan, note)
-        self._journal.record([made], lambda n, one: verdict_payload(self._station, n, one))
-        if not file.quarantined:
-            self._set_aside(file.path, made)
-        elif note.get("id") != made.id:
-            _write_note(file.path, made)
-        return True
+    def recover(self, batch: Sequence[Orphan]) -> int:
+        """Record them, then file them away; return how many could be read."""
+        made = [(one.file, self._inspection(one)) for one in batch if one.sha256]
+        self._journal.record(
+            [inspection for _, inspection in made],
+            lambda sequence, one: verdict_payload(self._station, sequence, one),
+        )
+        self._quarantine.mkdir(parents=True, exist_ok=True)
+        for file, inspection in made:
+            if not file.quarantined:
+                self._set_aside(file.path, inspection)
+            elif _note_of(file.path).get("id") != inspection.id:
+                _write_note(file.path, inspection)
+        sync_directory(self._quarantine)
+        return len(made)
 
-    def _inspection(self, orphan: Orphan, note: dict[str, object]) -> Inspection:
+    def _inspection(self, orphan: Orphan) -> Inspection:
         file, now = orphan.file, time.time()
+        note = _note_of(file.path) if file.quarantined else {}
         received = note.get("received")
         return Inspection(
             id=self._identity(orphan),
@@ -142,12 +148,13 @@ class _Repairer:
         )
 
     def _identity(self, orphan: Orphan) -> str:
-        """Its own where that is known; otherwise the same at every call."""
+        """Its own where that is known; otherwise the same at every call, for this one file."""
         own = orphan.file.id
         if own and (not self._journal.has(own) or self._recovered(own)):
             return own
-        status = f"{orphan.sha256}\0{printable(orphan.file.path.name)}\0{orphan.file.captured!r}"
-        return hashlib.sha256(status.encode()).hexdigest()[:24]
+        status = orphan.file.path.lstat()
+        key = f"{orphan.sha256}\0{status.st_ino}\0{status.st_ctime_ns}"
+        return hashlib.sha256(key.encode()).hexdigest()[:24]
 
     def _recovered(self, identity: str) -> bool:
         """Whether it was recorded by a repair that was cut short before it moved the file."""
@@ -159,7 +166,6 @@ class _Repairer:
         fits = len(os.fsencode(path.name)) <= _NAME_LIMIT - len(REASON)
         if not fits or (os.path.lexists(target) and _note_of(target).get("id") != made.id):
             target = self._quarantine / numbered(path, made.id)
-        self._quarantine.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(target) and filecmp.cmp(path, target, shallow=False):
             path.unlink()  # of a call that was cut short between the copy and this
             return
@@ -175,7 +181,6 @@ class _Repairer:
             partial.rename(target)
             sync_directory(self._quarantine)
             path.unlink()
-        sync_directory(self._quarantine)
 
 
 def _note_of(path: Path) -> dict[str, object]:
@@ -189,4 +194,4 @@ def _note_of(path: Path) -> dict[str, object]:
 
 def _write_note(path: Path, made: Inspection) -> None:
     note = {"id": made.id, "name": made.name, "reason": made.reason, "received": made.received}
-    write_durably(path.with_name(path.name + REASON), (json.dumps(note, indent=2) + "\n").encode())
+    path.with_name(path.name + REASON).write_text(json.dumps(note, indent=2) + "\n")

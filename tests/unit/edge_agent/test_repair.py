@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -174,25 +174,40 @@ def test_what_is_no_image_of_ours_is_left_alone(line):
     assert repair(line.settings).images == 0
 
 
-def test_on_two_filesystems(line):
+def test_on_two_filesystems(line, monkeypatch):
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(line.storage.quarantine_dir)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("needs root and the right to mount a tmpfs")
     try:
         line.judge("a.png", b"a")
         line.lose()
-        # A call that was cut short between the copy and the removal.
-        shutil.copyfile(line.storage.processed_dir / "a.png", line.inbox / "again")
-        assert repair(line.settings).recovered == 1
-        (line.inbox / "again").replace(line.storage.processed_dir / "a.png")
-        mtime = (line.storage.quarantine_dir / "a.png").stat().st_mtime
-        os.utime(line.storage.processed_dir / "a.png", (mtime, mtime))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", interrupted)  # between the copy and the removal
+            with pytest.raises(KeyboardInterrupt):
+                repair(line.settings)
+        assert line.names("quarantine") == line.names("processed") == ["a.png"]
+
         repair(line.settings)
+
         assert line.names("quarantine") == ["a.png"]
         assert line.names("processed") == []
         assert len(line.rows()) == 1
     finally:
         subprocess.run(["umount", str(line.storage.quarantine_dir)], check=True)
+
+
+def interrupted(path, **_):
+    raise KeyboardInterrupt
+
+
+def test_the_same_image_lost_again_is_another_one(line):
+    for _ in range(2):
+        line.judge("same.png", b"same", mtime=1_000_000)
+        line.lose("verdict <> 'error'")
+        assert repair(line.settings).recovered == 1
+    assert len(line.rows()) == 2
+    assert len(line.names("quarantine")) == 2
+    assert repair(line.settings).images == 0
 
 
 def test_while_the_agent_runs_it_is_refused(line):
