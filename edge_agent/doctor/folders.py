@@ -150,8 +150,9 @@ def look_at_mounts(
     remembered = read_note(note)
     for place in places:
         mount, was = mount_of(place.path, mounts), remembered.get(str(place.path))
-        if mount and was and not is_same(was, place_of(mount)):
-            what = describe(place.key, place.path, was, place_of(mount))
+        now = place_of(place.path, mount) if mount else None
+        if was and now and not is_same(was, now):
+            what = describe(place.key, place.path, was, now)
             found.append(_wrong(what, how_to_mend(was, note)))
             continue
         for one in missing_above(place.path, planned, mounts):

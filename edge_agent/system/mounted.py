@@ -39,6 +39,9 @@ class Place:
     kind: str
     source: str
     """``nas:/plant``, ``UUID=...``; empty for a device without a name that lasts."""
+    inside: str
+    """The folder's path within the filesystem: the same also where systemd has given a service a
+    mount of its own on it."""
 
     @property
     def label(self) -> str:
@@ -117,7 +120,9 @@ class MountWatch:
             mounts = read_mounts(text)
             self._parsed = text, mounts
         found = {str(path): mount_of(path, mounts) for path in self._folders.values()}
-        return {path: place_of(mount) for path, mount in found.items() if mount is not None}
+        return {
+            path: place_of(Path(path), mount) for path, mount in found.items() if mount is not None
+        }
 
     def _moved(self, places: Mapping[str, Place]) -> list[str]:
         moved = []
@@ -155,9 +160,11 @@ def read_note(note: Path) -> dict[str, Place]:
         return {}
 
 
-def place_of(mount: Mount) -> Place:
-    """What of a mount is the same after the machine has started anew."""
-    return Place(mount.point, mount.kind, _lasting(mount.source))
+def place_of(path: Path, mount: Mount) -> Place:
+    """What of a folder's mount is the same after the machine has started anew."""
+    below = os.path.relpath(os.path.realpath(path), mount.point)
+    inside = os.path.normpath(Path(mount.root) / below)
+    return Place(mount.point, mount.kind, _lasting(mount.source), inside)
 
 
 def is_same(was: Place, now: Place) -> bool:
@@ -165,7 +172,7 @@ def is_same(was: Place, now: Place) -> bool:
     if _ON_DEMAND in (was.kind, now.kind):
         return was.point == now.point
     sources = {was.source, now.source} - {""}
-    return (was.point, was.kind) == (now.point, now.kind) and len(sources) < 2
+    return (was.kind, was.inside) == (now.kind, now.inside) and len(sources) < 2
 
 
 def describe(name: str, path: Path, was: Place, now: Place) -> str:
@@ -183,7 +190,8 @@ def how_to_mend(was: Place, note: Path) -> str:
 
 def _is_deeper(now: Place, was: Place) -> bool:
     """Whether something was mounted on the folder or above it: that is what a mount is for."""
-    return now.point.startswith(was.point.rstrip("/") + "/") and now.point != was.point
+    below = now.point == was.point or now.point.startswith(was.point.rstrip("/") + "/")
+    return below and len(now.inside) < len(was.inside)
 
 
 def _lasting(source: str) -> str:

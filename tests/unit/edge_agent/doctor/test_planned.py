@@ -79,7 +79,8 @@ def test_the_doctor_says_that_a_folder_lay_elsewhere(make_settings, tmp_path):
     settings = make_settings()
     settings.storage.root.mkdir()
     settings.storage.mounts.write_text(
-        f'{{"{tmp_path}/inbox": {{"point": "{tmp_path}", "kind": "cifs", "source": "//nas/x"}}}}'
+        f'{{"{tmp_path}/inbox": {{"point": "{tmp_path}", "kind": "cifs", '
+        '"source": "//nas/x", "inside": "/inbox"}}'
     )
 
     (found,) = look_at_mounts(settings, places_of(settings), ROOT, [])

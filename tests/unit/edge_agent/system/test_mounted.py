@@ -86,6 +86,17 @@ def test_what_is_mounted_at_last_is_what_was_wanted(machine, caplog):
     assert "nas:/plant" in machine.look()
 
 
+def test_a_mount_of_the_service_itself_is_none(machine):
+    """Systemd mounts on itself what a service may write to, below a share that comes later."""
+    own = f"30 27 254:0 {machine.inbox} {machine.inbox} rw - ext4 /dev/vda rw"
+    assert machine.look() == ""
+    assert machine.look(own) == ""
+    assert machine.look() == ""
+    assert machine.look(own, machine.share()) == ""
+
+    assert "nas:/plant" in machine.look(own)
+
+
 def test_what_is_so_is_accepted_when_the_note_is_removed(machine):
     machine.look(machine.share())
     assert machine.look()
@@ -126,12 +137,17 @@ def test_a_note_that_can_not_be_written_does_not_stop_the_station(machine, caplo
 @pytest.mark.parametrize(
     ("was", "now", "same"),
     [
-        (("/a", "ext4", "UUID=1"), ("/a", "ext4", "UUID=1"), True),
-        (("/a", "ext4", "UUID=1"), ("/a", "ext4", "UUID=2"), False),
-        (("/a", "ext4", "UUID=1"), ("/a", "ext4", ""), True),  # a device without a lasting name
-        (("/a", "ext4", ""), ("/a", "xfs", ""), False),
-        (("/a", "nfs4", "nas:/a"), ("/a", "autofs", "systemd-1"), True),  # until somebody looks
-        (("/a", "nfs4", "nas:/a"), ("/", "autofs", "systemd-1"), False),
+        (("/a", "ext4", "UUID=1", "/"), ("/a", "ext4", "UUID=1", "/"), True),
+        (("/a", "ext4", "UUID=1", "/"), ("/a", "ext4", "UUID=2", "/"), False),
+        # A device without a lasting name; and one that is unmounted, over such another.
+        (("/a", "ext4", "UUID=1", "/"), ("/a", "ext4", "", "/"), True),
+        (("/a", "ext4", "", "/"), ("/", "ext4", "", "/a"), False),
+        (("/a", "ext4", "", "/"), ("/a", "xfs", "", "/"), False),
+        # A folder that systemd has mounted on itself, for a service that may write there.
+        (("/a", "ext4", "UUID=1", "/a"), ("/", "ext4", "UUID=1", "/a"), True),
+        # Until somebody looks.
+        (("/a", "nfs4", "nas:/a", "/"), ("/a", "autofs", "systemd-1", "/"), True),
+        (("/a", "nfs4", "nas:/a", "/"), ("/", "autofs", "systemd-1", "/"), False),
     ],
 )
 def test_what_is_the_same(was, now, same):
