@@ -82,6 +82,13 @@ def test_what_the_parts_say_comes_through(parts):
     )
 
 
+def test_what_the_journal_lacks_degrades_and_says_what_to_do(parts):
+    health = Vitals(**parts, losses=("inspection 3 is missing from journal.db",)).health()
+    assert health.status == "degraded"
+    (reason,) = health.reasons
+    assert reason.startswith("inspection 3 is missing from journal.db: stop the agent and run")
+
+
 def test_drift_degrades_and_says_where_to_look(parts):
     steady = Drift("score", 250, 0.1, 0.1, higher=True, drifting=False)
     dark = Drift("brightness", 250, 3.0, 0.9, higher=False, drifting=True)
