@@ -234,7 +234,7 @@ class FolderSource:
         try:
             for name, status, reason in self._entries():
                 present.add(name)
-                if reason:
+                if reason or status is None:
                     ignored[name] = reason
                     continue
                 signature = _signature(status)
@@ -309,7 +309,7 @@ class FolderSource:
         }
         self._seen_strays = set(found)
 
-    def _entries(self) -> Iterator[tuple[str, os.stat_result, str]]:
+    def _entries(self) -> Iterator[tuple[str, os.stat_result | None, str]]:
         """Names, what lies behind them, and why it is not to be taken."""
         for path in self._path.iterdir():
             if path.name.startswith(".") or _unfinished(path.name):
@@ -320,6 +320,7 @@ class FolderSource:
                 continue
             except OSError as error:  # of a share: this one entry, and not the others
                 self._put_off(path.name, (0, 0, 0, 0), f"can not be looked at: {error.strerror}")
+                yield path.name, None, self._sick[path.name].why
                 continue
             yield path.name, status, self._why_not(path.name, status)
 

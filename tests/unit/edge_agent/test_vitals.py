@@ -97,6 +97,13 @@ def test_what_waits_to_be_taken_or_judged_again_degrades_and_is_named(parts):
     assert "a.png" in health.ignored
 
 
+def test_what_the_journal_lacks_degrades_and_says_what_to_do(parts):
+    health = Vitals(**parts, losses=("inspection 3 is missing from journal.db",)).health()
+    assert health.status == "degraded"
+    (reason,) = health.reasons
+    assert reason.startswith("inspection 3 is missing from journal.db: stop the agent and run")
+
+
 def test_drift_degrades_and_says_where_to_look(parts):
     steady = Drift("score", 250, 0.1, 0.1, higher=True, drifting=False)
     dark = Drift("brightness", 250, 3.0, 0.9, higher=False, drifting=True)
