@@ -76,6 +76,8 @@ class Swaps:
         said = self.station.log.count("ready: ")
         self.station.start(wait=False, under=launched(fault, path=path))
         self._killed_or(lambda: self.station.log.count("ready: ") > said)
+        if self.station.daemon.poll() is None and self.station.stop() == 0:
+            start(self.station, self.broker)  # without the fault, which would meet it later
         return {self.other}
 
     def by_reload(self, fault: str, path: Path | None) -> set[str]:
