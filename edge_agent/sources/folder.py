@@ -361,7 +361,7 @@ class FolderSource:
             self._put_off(name, signature, f"can not be taken: {error.strerror}")
             return None
         if claim is not None:
-            self._sick.pop(name, None)
+            self._is_well(name)
         return claim
 
     def _take(self, path: Path, status: os.stat_result) -> Claim | None:
@@ -410,7 +410,7 @@ class FolderSource:
         if claim is None:
             self._rescan = True  # written to meanwhile: it settles again
             return None
-        self._sick.pop(path.name, None)
+        self._is_well(path.name)
         self._settle(path, status, stays=self._settings.after == "keep")
         return claim
 
@@ -482,6 +482,11 @@ class FolderSource:
         self._sick[name] = _Sick(signature, why, delay, self._clock() + delay)
         self._next_settled = min(self._next_settled, self._sick[name].at)
         self._tell({**self.ignored, name: why})
+
+    def _is_well(self, name: str) -> None:
+        if self._sick.pop(name, None):
+            shown = printable(name)
+            self.ignored = {key: why for key, why in self.ignored.items() if key != shown}
 
     def _is_done(self, name: str, signature: Signature) -> bool:
         done = self._done.get(name)
