@@ -97,6 +97,7 @@ def test_what_is_small_and_wants_to_be_large_or_slow(make_station):
         "pixels.png": png_of(30_000, 30_000, pixels=bytes(1_000_000)),
         "scans.jpg": jpeg_of_scans(7000, 9000, 4000),  # minutes, were they decoded
         "frames.tif": tiff_of_frames(100_000),  # and these, were they counted
+        "chunks.png": png_of_chunks(2_000_000),
         "gif.png": b"GIF89a" + bytes(100),
         "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "svg.png": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
@@ -109,6 +110,7 @@ def test_what_is_small_and_wants_to_be_large_or_slow(make_station):
     said = reasons(station)
     assert "more than the limit of 64000000" in said.pop("pixels.png")
     assert said.pop("scans.jpg") == "the JPEG has 4000 scans, more than the limit of 100"
+    assert said.pop("chunks.png") == "the PNG has more than 100000 chunks"
     assert said.pop("frames.tif") == "the file holds several frames; one image a file is judged"
     assert set(said) == {"gif.png", "postscript.png", "svg.png"}
     assert all(reason.startswith("not an image of an allowed format") for reason in said.values())
@@ -116,9 +118,9 @@ def test_what_is_small_and_wants_to_be_large_or_slow(make_station):
 
 @pytest.fixture
 def slow_to_read() -> Callable[[int], bytes]:
-    """A PNG whose header alone takes far longer than a frame may."""
-    chunks = png_of_chunks(2_000_000)
-    return lambda number: chunks + b"%d" % number
+    """A JPEG of no more scans than are allowed, which takes far longer than a frame may."""
+    scans = jpeg_of_scans(7000, 9000, 100)
+    return lambda number: scans + b"%d" % number
 
 
 def test_two_that_kill_the_decoder_side_by_side_are_poison_and_no_loss_of_the_provider(
