@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from tests.hostile import jpeg_of_scans, png_of, png_of_chunks, tiff_of_frames
 from tests.integration.conftest import children_of
 from tests.line import at_rest, health, reasons, verify, wait_for
 from tests.mutations import mutated, originals
+from tests.tiffs import generated, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,6 +90,25 @@ def test_ten_thousand_mutated_images_through_the_daemon(make_station, capsys):
 
     with capsys.disabled():
         print(json.dumps(found))
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.faults)])
+def test_generated_tiffs_through_the_daemon(make_station, count):
+    kinds, files = {}, []
+    for number, (kind, content, _) in enumerate(generated(seed=20, count=count)):
+        name = f"{number:04d}.tif"
+        kinds[name] = kind
+        files.append((name, content))
+    station = make_station(AT_ONCE)
+
+    found = withstand(station, files)
+
+    assert found["worker restarts"] == 0
+    said = reasons(station)
+    for name, kind in kinds.items():
+        reason = refusal(kind)
+        assert (name in said) == (reason is not None), (name, str(kind), said.get(name))
+        assert reason is None or re.fullmatch(reason, said[name]), (str(kind), said[name])
 
 
 def test_what_is_small_and_wants_to_be_large_or_slow(make_station):

@@ -38,7 +38,7 @@ _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 _MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _BEHIND_PIXELS = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # restarts stand among them
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_RESTARTS = tuple(bytes([0xFF, marker]) for marker in range(0xD0, 0xD8))
 # A progressive JPEG has about 10 scans. Each goes over the whole image, whether it says anything
 # or not: thousands of a few bytes each take many minutes.
 _MAX_SCANS = 100
@@ -163,7 +163,8 @@ class Jpeg(PillowPicture):
         if not scan.interval:
             return
         expected = _up(self._frame.blocks(scan.components), scan.interval) - 1
-        if len(_RESTART.findall(scan.pixels)) < expected:
+        pixels = bytes(scan.pixels)
+        if sum(pixels.count(marker) for marker in _RESTARTS) < expected:
             raise TruncatedError(_MISSING)
 
 

@@ -49,11 +49,13 @@ class Png(PillowPicture):
         self._kept: list[memoryview | bytes] = [_SIGNATURE]
         self._pixels: list[memoryview] = []
         self._check = 0
-        self._exif = self._xmp = b""
+        self._exif: bytes | None = None
+        self._xmp: bytes | None = None
+        self._profile: bytes | None = None
         self._walk()
         if not self._pixels:
             raise DamagedError("the PNG has no pixels before its end")
-        self.orientation = orientation_of(self._exif, self._xmp)
+        self.orientation = orientation_of(self._exif or self._profile or b"", self._xmp or b"")
 
     def decoded(self) -> Image.Image:
         *pixels, last = self._pixels
@@ -103,21 +105,20 @@ class Png(PillowPicture):
             self.height = int.from_bytes(self._data[place + 12 : place + 16], "big")
 
     def _note(self, kind: bytes, place: int, end: int) -> None:
-        """Look into a chunk that says how to turn the image, or that there are several."""
-        start, stop = place + 8, end - 4
+        """Look for how to turn the image, in the first chunk that says it, and for more frames."""
+        data, start, stop = self._data, place + 8, end - 4
         if kind == b"acTL":
-            frames = int.from_bytes(self._data[start : start + 4], "big")
+            frames = int.from_bytes(data[start : start + 4], "big")
             if frames > 1 and zlib.crc32(self._view[place + 4 : stop]) == self._said(end):
                 raise DecodeError("the file holds several frames; one image a file is judged")
-        elif kind == b"eXIf":
-            self._exif = self._exif or self._data[start:stop]
-        elif kind == b"iTXt" and self._data.startswith(_XMP, start, stop):
-            self._xmp = self._xmp or _international(self._data[start + len(_XMP) : stop])
-        elif kind == b"zTXt" and self._data.startswith(_PROFILE, start, stop):
-            text = inflated(self._data[start + len(_PROFILE) + 1 : stop])
-            self._exif = self._exif or _profile(text)
-        elif kind == b"tEXt" and self._data.startswith(_PROFILE, start, stop):
-            self._exif = self._exif or _profile(self._data[start + len(_PROFILE) : stop])
+        elif kind == b"eXIf" and self._exif is None:
+            self._exif = data[start:stop]
+        elif kind == b"iTXt" and self._xmp is None and data.startswith(_XMP, start, stop):
+            self._xmp = _international(data[start + len(_XMP) : stop])
+        elif self._profile is None and data.startswith(_PROFILE, start, stop):
+            text = data[start + len(_PROFILE) : stop]
+            if kind in (b"tEXt", b"zTXt"):
+                self._profile = _profile(inflated(text[1:]) if kind == b"zTXt" else text)
 
     def _said(self, end: int) -> int:
         """The checksum of the chunk that ends there."""
