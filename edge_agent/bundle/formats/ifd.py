@@ -61,10 +61,17 @@ class Directory:
     tags: dict[int, NDArray[Any]]
     next: int
 
-    def number(self, tag: int, default: int | None = None) -> int | None:
-        """The first value of a tag."""
+    def said(self, tag: int) -> int | None:
+        """The first value of a tag; None: it is not there, or no whole number."""
         values = self.tags.get(tag)
-        return default if values is None or not values.size else int(values[0])
+        if values is None or not values.size or values.dtype.kind == "f":
+            return None
+        return int(values[0])
+
+    def number(self, tag: int, default: int) -> int:
+        """The first value of a tag, or what it means that it is not there."""
+        found = self.said(tag)
+        return default if found is None else found
 
     def numbers(self, tag: int) -> tuple[int, ...]:
         """A few values of a tag; none if it is not there."""

@@ -55,6 +55,6 @@ def _of_exif(exif: bytes) -> int | None:
     exif = exif.removeprefix(_EXIF)
     try:
         header = read_header(exif)
-        return read_directory(exif, header, header.first, (TAG,)).number(TAG)
+        return read_directory(exif, header, header.first, (TAG,)).said(TAG)
     except DecodeError:
         return None

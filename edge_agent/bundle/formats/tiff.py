@@ -109,7 +109,7 @@ class Tiff(Picture):
         """
         header = read_header(data)
         tags = read_directory(data, header, header.first, _WANTED)
-        self.width, self.height = tags.number(_WIDTH, 0) or 0, tags.number(_HEIGHT, 0) or 0
+        self.width, self.height = tags.number(_WIDTH, 0), tags.number(_HEIGHT, 0)
         if self.width <= 0 or self.height <= 0:
             raise DamagedError(f"the TIFF says that it has {self.width} x {self.height} pixels")
         self._meaning = _meaning_of(tags)
@@ -172,13 +172,13 @@ class Tiff(Picture):
 
 
 def _meaning_of(tags: Directory) -> _Meaning:
-    colours = tags.number(_COLOURS)
+    colours = tags.said(_COLOURS)
     if colours is None:
         raise DecodeError("a TIFF that does not say what 0 means (PhotometricInterpretation)")
     if colours not in _CHANNELS:
         what = _UNREAD_COLOURS.get(colours, f"photometric interpretation {colours}")
         raise DecodeError(f"a TIFF of {what} is not read")
-    number = tags.number(_SAMPLES, 1) or 1
+    number = tags.number(_SAMPLES, 1)
     channels = _CHANNELS[colours]
     if number < channels:
         raise DamagedError(f"the TIFF has {number} samples a pixel: its colours take {channels}")
@@ -222,7 +222,7 @@ def _palette_of(tags: Directory, bits: int) -> NDArray[Any]:
 
 
 def _storage_of(data: bytes, header: Header, tags: Directory, meaning: _Meaning) -> Storage:
-    compression = tags.number(_COMPRESSION, 1) or 1
+    compression = tags.number(_COMPRESSION, 1)
     if compression not in READ:
         named = _UNREAD_COMPRESSIONS.get(compression, f"compression {compression}")
         raise DecodeError(f"a TIFF with {named} is not read")
@@ -243,16 +243,16 @@ def _storage_of(data: bytes, header: Header, tags: Directory, meaning: _Meaning)
     sizes = tags.tags.get(_TILE_SIZES if tiled else _STRIP_SIZES)
     if places is None:
         raise DamagedError("the TIFF does not say where its pixels are")
-    width, height = tags.number(_WIDTH) or 0, tags.number(_HEIGHT) or 0
+    width, height = tags.number(_WIDTH, 0), tags.number(_HEIGHT, 0)
     across, down = width, min(tags.number(_ROWS, height) or height, height)
     if tiled:
-        across, down = tags.number(_TILE_WIDTH, 0) or 0, tags.number(_TILE_HEIGHT, 0) or 0
+        across, down = tags.number(_TILE_WIDTH, 0), tags.number(_TILE_HEIGHT, 0)
     tables = tags.tags.get(_JPEG_TABLES)
     return Storage(
         data=data,
         order=header.order,
         bits=meaning.bits,
-        samples=tags.number(_SAMPLES, 1) or 1,
+        samples=tags.number(_SAMPLES, 1),
         planar=planes == 2,
         compression=compression,
         predicted=predictor == 2,
@@ -262,7 +262,7 @@ def _storage_of(data: bytes, header: Header, tags: Directory, meaning: _Meaning)
         height=down,
         places=places,
         sizes=sizes,
-        fax=tuple((tag, tags.number(tag, 0) or 0) for tag in (_FAX3, _FAX4)),
+        fax=tuple((tag, tags.number(tag, 0)) for tag in (_FAX3, _FAX4)),
         tables=b"" if tables is None else tables.tobytes(),
         ycbcr=meaning.colours == _YCBCR,
     )
@@ -286,7 +286,7 @@ def _check_ycbcr(tags: Directory, compression: int, bits: int, planes: int) -> N
 def _turn(data: bytes, header: Header) -> int:
     """By its own tag, else by XMP; metadata that can't be read turns nothing."""
     try:
-        said = read_directory(data, header, header.first, _OF_METADATA).number(ORIENTATION)
+        said = read_directory(data, header, header.first, _OF_METADATA).said(ORIENTATION)
         if said is not None:
             return said
         xmp = read_directory(data, header, header.first, (_XMP,)).tags.get(_XMP)
@@ -304,10 +304,10 @@ def _look_at_pages(data: bytes, header: Header, place: int, width: int, height: 
         if not place:
             return
         page = read_directory(data, header, place, _OF_PAGE)
-        reduced = (page.number(_KIND_OF_PAGE, 0) or 0) & 5  # bit 0: smaller, bit 2: a mask
-        reduced = reduced or page.number(_OLD_KIND_OF_PAGE) == 2
-        small = 2 * (page.number(_WIDTH, 0) or 0) <= width
-        small = small and 2 * (page.number(_HEIGHT, 0) or 0) <= height
+        reduced = page.number(_KIND_OF_PAGE, 0) & 5  # bit 0: smaller, bit 2: a mask
+        reduced = reduced or page.said(_OLD_KIND_OF_PAGE) == 2
+        small = 2 * page.number(_WIDTH, 0) <= width
+        small = small and 2 * page.number(_HEIGHT, 0) <= height
         if not (reduced or small):
             break
         place = page.next

@@ -8,6 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from edge_agent.bundle.preprocess import DecodeError, decode
@@ -150,6 +152,20 @@ def test_what_is_written_beside_the_pixels_never_costs_an_image(what, behind):
     place = len(WHOLE) - len(END) if behind else len(SIGNATURE) + len(HEADER)
 
     assert_right(WHOLE[:place] + BESIDE[what] + WHOLE[place:])
+
+
+@settings(max_examples=200)
+@given(
+    start=st.sampled_from([b"", b"II*\0\x08\0\0\0\x01\0\x12\x01", b"MM\0+\0\x08\0\0"]),
+    rest=st.binary(max_size=60),
+)
+@example(start=b"II*\0\x08\0\0\0\x01\0\x12\x01", rest=struct.pack("<HIf", 11, 1, float("nan")))
+def test_no_exif_whatever_costs_an_image(start, rest):
+    place = len(SIGNATURE) + len(HEADER)
+
+    found = np.asarray(decode(WHOLE[:place] + chunk(b"eXIf", start + rest) + WHOLE[place:]))
+
+    assert sorted(found.shape) == [60, 70]
 
 
 def test_text_chunks_without_end_cost_no_memory_and_no_image():

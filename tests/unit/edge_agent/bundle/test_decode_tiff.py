@@ -301,6 +301,15 @@ def test_metadata_never_costs_an_image(tag):
         assert np.array_equal(np.asarray(decode(data)), meant(kind, samples))
 
 
+def test_an_orientation_that_is_no_number_turns_nothing():
+    kind = Kind()
+    samples = random_samples(kind, 9, 9, 1)
+    whole = write(kind, samples, {274: ("I", [0x7FC00000])})
+    no_number = whole.replace(struct.pack("<HHI", 274, 4, 1), struct.pack("<HHI", 274, 11, 1))
+
+    assert np.array_equal(np.asarray(decode(no_number)), meant(kind, samples))
+
+
 def test_cmyk_of_8_and_16_bits():
     for bits in (8, 16):
         assert_right(Kind(bits=bits, photometric=CMYK))
