@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # Nothing to be measured first.
 FIXED = '[runtime]\nprovider = "cpu"\nvariant = "fp32"\nworkers = 1\nthreads = 1\n'
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"}
 
 
 @dataclass

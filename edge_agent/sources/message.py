@@ -29,6 +29,8 @@ _SUFFIXES = (
     (b"II*\0", ".tif"),
     (b"MM\0*", ".tif"),
     (b"RIFF", ".webp"),
+    (b"P5", ".pgm"),
+    (b"P6", ".ppm"),
 )
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LIMIT = 120
