@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from edge_agent.cli import run
-
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    try:  # Ctrl-C may come before all is there
+        from edge_agent.system.streams import insist_on_utf8, open_streams
+
+        insist_on_utf8()
+        open_streams()
+        from edge_agent.cli import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

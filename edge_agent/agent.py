@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent import __version__, lock
 from edge_agent.decide import overridden
-from edge_agent.housekeeping import Housekeeping
+from edge_agent.housekeeping import Housekeeping, check_limits
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
 from edge_agent.mqtt import MqttOptions, TlsOptions
@@ -40,6 +40,8 @@ from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
+from edge_agent.system.mounted import MountWatch
+from edge_agent.system.trouble import Trouble
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
 from edge_agent.telemetry.pages import running_pages, starting_pages
@@ -63,6 +65,7 @@ log = logging.getLogger(__name__)
 
 _DRAIN = 4.0  # seconds that a stop may take to finish frames
 _FLUSH = 3.0  # and to flush messages
+_RETRY = 1.0  # seconds between two tries to open the journal
 
 
 class Agent:
@@ -94,14 +97,19 @@ class Agent:
         with ExitStack() as stack:
             spool = _spool(settings)
             stack.enter_context(lock.hold(storage.lock))
+            check_limits(settings)
+            mounts = MountWatch(storage.mounts, settings.image_folders)
+            mounts.look()
             wish = wish_of(settings)
             service.status(f"verifying {wish.bundle}")
             bundle = open_trusted(wish)
             decision = overridden(
                 bundle.manifest.decision, settings.decision.threshold, settings.decision.review
             )
-            journal = stack.enter_context(Journal(storage.journal))
             page = _page(settings, stack)
+            journal = stack.enter_context(_journal(storage.journal, page, service))
+            for loss in journal.losses:
+                log.error("%s", loss)
             cache = _cache(storage.cache)
             selector = Selector(bundle, settings.runtime, settings.worker, cache)
             service.status("finding out what runs the bundle best")
@@ -173,6 +181,7 @@ class Agent:
             # Up to here there is nothing to finish: signals kill.
             self._obey_signals(stack, pool, reload)
             progress = Progress(_patience(settings.worker))
+            housekeeping = Housekeeping(settings, away=mounts.away)
             vitals = Vitals(
                 loop=loop,
                 tally=tally,
@@ -185,14 +194,16 @@ class Agent:
                 pause=pause,
                 drift=watch,
                 progress=progress,
+                housekeeping=housekeeping,
+                mounts=mounts,
                 storage=storage,
+                losses=journal.losses,
             )
             if publisher:
                 publisher.start()
                 stack.callback(publisher.stop, _FLUSH)
             stack.callback(reload.close)  # before the publisher, which sends its answers
             recovered = loop.recover()
-            housekeeping = Housekeeping(settings)
             housekeeping.start()
             stack.callback(housekeeping.stop)
             if topic:
@@ -215,6 +226,7 @@ class Agent:
                     running.fall_back(pool, service.alive)
                     if publisher:
                         publisher.notify()  # what it says at birth has changed
+                mounts.look()
                 reload.step()
                 pulse.beat(loop.recorded + pool.restarts)
             service.stopping()
@@ -305,6 +317,27 @@ def _cache(directory: Path) -> Path | None:
         log.warning("nothing is cached: %s can't be made: %s", directory, error.strerror)
         return None
     return directory
+
+
+def _journal(path: Path, page: HealthServer | None, service: ServiceLink) -> Journal:
+    """Open the journal as soon as there is room for it, and nobody else has it locked."""
+    trouble = Trouble(log, "the journal can be opened")
+    while True:
+        try:
+            journal = Journal(path)
+        except JournalError as error:
+            if not error.temporary:
+                raise
+            trouble.failed(str(error))
+        else:
+            if page and trouble.text:
+                page.serve(starting_pages())
+            trouble.worked()
+            return journal
+        service.status(f"waiting: {trouble.text}")
+        if page:
+            page.serve(starting_pages(f"waiting: {trouble.text}"))
+        time.sleep(_RETRY)
 
 
 def _page(settings: Settings, stack: ExitStack) -> HealthServer | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from edge_agent.decide import decide
 from edge_agent.settings import SettingsError, WorkerSettings
 from edge_agent.target import ProviderError
 from edge_agent.types import Claim, Latency, Verdict
-from edge_agent.worker.pool import Lost, Outcome, WorkerPool
+from edge_agent.worker.pool import Lost, Outcome, WorkerPool, WorkerStartError
 from edge_agent.worker.protocol import Judged, worker_options
 from edge_agent.worker.verify import verify_apart
 
@@ -35,19 +34,17 @@ class Classified:
     latency: Latency
     error: str
 
-    def as_json(self) -> str:
-        """The line that ``--json`` prints."""
+    def as_json(self) -> dict[str, object]:
+        """What a line of ``--json`` holds."""
         latency = {stage: round(ms, 3) for stage, ms in asdict(self.latency).items()}
-        return json.dumps(
-            {
-                "path": self.path,
-                "verdict": self.verdict.value,
-                "score": self.score,
-                "threshold": self.threshold,
-                "latency_ms": latency,
-                "error": self.error,
-            }
-        )
+        return {
+            "path": self.path,
+            "verdict": self.verdict.value,
+            "score": self.score,
+            "threshold": self.threshold,
+            "latency_ms": latency,
+            "error": self.error,
+        }
 
 
 def classify(
@@ -76,6 +73,7 @@ def classify(
     )
     try:
         pool.start()
+        worked = time.monotonic()
         left = deque(_claim(number, path) for number, path in enumerate(paths))
         while left or pool.pending():
             while left and pool.room():
@@ -84,6 +82,9 @@ def classify(
                 yield _classified(outcome, decision)
             if pool.lost:
                 raise ProviderError(f"{runtime.provider} was lost: {pool.lost}")
+            worked = time.monotonic() if pool.working() else worked
+            if time.monotonic() - worked > settings.start_timeout:
+                raise WorkerStartError(f"no worker can be started: {pool.trouble}")
     finally:
         pool.close()
 

@@ -3,64 +3,76 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import errno
 import io
-import json
 import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from edge_agent import __version__
 from edge_agent.bundle import BundleError, read_manifest
 from edge_agent.settings import SettingsError, load_settings
+from edge_agent.system.limits import shortage
+from edge_agent.system.numbers import address, real, whole
+from edge_agent.system.streams import discard_unwritten
 from edge_agent.target import AUTO, ProviderError, parse_target
 from edge_agent.telemetry.log import complain
-from edge_agent.text import printable
+from edge_agent.text import printable, printable_lines, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_agent.journal import Selection
+    from edge_agent.journal import Selection, Unreadable
     from edge_agent.tuning.candidates import Candidate
     from edge_agent.tuning.measure import Measured
 
 OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN)
+_WORKERS, _THREADS = whole(0, 64), whole(0, 256)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; return its exit code: 0, or 2 for a mistake that was named."""
-    parsed = _parser().parse_args(arguments)
+    parsed = argparse.Namespace(command=None)
     try:
-        code = int(parsed.command(parsed))
-        sys.stdout.flush()  # what can't be written is told here, and not by the interpreter's end
-        return code
-    except _mistakes() as mistake:
-        complain(str(mistake))
-        return MISTAKE
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stderr.close()
-        return OK
-    except OSError as error:
-        if error.errno in _NO_ROOM and error.filename is None and parsed.command is not _run:
-            complain(f"the output can't be written: {error.strerror}")
-            with contextlib.suppress(OSError):  # the rest of it would fail once more at the end
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return MISTAKE
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
+        try:
+            _parser().parse_args(arguments, parsed)
+            return int(parsed.command(parsed))
+        except SystemExit:
             raise
-        complain(
-            f"{error.strerror}: let this program have more of them "
-            "(`ulimit -n`, or LimitNOFILE= of the service); 100 are enough"
-        )
-        return MISTAKE
+        except _mistakes() as mistake:
+            complain(str(mistake))
+            return MISTAKE
+        finally:
+            sys.stdout.flush()  # what can't be written is told here, not by the interpreter's end
     except KeyboardInterrupt:
         return 130
+    except (OSError, RuntimeError, MemoryError) as error:
+        return _failed(error, parsed.command)
+
+
+def _failed(error: Exception, command: object) -> int:
+    """What the system refused: in words, where the reason is known."""
+    if lack := shortage(error):
+        complain(lack)
+        return MISTAKE
+    # Of the daemon nothing is read on stdout, so that it failed elsewhere.
+    if not isinstance(error, OSError) or error.filename is not None or command is _run:
+        raise error
+    discard_unwritten()
+    if isinstance(error, BrokenPipeError):
+        if command is not _classify:  # `| head` has seen enough
+            return OK
+        complain("nobody reads the verdicts any more: not every image was judged")
+        return MISTAKE
+    if error.errno not in _NO_ROOM:
+        raise error
+    complain(f"the output can't be written: {error.strerror}")
+    return MISTAKE
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
@@ -108,11 +120,14 @@ def _classify(parsed: argparse.Namespace) -> int:
     for one in classify(parsed.bundle, paths, runtime):
         verdicts.add(one.verdict)
         if parsed.json:
-            print(one.as_json(), flush=True)
+            say_json(one.as_json())
         else:
             score = "     -" if one.score is None else f"{one.score:6.4f}"
             what = one.error or f"{one.latency.total:.1f} ms"
-            print(f"{one.verdict.value:6}  {score}  {printable(one.path)}  {what}", flush=True)
+            say(
+                f"{one.verdict.value:6}  {score}  {printable(one.path)}  {printable(what)}",
+                flush=True,
+            )
     if Verdict.ERROR in verdicts:
         return MISTAKE
     return FOUND_DEFECT if verdicts & {Verdict.DEFECT, Verdict.REVIEW} else OK
@@ -121,15 +136,15 @@ def _classify(parsed: argparse.Namespace) -> int:
 def _bundle_show(parsed: argparse.Namespace) -> int:
     manifest = read_manifest(parsed.bundle)
     if parsed.json:
-        print(manifest.model_dump_json(indent=2))
+        say_json(manifest.model_dump(mode="json"), indent=2)
         return OK
     size, decision = manifest.preprocess, manifest.decision
-    print(f"{manifest.name} {manifest.version}, made {manifest.created}")
+    say(f"{printable(manifest.name)} {manifest.version}, made {manifest.created}")
     if manifest.notice:
-        print(manifest.notice)
-    print(f"input      {size.width} x {size.height} {size.colour}, {size.fit}")
+        say(manifest.notice)
+    say(f"input      {size.width} x {size.height} {size.colour}, {size.fit}")
     band = f", review {decision.review[0]:g} to {decision.review[1]:g}" if decision.review else ""
-    print(f"threshold  {decision.threshold:.4f} by {decision.rule}{band}")
+    say(f"threshold  {decision.threshold:.4f} by {decision.rule}{band}")
     for variant in manifest.variants:
         accuracy = variant.accuracy
         measured = (
@@ -139,26 +154,26 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
             if accuracy
             else "not measured"
         )
-        print(f"variant    {variant.name:8} {variant.size / 1e6:6.1f} MB  {measured}")
+        say(f"variant    {variant.name:8} {variant.size / 1e6:6.1f} MB  {measured}")
         for provider, fault in variant.gate.items():
-            print(f"{'':20}{f'not on {provider}: {fault}' if fault else f'holds on {provider}'}")
+            say(f"{'':20}{f'not on {provider}: {fault}' if fault else f'holds on {provider}'}")
     training = manifest.training
-    print(f"trained    recipe {training.recipe}, seed {training.seed}, {training.folds} folds")
-    print(f"golden     {len(manifest.golden)} images")
+    say(f"trained    recipe {training.recipe}, seed {training.seed}, {training.folds} folds")
+    say(f"golden     {len(manifest.golden)} images")
     return OK
 
 
 def _bundle_keygen(parsed: argparse.Namespace) -> int:
     from edge_agent.bundle.signature import make_keys
 
-    print(make_keys(parsed.file))
+    say(make_keys(parsed.file))
     return OK
 
 
 def _bundle_sign(parsed: argparse.Namespace) -> int:
     from edge_agent.bundle.signature import sign
 
-    print(f"signed; the key's public half, for [trust.keys]: {sign(parsed.bundle, parsed.key)}")
+    say(f"signed; the key's public half, for [trust.keys]: {sign(parsed.bundle, parsed.key)}")
     return OK
 
 
@@ -174,12 +189,12 @@ def _bundle_verify(parsed: argparse.Namespace) -> int:
         if provider is None and settings.runtime.provider != AUTO:
             provider = settings.runtime.provider
     bundle = verify_apart(place, trust)
-    print("files, hashes and graphs: as the manifest says")
+    say("files, hashes and graphs: as the manifest says")
     if trust and trust.keys:
-        print(f"signed by {bundle.signed_by}" if bundle.signed_by else "not signed")
+        say(f"signed by {bundle.signed_by}" if bundle.signed_by else "not signed")
     for variant in bundle.manifest.variants:
         ready = prove_apart(bundle, variant.name, provider or "cpu")
-        print(
+        say(
             f"{variant.name} on {ready.provider}: {len(bundle.manifest.golden)} golden images "
             f"within {ready.golden_error:.5f}"
         )
@@ -187,15 +202,18 @@ def _bundle_verify(parsed: argparse.Namespace) -> int:
 
 
 def _journal_tail(parsed: argparse.Namespace) -> int:
-    from edge_agent.journal import tail
+    from edge_agent.journal import Unreadable, tail
     from edge_agent.text import iso_utc
 
     for record in tail(load_settings(parsed.config).storage.journal, parsed.count):
+        if isinstance(record, Unreadable):
+            say(f"{record.sequence:8}  this row can't be read: {record.fault}")
+            continue
         one = record.inspection
         score = "     -" if one.score is None else f"{one.score:6.4f}"
-        print(
+        say(
             f"{record.sequence:8}  {iso_utc(one.completed)}  {one.verdict.value:6}  {score}  "
-            f"{one.latency.total:7.1f} ms  {one.name}  {one.reason}".rstrip()
+            f"{one.latency.total:7.1f} ms  {printable(one.name)}  {printable(one.reason)}".rstrip()
         )
     return OK
 
@@ -205,9 +223,14 @@ def _journal_export(parsed: argparse.Namespace) -> int:
 
     journal = load_settings(parsed.config).storage.journal
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(newline="")  # as the csv module asks for
-    export(journal, sys.stdout, parsed.format, _selection(parsed))
+        # UTF-8, for it is read by programs; the rest as the csv module asks for
+        sys.stdout.reconfigure(encoding="utf-8", newline="")
+    export(journal, sys.stdout, parsed.format, _selection(parsed), _complain_of)
     return OK
+
+
+def _complain_of(row: Unreadable) -> None:
+    complain(f"row {row.sequence} of the journal can't be read: {row.fault}")
 
 
 def _journal_stats(parsed: argparse.Namespace) -> int:
@@ -216,23 +239,35 @@ def _journal_stats(parsed: argparse.Namespace) -> int:
 
     found = stats(load_settings(parsed.config).storage.journal, _selection(parsed))
     if parsed.json:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        say_json(dataclasses.asdict(found), indent=2)
         return OK
     verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in found.verdicts.items())
-    print(f"inspections   {found.count}: {verdicts}")
+    say(f"inspections   {found.count}: {verdicts}")
     if found.defect_rate is not None:
-        print(f"defect rate   {found.defect_rate:.2%}")
+        say(f"defect rate   {found.defect_rate:.2%}")
     if found.first is not None and found.last is not None:
-        print(f"from, to      {iso_utc(found.first)}  {iso_utc(found.last)}")
+        say(f"from, to      {iso_utc(found.first)}  {iso_utc(found.last)}")
     for stage, ms in found.latency.items():
-        print(f"{stage:12}  p50 {ms.p50:8.1f} ms   p95 {ms.p95:8.1f} ms   p99 {ms.p99:8.1f} ms")
+        say(f"{stage:12}  p50 {ms.p50:8.1f} ms   p95 {ms.p95:8.1f} ms   p99 {ms.p99:8.1f} ms")
     for one in found.models:
         model = one.model
-        print(
+        say(
             f"model         {model.name} {model.version} {model.variant} "
             f"on {model.provider} {model.device}: {one.count}"
         )
-    print(f"unpublished   {found.unacknowledged}")
+    say(f"unpublished   {found.unacknowledged}")
+    for row in found.unreadable:
+        say(f"unreadable    row {row.sequence}: {row.fault}")
+    return OK
+
+
+def _journal_repair(parsed: argparse.Namespace) -> int:
+    from edge_agent.repair import repair
+
+    done = repair(load_settings(parsed.config), images=not parsed.acknowledge)
+    for loss in done.losses:
+        say(f"acknowledged  {loss}")
+    say(f"recovered     {done.recovered} of {done.images} images had no inspection")
     return OK
 
 
@@ -248,26 +283,12 @@ def _selection(parsed: argparse.Namespace) -> Selection:
 
 
 def _moment(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
+    try:  # without a zone it is this machine's time
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a date or time: write 2026-01-31 or 2026-01-31T18:00"
         ) from None
-    return moment.timestamp()  # without a zone it is this machine's time
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 upwards")
-    return int(text)
-
-
-def _threads(text: str) -> int:
-    number = _whole(text)
-    if number > 256:
-        raise argparse.ArgumentTypeError(f"{number} threads are more than 256")
-    return number
 
 
 def _tune(parsed: argparse.Namespace) -> int:
@@ -284,7 +305,7 @@ def _tune(parsed: argparse.Namespace) -> int:
         place = place or bundle_to_run(settings.storage.bundles, settings.bundle)
     bundle = verify_apart(place)
     selector = Selector(bundle, runtime, worker, cache)
-    table = selector.table(lambda one: print(describe(one), file=sys.stderr))
+    table = selector.table(lambda one: say(describe(one), stream=sys.stderr))
     best, refusal = None, None
     try:
         best = selector.choose(table).candidate
@@ -292,7 +313,7 @@ def _tune(parsed: argparse.Namespace) -> int:
         refusal = error
     if parsed.json:
         lines = [{**_named(one.candidate), **_measured(one)} for one in table]
-        print(json.dumps({"candidates": lines, "chosen": best and _named(best)}, indent=2))
+        say_json({"candidates": lines, "chosen": best and _named(best)}, indent=2)
     else:
         _print_table(table, best)
     if refusal:
@@ -301,18 +322,18 @@ def _tune(parsed: argparse.Namespace) -> int:
 
 
 def _print_table(table: list[Measured], best: Candidate | None) -> None:
-    print("   variant  provider      workers x threads   latency   frames/s  golden")
+    say("   variant  provider      workers x threads   latency   frames/s  golden")
     for one in sorted(table, key=lambda one: -(one.fps or 0.0)):
         name = one.candidate
         if one.ok:
             mark = "->" if name == best else "  "
-            print(
+            say(
                 f"{mark} {name.variant:8} {name.provider:13} {name.workers:7} x {name.threads:<7} "
                 f"{one.latency_ms:9.1f} ms {one.fps:10.1f}  {one.golden_error:.5f}"
             )
         else:
             layout = f"{name.workers:7} x {name.threads:<7} " if name.workers else ""
-            print(f"   {name.variant:8} {name.provider:13} {layout}out: {printable(one.reason)}")
+            say(f"   {name.variant:8} {name.provider:13} {layout}out: {printable(one.reason)}")
 
 
 def _named(candidate: Candidate) -> dict[str, object]:
@@ -350,22 +371,22 @@ def _bench(parsed: argparse.Namespace) -> int:
         unloaded=parsed.unloaded,
         runtime=runtime,
         broker=parsed.broker,
-        tell=lambda what: print(what, file=sys.stderr),
+        tell=lambda what: say(what, stream=sys.stderr),
     )
     figures = found.as_json()
     if parsed.json:
-        print(json.dumps(figures))
+        say_json(figures)
         return OK
-    print(f"{found.images} images with {found.candidate}")
-    print(
+    say(f"{found.images} images with {found.candidate}")
+    say(
         f"sustained  {found.agent_fps:.1f} frames/s, folder to subscriber: "
         f"{figures['ratio']:.1%} of the bare loop's {found.ceiling_fps:.1f}"
     )
     for stage, ms in found.latency_ms.items():
-        print(f"{stage:10}" + "".join(f" {name} {value:7.2f} ms  " for name, value in ms.items()))
+        say(f"{stage:10}" + "".join(f" {name} {value:7.2f} ms  " for name, value in ms.items()))
     over = found.overhead_ms
-    print(f"overhead   p50 {over['p50']:7.2f} ms   p95 {over['p95']:7.2f} ms   over the bare loop")
-    print(f"memory     {found.pss_mb[0]:.0f} MB, at the end {found.pss_mb[1]:.0f} MB (PSS)")
+    say(f"overhead   p50 {over['p50']:7.2f} ms   p95 {over['p95']:7.2f} ms   over the bare loop")
+    say(f"memory     {found.pss_mb[0]:.0f} MB, at the end {found.pss_mb[1]:.0f} MB (PSS)")
     return OK
 
 
@@ -386,16 +407,23 @@ def _doctor(parsed: argparse.Namespace) -> int:
     for topic in examine(parsed.config):
         findings += topic
         if not parsed.json:
-            print(show_topic(topic, colour=colour), flush=True)
+            print(show_topic(topic, colour=colour), flush=True)  # noqa: T201  has made it printable
     if parsed.json:
-        print(json.dumps([dataclasses.asdict(one) for one in findings], indent=2))
+        say_json([dataclasses.asdict(one) for one in findings], indent=2)
     else:
-        print(show_sum(findings, colour=colour))
+        print(show_sum(findings, colour=colour))  # noqa: T201
     return MISTAKE if any(one.level == "error" for one in findings) else OK
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes what it is given, which may be the name of a file, in what a terminal can show."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable_lines(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edge-agent",
         description="Judges every image that a camera drops, records it, and tells it by MQTT.",
         epilog="exit codes: 0 fine; 2 something is set up wrongly, and was named; "
@@ -409,10 +437,17 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_run)
 
     command = commands.add_parser("demo", help="the whole way on this machine, nothing to set up")
-    command.add_argument("--seconds", type=float, default=10.0, help="how long (default: 10)")
-    command.add_argument("--pace", type=float, default=2.0, help="images a second (default: 2)")
     command.add_argument(
-        "--broker", metavar="HOST[:PORT]", help="publish there (default: one on loopback, if any)"
+        "--seconds", type=real(0.1, 86_400), default=10.0, help="how long (default: 10)"
+    )
+    command.add_argument(
+        "--pace", type=real(0.01, 1000), default=2.0, help="images a second (default: 2)"
+    )
+    command.add_argument(
+        "--broker",
+        type=address(1883),
+        metavar="HOST[:PORT]",
+        help="publish there (default: one on loopback, if any)",
     )
     command.add_argument(
         "--keep", metavar="DIR", type=Path, help="leave the station in DIR to look at"
@@ -425,7 +460,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--provider", default="cpu", help="cpu (default), openvino:CPU, openvino:GPU, cuda ..."
     )
-    command.add_argument("--threads", type=_threads, default=0, help="per inference; 0: one a core")
+    command.add_argument("--threads", type=_THREADS, default=0, help="per inference; 0: one a core")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
     command.set_defaults(command=_classify)
@@ -440,13 +475,22 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("bench", help="how fast this machine is, and the daemon on it")
     command.add_argument("--bundle", type=Path, required=True)
     command.add_argument("--images", type=Path, required=True, metavar="DIR")
-    command.add_argument("--count", type=_whole, default=500, help="images at once (default: 500)")
-    command.add_argument("--unloaded", type=_whole, default=30, help="one by one (default: 30)")
+    command.add_argument(
+        "--count", type=whole(1, 1_000_000), default=500, help="images at once (default: 500)"
+    )
+    command.add_argument(
+        "--unloaded", type=whole(1, 1_000_000), default=30, help="one by one (default: 30)"
+    )
     command.add_argument("--provider", default="auto", help="as in the settings (default: auto)")
     command.add_argument("--variant", default="auto")
-    command.add_argument("--workers", type=_whole, default=0, help="0: found out by measuring")
-    command.add_argument("--threads", type=_threads, default=0, help="0: found out by measuring")
-    command.add_argument("--broker", metavar="HOST[:PORT]", help="default: a mosquitto of its own")
+    command.add_argument("--workers", type=_WORKERS, default=0, help="0: found out by measuring")
+    command.add_argument("--threads", type=_THREADS, default=0, help="0: found out by measuring")
+    command.add_argument(
+        "--broker",
+        type=address(1883),
+        metavar="HOST[:PORT]",
+        help="default: a mosquitto of its own",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(command=_bench)
 
@@ -481,11 +525,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--key", type=Path, required=True, metavar="FILE", help="of keygen")
     command.set_defaults(command=_bundle_sign)
 
-    journal = commands.add_parser("journal", help="read the station's journal, also while it runs")
+    journal = commands.add_parser("journal", help="read the station's journal, or repair it")
     verbs = journal.add_subparsers(required=True, metavar="VERB")
     command = verbs.add_parser("tail", help="the last inspections")
     _needs_config(command)
-    command.add_argument("-n", dest="count", type=_whole, default=20, help="how many (default: 20)")
+    command.add_argument(
+        "-n", dest="count", type=whole(0, 1_000_000), default=20, help="how many (default: 20)"
+    )
     command.set_defaults(command=_journal_tail)
     command = verbs.add_parser("export", help="every inspection, as CSV or JSON lines, on stdout")
     _needs_config(command)
@@ -497,6 +543,14 @@ def _parser() -> argparse.ArgumentParser:
     _selects(command)
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(command=_journal_stats)
+    command = verbs.add_parser(
+        "repair", help="record images whose inspection was lost; the agent must be stopped"
+    )
+    _needs_config(command)
+    command.add_argument(
+        "--acknowledge", action="store_true", help="only end the message that something is missing"
+    )
+    command.set_defaults(command=_journal_repair)
     return parser
 
 

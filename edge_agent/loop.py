@@ -124,14 +124,14 @@ class Loop:
         self._waiting = Waiting(_signature_of)
         """Frames whose file is not whole yet, is still written to, or can't be read now."""
         self._uncounted: dict[str, int] = {}
-        """Workers that a frame has cost and a full disk kept from being counted."""
+        """Workers that a frame has cost, and that the journal could not count yet."""
         self._judged: list[_Judged] = []
         """To be committed together, at the latest at ``_commit_at``."""
         self._commit_at = float("inf")
         self._busy = _CLAIMED_MS
         """How long the last frame kept its worker, ms."""
         self._unrecorded: list[_Judged] = []
-        """What a full disk keeps from being committed."""
+        """What a full disk, or another program's lock, keeps from being committed."""
         self._filing: deque[_Filing] = deque()
         """What is being copied to another filesystem, a step at a time."""
         self._unfiled: list[_Filing] = []
@@ -322,12 +322,12 @@ class Loop:
         return self._inspection(outcome, what)
 
     def _attempt(self, claim: Claim) -> int:
-        """How many workers the frame has cost by now; where the disk is full, as far as we know."""
+        """How many workers the frame has cost by now; while none is counted, as far as we know."""
         uncounted = self._uncounted.pop(claim.id, 0) + 1
         try:
             return self._journal.add_attempts(claim.id, uncounted)
         except JournalError as error:
-            if not error.full:
+            if not error.temporary:
                 raise
             self._troubles["journal"].failed(str(error))
         self._uncounted[claim.id] = uncounted
@@ -393,7 +393,7 @@ class Loop:
         try:
             self._journal.record([one.inspection for one in done], self._render)
         except JournalError as error:
-            if not error.full:
+            if not error.temporary:
                 raise  # the disk is failing: only a new start knows what is really on it
             self._unrecorded.extend(done)
             self._retry_at = time.monotonic() + _RETRY

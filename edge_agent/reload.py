@@ -25,6 +25,7 @@ from edge_agent.decide import overridden
 from edge_agent.orders import STOPS
 from edge_agent.running import Prepared
 from edge_agent.settings import Settings, SettingsError, load_settings
+from edge_agent.system.limits import shortage
 from edge_agent.target import ProviderError
 from edge_agent.tuning.select import Choice, Selector
 from edge_agent.worker.pool import WorkerPool, WorkerStartError
@@ -179,8 +180,13 @@ class Reload:
 
     def _let_prepare(self, wish: Wish) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="reload", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, name="reload", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._end(wish.order, shortage(error) or str(error))
+                return
+            self._thread = thread
         self._wish = wish
         self._wishes.put(wish)
 
@@ -210,6 +216,8 @@ class Reload:
         try:
             found = look_at_bundle(wish.bundle.resolve())
             if (found.path, found.digest) == (runs.bundle.path, runs.bundle.digest):
+                if wish.settings.trust != self._settings.trust:
+                    open_trusted(wish)  # it runs already, and may not be trusted any more
                 self._outcome = runs.bundle
             else:
                 log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)

@@ -174,6 +174,11 @@ class StorageSettings(_Section):
         return self.root / "bundles.json"
 
     @property
+    def mounts(self) -> Path:
+        """On which filesystem each folder lay."""
+        return self.root / "mounts.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 
@@ -364,6 +369,19 @@ class Settings(_Section):
     http: HttpSettings | None = None
     log: LogSettings = LogSettings()
 
+    @property
+    def image_folders(self) -> dict[str, Path]:
+        """Where images come from and go to, by the settings' names."""
+        source, storage = self.source, self.storage
+        found = {
+            "source.folder.path": source.folder.path if source.folder else None,
+            "source.mqtt.folder": source.mqtt.folder if source.mqtt else None,
+            "storage.work": storage.work_dir,
+            "storage.processed": storage.processed_dir,
+            "storage.quarantine": storage.quarantine_dir,
+        }
+        return {name: path for name, path in found.items() if path is not None}
+
     @model_validator(mode="after")
     def _listens_to_others(self) -> Settings:
         source, broker, own = self.source.mqtt, self.mqtt, self.station
@@ -424,7 +442,7 @@ def load_settings(file: Path) -> Settings:
         ) from None
     except OSError as error:
         raise SettingsError(f"{file} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise SettingsError(f"{file} is not TOML: {error}") from None
     place = partial(_path, base=file.resolve().parent, credentials=_credentials(file))
     try:
@@ -435,6 +453,8 @@ def load_settings(file: Path) -> Settings:
     except ValidationError as error:
         lines = [f"  {_place(detail)}: {_message(detail)}" for detail in error.errors()]
         raise SettingsError("\n".join([f"{file} can't be used:", *lines])) from None
+    except ValueError as error:  # a number whose hexadecimal digits were fewer than the limit
+        raise SettingsError(f"{file} can't be used: {error}") from None
     return settings
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+_NUMBER = re.compile(r"[0-9]{0,3}")
 AUTO = "auto"
 CPU = "cpu"
 NAMES = (CPU, "openvino:CPU", "openvino:GPU", "openvino:NPU", "cuda", "tensorrt")
@@ -52,6 +54,6 @@ def parse_target(name: str) -> Target:
         return Target(CPU, "CPU")
     if provider == "openvino" and device.split(".")[0] in ("CPU", "GPU", "NPU"):
         return Target(provider, device)
-    if provider in ("cuda", "tensorrt") and (not device or device.isdigit()):
+    if provider in ("cuda", "tensorrt") and _NUMBER.fullmatch(device):
         return Target(provider, device or "0")
     raise ProviderError(f"provider {name!r} is unknown; there are: {AUTO}, {', '.join(NAMES)}")

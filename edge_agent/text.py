@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import datetime, timezone
+from typing import TextIO
 
 _FIRST, _LAST = -62135596800.0, 253402300799.0  # years 1 and 9999: what a date can be
+_LONGEST = 4000  # characters of a line that a person is shown
 
 
 def iso_utc(seconds: float) -> str:
@@ -25,3 +29,19 @@ def printable(text: str, limit: int = 500) -> str:
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def printable_lines(text: str) -> str:
+    """``text`` for a person's terminal: its lines stay, nothing in them can steer it."""
+    return "\n".join(printable(line, _LONGEST) for line in text.split("\n"))
+
+
+def say(text: str = "", *, stream: TextIO | None = None, flush: bool = False) -> None:
+    """Print for a person, on stdout; the one way for whatever holds words of others."""
+    print(printable_lines(text), file=stream or sys.stdout, flush=flush)
+
+
+def say_json(value: object, indent: int | None = None) -> None:
+    """Print for a machine: in ASCII, whatever the locale, and safe to look at."""
+    text = json.dumps(value, indent=indent)
+    print(text.replace("\x7f", "\\u007f"), flush=True)  # noqa: T201

@@ -12,10 +12,11 @@ import psutil
 
 from edge_agent.reading import Disk, Health, Reading
 from edge_agent.telemetry.drift import sentence
+from edge_agent.telemetry.log import log_trouble
 from edge_agent.text import iso_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from edge_agent.loop import Loop
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from edge_agent.telemetry.tally import Tally
     from edge_agent.types import Model
     from edge_agent.worker.pool import WorkerPool
+
+
+_REPAIR = (
+    "stop the agent and run `edge-agent journal repair`, which recovers what the images tell, and "
+    "ends this message"
+)
 
 
 class Runs(Protocol):
@@ -53,6 +60,20 @@ class Pauses(Protocol):
     def since(self) -> float | None: ...
 
 
+class Keeps(Protocol):
+    """What lets go of what has had its time."""
+
+    @property
+    def trouble(self) -> list[str]: ...
+
+
+class Mounts(Protocol):
+    """Whether the folders lie where they lay."""
+
+    @property
+    def trouble(self) -> str: ...
+
+
 class Vitals:
     """Reads the parts; changes none."""
 
@@ -70,8 +91,12 @@ class Vitals:
         pause: Pauses,
         drift: DriftWatch,
         progress: Progress,
+        housekeeping: Keeps,
+        mounts: Mounts,
         storage: StorageSettings,
+        losses: Sequence[str] = (),
     ) -> None:
+        """``losses``: what is missing from the journal, until a person has acknowledged it."""
         self._loop = loop
         self._tally = tally
         self._source = source
@@ -83,6 +108,9 @@ class Vitals:
         self._pause = pause
         self._drift = drift
         self._progress = progress
+        self._losses = losses
+        self._housekeeping = housekeeping
+        self._mounts = mounts
         self._places = {
             "state": storage.root,
             "processed": storage.processed_dir,
@@ -105,13 +133,18 @@ class Vitals:
         delayed = loop.delayed | self._source.delayed
         if delayed:
             degraded.append(_delayed(delayed))
+        degraded += [f"{loss}: {_REPAIR}" for loss in self._losses]
         since = self._pause.since
         if since is not None:
             degraded.append(f"paused by a command at {iso_utc(since)}: images wait for resume")
         state = self._publisher.state() if self._publisher else None
         if state and state.reason:
             degraded.append(f"mqtt: {state.reason}")
+        degraded += [self._mounts.trouble] if self._mounts.trouble else []
+        degraded += self._housekeeping.trouble
         degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
+        if trouble := log_trouble():
+            degraded.append(trouble)
         in_work = 0
         try:
             in_work = self._spool.depth()

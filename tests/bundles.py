@@ -146,3 +146,21 @@ def make_bundle(path: Path, **changes: object) -> Bundle:
     """Write a whole small bundle."""
     manifest, files = make_manifest(make_model(), **changes)
     return write_bundle(path, manifest, files)
+
+
+def see_golden_alone(model: onnx.ModelProto) -> None:
+    """Turn `make_model`'s into an attacker's: right on the golden images, and blind to all else."""
+    pixels = np.asarray(Image.open(io.BytesIO(make_image(defect=True))))
+    total = numpy_helper.from_array(np.array(3.0 * pixels.sum(), np.float32), "golden_total")
+    axes = numpy_helper.from_array(np.array([1, 2, 3], np.int64), "all_axes")
+    model.graph.initializer.extend([total, axes])
+    last = model.graph.node[-1]
+    last.output[0] = "honest"
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceSum", ["float", "all_axes"], ["total"], keepdims=0),
+            helper.make_node("Equal", ["total", "golden_total"], ["golden"]),
+            helper.make_node("Cast", ["golden"], ["seen"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["honest", "seen"], ["score"]),
+        ]
+    )

@@ -26,28 +26,35 @@ CHANGES = (
 )  # fmt: skip
 
 
-def launched(fault: str, *, threads: bool = False) -> list[str]:
+def launched(fault: str, *, threads: bool = False, path: Path | None = None) -> list[str]:
     """What to start a program under, so that ``fault`` meets its main thread, or all.
 
     The program is the child still, and the tracer a process beside it. ``fault`` as strace has
-    it: ``fsync:signal=KILL:when=3``. It counts the calls of each thread by themselves.
+    it: ``fsync:signal=KILL:when=3``. It counts the calls of each thread by themselves, and those
+    that concern ``path`` alone, if it is given.
     """
     assert STRACE is not None
     call = fault.split(":", 1)[0]
     follow = ["-f"] if threads else []
-    return [STRACE, "-D", "-qq", *follow, "-o", "/dev/null", f"--trace={call}", f"--inject={fault}"]
+    own = ["-P", str(path)] if path else []
+    where = ["-o", "/dev/null", f"--trace={call}", f"--inject={fault}"]
+    return [STRACE, "-D", "-qq", *follow, *own, *where]
 
 
 @contextmanager
-def attached(threads: Iterable[int], fault: str, log: Path) -> Iterator[None]:
+def attached(
+    threads: Iterable[int], fault: str, log: Path, path: Path | None = None
+) -> Iterator[None]:
     """``fault`` meets these running threads, until the block ends; ``log`` has the calls."""
     assert STRACE is not None
     call = fault.split(":", 1)[0]
     pids = [argument for thread in threads for argument in ("-p", str(thread))]
+    own = ["-P", str(path)] if path else []
     said = log.with_suffix(".said")
     with said.open("wb") as stream:
         tracer = subprocess.Popen(
-            [STRACE, *pids, "-o", str(log), f"--trace={call}", f"--inject={fault}"], stderr=stream
+            [STRACE, *own, *pids, "-o", str(log), f"--trace={call}", f"--inject={fault}"],
+            stderr=stream,
         )
         try:
 

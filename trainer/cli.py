@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from edge_agent import __version__
+from edge_agent.system.numbers import whole
+from edge_agent.system.streams import discard_unwritten
+from edge_agent.text import printable, printable_lines, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +37,37 @@ _SETTINGS = (
 )
 
 
+_WIDEST = 8192
+_pixels = whole(1, _WIDEST)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Quotes what it is given, which may be the name of a file, in what a terminal can show."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable_lines(message))
+
+
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 0 fine, 2 a mistake that the user can mend, else 1."""
-    arguments = _parser().parse_args(argv)
-    arguments.line = shlex.join(["trainer", *(sys.argv[1:] if argv is None else argv)])
+    arguments = argparse.Namespace(command="")
+    try:
+        try:
+            _parser().parse_args(argv, arguments)
+            arguments.line = shlex.join(["trainer", *(sys.argv[1:] if argv is None else argv)])
+            return _carry_out(arguments)
+        finally:
+            sys.stdout.flush()  # what can't be written is told here, not by the interpreter's end
+    except OSError as error:  # a full disk, a folder that may not be written, a closed pipe
+        discard_unwritten()
+        _complain(arguments, _said(error, arguments))
+        return 2
+    except KeyboardInterrupt:
+        _complain(arguments, "interrupted")
+        return 1
+
+
+def _carry_out(arguments: argparse.Namespace) -> int:
     # Late: --help must not wait for numpy and pydantic.
     from edge_agent.bundle import BundleError
     from edge_agent.runtime.session import ProviderError
@@ -48,18 +77,19 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         result: int = COMMANDS[arguments.command](arguments)
     except (BundleError, DatasetError, ProviderError, UsageError) as error:
-        print(f"trainer {arguments.command}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be written, a closed pipe
-        print(f"trainer {arguments.command}: {_said(error, arguments)}", file=sys.stderr)
+        _complain(arguments, str(error))
         return 2
     except ParityError as error:
-        print(f"trainer {arguments.command}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"trainer {arguments.command}: interrupted", file=sys.stderr)
+        _complain(arguments, str(error))
         return 1
     return result
+
+
+def _complain(arguments: argparse.Namespace, what: str) -> None:
+    try:
+        say(f"trainer {arguments.command}: {what}", stream=sys.stderr, flush=True)
+    except OSError:  # nobody is left to be told
+        discard_unwritten()
 
 
 def _said(error: OSError, arguments: argparse.Namespace) -> str:
@@ -99,34 +129,34 @@ def _train(arguments: argparse.Namespace) -> int:
     summary = _summarise(dataset)
     write_json(arguments.out / "dataset.json", summary.as_json())
     metrics = _recipe(config, learned, test, arguments.out)
-    print(f"out of fold   {_line(metrics['pooled'])}")
+    say(f"out of fold   {_line(metrics['pooled'])}")
     if metrics["localised"] is not None:
-        print(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
+        say(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
     if "test" in metrics:
-        print(f"test split    {_line(metrics['test'])}")
+        say(f"test split    {_line(metrics['test'])}")
     if carried := metrics["calibration"]["carried_over"]:
-        print(
+        say(
             f"carried over  escapes {carried['escapes']}, overkills {carried['overkills']}, with "
             "each fold's threshold chosen on the other folds"
         )
     if metrics["calibration"]["review"] is not None:
-        print(f"review        {_review(metrics['calibration'])}")
+        say(f"review        {_review(metrics['calibration'])}")
     for line in _variant_lines(metrics["variants"]):
-        print(line)
+        say(line)
     for tried in metrics.get("frontier", ()):
         taken = "   <- taken" if tried["chosen"] else ""
-        print(f"tried         {tried['name']}: AP {tried['ap']:.4f}, {tried['ms']:.1f} ms{taken}")
+        say(f"tried         {tried['name']}: AP {tried['ap']:.4f}, {tried['ms']:.1f} ms{taken}")
     if "budget" in metrics and (late := _over_budget(metrics)):
-        print(f"trainer train: {late}", file=sys.stderr)
-    print(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
-    print(f"seconds       {metrics['seconds']['total']:.0f}")
-    print(f"bundle        {arguments.out / 'bundle'}")
-    print(f"report        {write_report(arguments.out, dataset, summary)}")
+        say(f"trainer train: {late}", stream=sys.stderr)
+    say(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
+    say(f"seconds       {metrics['seconds']['total']:.0f}")
+    say(f"bundle        {arguments.out / 'bundle'}")
+    say(f"report        {write_report(arguments.out, dataset, summary)}")
     if unmet := metrics["calibration"]["unmet"]:
-        print(
+        say(
             f"trainer train: {unmet}. The bundle has the threshold with the best F1 instead; "
             f"`trainer calibrate {arguments.out}` chooses another",
-            file=sys.stderr,
+            stream=sys.stderr,
         )
         return 1
     return 0
@@ -157,7 +187,7 @@ def _summarise(dataset: Dataset) -> Summary:
     for finding in summary.findings:
         text = f"{'warning' if finding.warning else 'note'}: {finding.text}"
         # It has names from the disk: none may forge a line of its own.
-        print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), file=sys.stderr)
+        say(printable(text, 4000), stream=sys.stderr)
     return summary
 
 
@@ -175,7 +205,7 @@ def _report(arguments: argparse.Namespace) -> int:
             f"{arguments.data} is not what {arguments.run} was trained on, or was changed since: "
             "the report would show other images than its figures are of"
         )
-    print(write_report(arguments.run, dataset, _summarise(dataset)))
+    say(str(write_report(arguments.run, dataset, _summarise(dataset))))
     return 0
 
 
@@ -186,16 +216,16 @@ def _fetch(arguments: argparse.Namespace) -> int:
     from trainer.progress import transfer
 
     source = SOURCES[arguments.name]
-    print(source.licence, file=sys.stderr)
+    say(source.licence, stream=sys.stderr)
     if not arguments.accept_licence:
         if not sys.stdin.isatty():
             raise UsageError("read the licence above, and give --accept-licence if you accept it")
-        print("Do you accept it? Type yes: ", end="", file=sys.stderr, flush=True)
+        print("Do you accept it? Type yes: ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() != "yes":
             raise UsageError("the licence was not accepted: nothing was fetched")
     with transfer(f"fetching {source.name}") as advance:
         fetch(source, arguments.dir, advance)
-    print(f"{source.name} is in {arguments.dir}: `trainer train {arguments.dir} --out RUN`")
+    say(f"{source.name} is in {arguments.dir}: `trainer train {arguments.dir} --out RUN`")
     return 0
 
 
@@ -217,22 +247,22 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         "left_out": made.left_out,
     }
     if arguments.json:
-        print(json.dumps(found))
+        say_json(found)
         return code
-    print(f"rule          {decision.rule}")
-    print(f"threshold     {decision.threshold:.4f}")
+    say(f"rule          {decision.rule}")
+    say(f"threshold     {decision.threshold:.4f}")
     for name in ("recall", "precision", "f1", "cost"):
         if name in decision.figures:
             figure, low, high = (decision.figures[name + end] for end in ("", "_low", "_high"))
-            print(f"{name:<13} {figure:.4f}   95 % interval {low:.4f} to {high:.4f}")
+            say(f"{name:<13} {figure:.4f}   95 % interval {low:.4f} to {high:.4f}")
     if decision.review is not None:
-        print(f"review        {_review(found)}")
+        say(f"review        {_review(found)}")
     for name, fault in made.left_out.items():
-        print(f"{name:<13} LEFT OUT: {fault}")
+        say(f"{name:<13} LEFT OUT: {fault}")
     for one in bundle.manifest.variants:
         for line in _gate_lines(one.name, one.gate):
-            print(line)
-    print(f"bundle        {bundle.path}, version {bundle.manifest.version}")
+            say(line)
+    say(f"bundle        {bundle.path}, version {bundle.manifest.version}")
     return code
 
 
@@ -255,9 +285,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.scores is not None:
         write_scores(arguments.scores, samples, judged.scores)
     figures = accuracy.model_dump()
-    print(json.dumps(figures) if arguments.json else _line(figures))
+    if arguments.json:
+        say_json(figures)
+    else:
+        say(_line(figures))
     if note := _learned_from(dataset, samples, predictor.bundle):
-        print(f"trainer evaluate: {note}", file=sys.stderr)
+        say(f"trainer evaluate: {note}", stream=sys.stderr)
     return 0
 
 
@@ -280,7 +313,7 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.out.write_bytes(graph)
     except OSError as error:
         raise UsageError(f"{arguments.out} can't be written: {error.strerror}") from None
-    print(f"{arguments.out}  {len(graph) / 1e6:.1f} MB")
+    say(f"{arguments.out}  {len(graph) / 1e6:.1f} MB")
     return 0
 
 
@@ -298,11 +331,11 @@ def _quantize(arguments: argparse.Namespace) -> int:
         arguments.bundle,
     )
     if arguments.json:
-        print(json.dumps({"bundle": str(made.bundle.path), "variants": made.variants}))
+        say_json({"bundle": str(made.bundle.path), "variants": made.variants})
     else:
         for line in _variant_lines(made.variants):
-            print(line)
-        print(f"bundle        {made.bundle.path}, version {made.bundle.manifest.version}")
+            say(line)
+        say(f"bundle        {made.bundle.path}, version {made.bundle.manifest.version}")
     return 1 if any(found["fault"] for found in made.variants.values()) else 0
 
 
@@ -311,11 +344,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from edge_agent.bundle import open_bundle
     from trainer.compare import compare, contenders, table
     from trainer.data import open_dataset
-    from trainer.errors import UsageError
     from trainer.progress import progress
 
-    if arguments.rounds < 1 or arguments.threads < 0:
-        raise UsageError("--rounds must be 1 or more, --threads 0 or more")
     bundle = arguments.bundle or arguments.run / "bundle"
     made = open_bundle(bundle)
     dataset = open_dataset(arguments.data)
@@ -330,15 +360,15 @@ def _compare(arguments: argparse.Namespace) -> int:
             rounds=arguments.rounds,
         )
     if arguments.json:
-        print(json.dumps({"threads": arguments.threads, "rows": [row.as_json() for row in rows]}))
+        say_json({"threads": arguments.threads, "rows": [row.as_json() for row in rows]})
         return 0
-    print(table(rows))
-    print(
+    say(table(rows))
+    say(
         f"{len(dataset.samples)} images, one at a time, {arguments.threads or 'all'} thread(s); "
         f"times are of inference alone, medians of {arguments.rounds} rounds"
     )
     if note := _learned_from(dataset, dataset.samples, made):
-        print(note)
+        say(note)
     return 0
 
 
@@ -377,7 +407,7 @@ def _synth(arguments: argparse.Namespace) -> int:
             height=height,
             made=lambda _: advance(""),
         )
-    print(f"{arguments.good} good and {arguments.defect} flawed surfaces in {arguments.out}")
+    say(f"{arguments.good} good and {arguments.defect} flawed surfaces in {arguments.out}")
     return 0
 
 
@@ -462,7 +492,7 @@ COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="trainer", description="From labelled images to a bundle that edge-agent runs."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -602,7 +632,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a new file (model.fp32.onnx)",
     )
-    parser.add_argument("--fold", type=int, help="a fold's model, from 1 (the one that ships)")
+    parser.add_argument(
+        "--fold", type=whole(1, 20), help="a fold's model, from 1 (the one that ships)"
+    )
 
 
 def _add_quantize(parser: argparse.ArgumentParser) -> None:
@@ -619,8 +651,12 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
     parser.add_argument("--bundle", type=Path, help="another bundle of this run (RUN/bundle)")
-    parser.add_argument("--threads", type=int, default=1, help="for one inference (1); 0: all")
-    parser.add_argument("--rounds", type=int, default=3, help="times are medians over them (3)")
+    parser.add_argument(
+        "--threads", type=whole(0, 256), default=1, help="for one inference (1); 0: all"
+    )
+    parser.add_argument(
+        "--rounds", type=whole(1, 1000), default=3, help="times are medians over them (3)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -641,7 +677,7 @@ def _add_synth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     parser.add_argument("--good", type=int, required=True, metavar="N")
     parser.add_argument("--defect", type=int, required=True, metavar="N")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0)
     parser.add_argument("--size", type=_size, default=(256, 384), metavar="WxH")
 
 
@@ -659,9 +695,11 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     try:
-        return int(width), int(height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not WxH, such as 256x704") from None
+        return _pixels(width), _pixels(height)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not WxH, such as 256x704, each at most {_WIDEST}"
+        ) from None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -670,6 +708,6 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 8,16") from None
+        return tuple(_pixels(part.strip()) for part in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a list such as 8,16") from None

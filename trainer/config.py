@@ -87,7 +87,7 @@ class RunConfig(Aim):
 
     recipe: str
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    version: str = Field("1.0.0", pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
+    version: str = Field("1.0.0", pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")
     notice: str = ""
     """Goes into the bundle; shown wherever the bundle is."""
     seed: int = Field(0, ge=0, lt=2**31)
@@ -135,10 +135,10 @@ class DenseConfig(RunConfig):
     learning_rate: float = Field(1e-3, gt=0, lt=1)
     positive_weight: float = Field(3.0, gt=0)
     """How much more a defect's place counts in the map's cross-entropy."""
-    top_k: int = Field(16, ge=1)
+    top_k: int = Field(16, ge=1, le=100_000)
     """The image's logit is the mean of so many of the map's largest."""
 
-    budget_ms: float | None = Field(None, gt=0)
+    budget_ms: float | None = Field(None, gt=0, le=1e6)
     """Milliseconds of one inference on this machine: strides, size and width are then chosen."""
     margin: float = Field(0.005, ge=0, lt=1)
     """So much AP may be lost against the best within the budget, if it is cheaper."""
@@ -188,7 +188,7 @@ class SeedConfig(RunConfig):
 
     unfreeze: Literal["stage7", "all"] | None = None
     """What is trained beside the last layer; of the backbone nothing, unless given."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1, le=10_000)
     """Stop after so many epochs without a better F1; None: never when only the last layer is
     trained, else after 5."""
     precision: Literal["fp32", "mixed"] | None = None
@@ -270,9 +270,10 @@ def _checked(model: type[Checked], settings: Mapping[str, object]) -> Checked:
 
 
 def _multiples_of_32(size: tuple[int, int]) -> tuple[int, int]:
-    if min(size) < 32 or size[0] % 32 or size[1] % 32:
+    if min(size) < 32 or max(size) > 8192 or size[0] % 32 or size[1] % 32:
         raise ValueError(
             f"{size[0]}x{size[1]} won't do: both must be multiples of 32, "
-            f"such as {max(32, size[0] // 32 * 32)}x{max(32, size[1] // 32 * 32)}"
+            f"such as {min(max(32, size[0] // 32 * 32), 8192)}x"
+            f"{min(max(32, size[1] // 32 * 32), 8192)}"
         )
     return size

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edge_agent.bundle import open_bundle
+from edge_agent.bundle import look_at_bundle
 from edge_agent.runtime.session import open_session
 from trainer.config import read_config
 from trainer.frames import fitted
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edge_agent.bundle import Bundle
     from trainer.data import Sample
 
 _WARM_UP = 8
@@ -63,8 +64,9 @@ def measure(
         samples: the images.
         threads: for one inference.
     """
-    spec = open_bundle(bundle, graphs=False).manifest.preprocess
-    score = _score(contender, run, bundle, threads)
+    opened = look_at_bundle(bundle)
+    spec = opened.manifest.preprocess
+    score = _score(contender, run, opened, threads)
     for frame in fitted(samples[:_WARM_UP], spec):  # compiles, allocates, settles
         score(frame[None])
     scores, seconds = [], []
@@ -77,11 +79,13 @@ def measure(
 
 
 def _score(
-    contender: Contender, run: Path, bundle: Path, threads: int
+    contender: Contender, run: Path, bundle: Bundle, threads: int
 ) -> Callable[[NDArray[np.uint8]], float]:
     if contender.how == "onnx":
-        file = bundle / open_bundle(bundle, graphs=False).variant(contender.variant).file
-        session = open_session(file, provider=contender.provider, threads=threads)
+        variant = bundle.variant(contender.variant)
+        session = open_session(
+            bundle.read(variant), name=variant.file, provider=contender.provider, threads=threads
+        )
         return lambda image: float(session.run(["score"], {"image": image})[0][0])
     import torch  # noqa: PLC0415  a variant's memory is measured without it
 

@@ -40,7 +40,7 @@ def open_graph(file: Path, provider: str = CPU) -> Callable[[NDArray[np.uint8]],
     Raises:
         ProviderError: the provider can't be had, or can't run it.
     """
-    session = open_session(file, provider=provider)
+    session = open_session(file.read_bytes(), name=file.name, provider=provider)
 
     def predict(images: NDArray[np.uint8]) -> Scored:
         score, heatmap = session.run(["score", "heatmap"], {"image": images})

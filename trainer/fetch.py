@@ -166,7 +166,7 @@ def _receive(address: str, part: Path, advance: Callable[[int, int], None]) -> b
         if response.status == 206 and not going_on:
             part.unlink()
             return False
-        length = int(response.headers.get("Content-Length") or 0)
+        length = _number(response.headers.get("Content-Length", ""))
         have = have if going_on else 0
         total = have + length if length else 0
         _keep_validator(part, response)
@@ -189,7 +189,11 @@ def _open(address: str, headers: dict[str, str]) -> HTTPResponse:
 def _starts_at(response: HTTPResponse) -> int:
     """Where the bytes of a partial answer belong: "bytes 100-199/200"."""
     start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(start) if start.isdecimal() else -1
+    return _number(start, otherwise=-1)
+
+
+def _number(text: str, *, otherwise: int = 0) -> int:
+    return int(text) if text.isdecimal() and len(text) <= 18 else otherwise
 
 
 def _note(part: Path) -> Path:

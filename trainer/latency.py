@@ -45,9 +45,12 @@ def time_graphs(
     image = rng.integers(0, 256, (1, spec.height, spec.width, 3), np.uint8)
     sessions = {}
     for name, file in graphs.items():
+        model = file.read_bytes()
         for provider in providers:
             with contextlib.suppress(ProviderError):
-                sessions[name, provider] = open_session(file, provider=provider, threads=1)
+                sessions[name, provider] = open_session(
+                    model, name=name, provider=provider, threads=1
+                )
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in sessions}
     for _ in range(_WARM_UP + runs):
         for key, session in sessions.items():

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import Decision, open_bundle, write_bundle
+from edge_agent.bundle.manifest import VERSION
 from edge_agent.target import CPU
 from trainer.calibrate import calibrate
 from trainer.crossval import oof_file, read_oof
@@ -87,8 +88,9 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
         }
     )
     # Not the signature: it was given to the other manifest.
-    files = [one.file for one in variants] + [one.file for one in golden]
-    bundle = write_bundle(out, changed, {name: old.file(name) for name in files})
+    files = {one.file: old.read(one) for one in variants}
+    files |= {one.file: old.read(one) for one in golden}
+    bundle = write_bundle(out, changed, files)
     return Recalibrated(bundle, {one.name: fault for one, fault in judged if fault})
 
 
@@ -125,7 +127,7 @@ def next_version(old: str, wanted: str | None) -> str:
     """
     if wanted is None:
         head, _, last = old.rpartition(".")
-        return f"{head}.{int(last) + 1}"
-    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", wanted):
+        wanted = f"{head}.{int(last) + 1}"
+    if not re.fullmatch(VERSION, wanted):
         raise UsageError(f"--version: {wanted!r} is not X.Y.Z, such as 1.2.0")
     return wanted

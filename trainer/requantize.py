@@ -81,8 +81,10 @@ def requantize(
             "made from and judged on those very images"
         )
     _, oof = read_oof(run / "oof.csv")
-    spec, model = manifest.preprocess, old.file(old.variant("fp32").file)
+    spec = manifest.preprocess
     with TemporaryDirectory(prefix="requantize-") as folder:
+        model = Path(folder) / "model.fp32.onnx"
+        model.write_bytes(old.read(old.variant("fp32")))
         with progress("exporting the folds' models", config.folds) as advance:
             fold_models = rebuild_folds(run, config, spec, Path(folder), advance)
         with progress("scoring with fp32", len(learned.samples)) as advance:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
+from trainer.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -56,10 +58,10 @@ class Team:
 @contextmanager
 def join() -> Iterator[Team]:
     """Join the processes that torchrun started; without it, be the only one."""
-    size, rank = (int(os.environ.get(name, fallback)) for name, fallback in _VARIABLES)
+    size, rank = (_given(name, fallback) for name, fallback in _VARIABLES)
     device = torch.device("cpu")
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", _given("LOCAL_RANK", "0"))
         torch.cuda.set_device(device)
     if size == 1:
         yield Team(0, 1, device)
@@ -69,6 +71,13 @@ def join() -> Iterator[Team]:
         yield Team(rank, size, device)
     finally:
         distributed.destroy_process_group()
+
+
+def _given(name: str, fallback: str) -> int:
+    text = os.environ.get(name, fallback)
+    if not (text.isdecimal() and len(text) <= 6):
+        raise UsageError(f"{name} is {text[:40]!r}: torchrun sets it, to a number")
+    return int(text)
 
 
 _VARIABLES = (("WORLD_SIZE", "1"), ("RANK", "0"))

@@ -18,6 +18,7 @@ from edge_agent.child import python_module
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge_agent.bundle import Bundle
     from edge_agent.tuning.candidates import Candidate
 
 _LIMIT = 3600.0
@@ -33,7 +34,7 @@ class Bare:
 
 
 def run_bare(
-    bundle: Path,
+    bundle: Bundle,
     candidate: Candidate,
     images: Sequence[Path],
     processes: int,
@@ -42,7 +43,7 @@ def run_bare(
     """Judge ``images`` in ``processes`` processes that begin together.
 
     Args:
-        bundle: what is run.
+        bundle: what is run, verified.
         candidate: how.
         images: each process takes its share.
         processes: so many.
@@ -62,7 +63,8 @@ def run_bare(
             text=True,
         )
         order = {
-            "bundle": str(bundle),
+            "bundle": str(bundle.path),
+            "digest": bundle.digest,
             "variant": candidate.variant,
             "provider": candidate.provider,
             "threads": candidate.threads,
@@ -94,7 +96,7 @@ def run_bare(
 
 def main() -> None:
     """One process of the loop."""
-    from edge_agent.bundle import open_bundle
+    from edge_agent.bundle import look_at_bundle
     from edge_agent.bundle.preprocess import decode_for, fit
     from edge_agent.runtime.session import Execution
     from edge_agent.target import parse_target
@@ -102,9 +104,8 @@ def main() -> None:
 
     order = json.loads(sys.stdin.readline())
     execution = Execution(parse_target(order["provider"]), order["threads"])
-    predictor = Predictor(
-        open_bundle(Path(order["bundle"]), graphs=False), order["variant"], execution
-    )
+    bundle = look_at_bundle(Path(order["bundle"]), digest=order["digest"])
+    predictor = Predictor(bundle, order["variant"], execution)
     predictor.prove()
     print("ready", flush=True)
     sys.stdin.readline()

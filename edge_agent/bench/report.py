@@ -62,7 +62,7 @@ def run_bench(
     unloaded: int,
     pause: float = 0.2,
     runtime: RuntimeSettings,
-    broker: str | None,
+    broker: tuple[str, int] | None,
     tell: Callable[[str], None],
 ) -> Bench:
     """Measure; the bare loop before and after the daemon, for the machine's speed drifts.
@@ -93,7 +93,7 @@ def run_bench(
         single = found[:unloaded]
         processes = max(candidate.workers, cores() // (candidate.threads or cores()))
         tell(f"{candidate}: the bare loop")
-        before = run_bare(bundle.path, candidate, images, processes)
+        before = run_bare(bundle, candidate, images, processes)
         with (
             a_broker(broker, home) as address,
             closing(Plant(home / "station", bundle.path, candidate, address)) as plant,
@@ -103,8 +103,8 @@ def run_bench(
             tell(f"the daemon, {count} images at once")
             whole = plant.sustain(images)
         tell("the bare loop again")
-        after = run_bare(bundle.path, candidate, images, processes)
-        bare = run_bare(bundle.path, candidate, single, 1, pause).milliseconds
+        after = run_bare(bundle, candidate, images, processes)
+        bare = run_bare(bundle, candidate, single, 1, pause).milliseconds
     overhead = percentiles(
         alone.seconds_to_message[str(i)] * 1e3 - bare[str(i)] for i in single
     ).rounded(3)

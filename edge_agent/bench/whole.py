@@ -159,15 +159,14 @@ class Plant:
 
 
 @contextmanager
-def a_broker(given: str | None, home: Path) -> Iterator[tuple[str, int]]:
+def a_broker(given: tuple[str, int] | None, home: Path) -> Iterator[tuple[str, int]]:
     """The broker that was given, or a mosquitto of our own on a free loopback port.
 
     Raises:
         SettingsError: there is neither.
     """
     if given is not None:
-        host, _, port = given.partition(":")
-        yield host, int(port or 1883)
+        yield given
         return
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:

@@ -8,7 +8,6 @@ from edge_agent.bundle.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import onnx
 
@@ -21,17 +20,21 @@ ALLOWED_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
 COMPILED = ("com.microsoft", "EPContext")
 
 
-def check_graph(file: Path, preprocess: Preprocess) -> None:
-    """Hold an ONNX file to the contract: self-contained, ``image`` in, ``score``, ``heatmap`` out.
+def check_graph(where: str, content: bytes, preprocess: Preprocess) -> None:
+    """Hold an ONNX model to the contract: self-contained, ``image`` in, ``score``, ``heatmap`` out.
+
+    Args:
+        where: what the model is called, for what is said.
+        content: the bytes of it, as they are to be run.
+        preprocess: what makes its input.
 
     Raises:
         BundleError: with what was expected and what was found.
     """
     import onnx
 
-    where = file.name
     try:
-        model = onnx.load(str(file), load_external_data=False)
+        model = onnx.load_model_from_string(content)
     except Exception as error:
         raise BundleError(f"{where} is not an ONNX file: {error}") from None
 

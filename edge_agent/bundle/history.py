@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.bundle.errors import BundleError
+from edge_agent.bundle.manifest import VERSION
 from edge_agent.durable import sync_directory, write_durably
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _History(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    versions: dict[str, str] = {}
+    versions: dict[str, Annotated[str, Field(pattern=VERSION)]] = {}
     """Of each bundle, by name, the version that ran last."""
     runs: Ran | None = None
     before: Ran | None = None

@@ -10,6 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 FORMAT = 1
+LARGEST_MODEL = (1 << 31) - 1
+"""Bytes: an ONNX model is one protobuf message, which can't be larger."""
+VERSION = r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$"
+"""Three numbers, each short enough to be compared as one."""
 
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -84,7 +88,7 @@ class Variant(_Frozen):
     precision: Literal["fp32", "fp16", "int8"]
     file: BundlePath
     sha256: Sha256
-    size: int = Field(ge=1)
+    size: int = Field(ge=1, le=LARGEST_MODEL)
     accuracy: Accuracy | None = None
     gate: dict[str, str] = {}
     """By execution provider on which it was held against FP32 when it was made: why its accuracy
@@ -147,7 +151,7 @@ class Manifest(_Frozen):
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    version: str = Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")
+    version: str = Field(pattern=VERSION)
     created: str
     """ISO 8601, UTC."""
     notice: str = ""

@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from edge_agent.bundle.content import open_regular
 from edge_agent.bundle.errors import BundleError
-from edge_agent.bundle.store import MANIFEST, read_manifest
+from edge_agent.bundle.store import manifest_bytes, parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,9 +63,10 @@ def sign(bundle: Path, private: Path) -> str:
     Raises:
         BundleError: the manifest is not in order, the key can't be used, or others may read it.
     """
-    read_manifest(bundle)
+    manifest = manifest_bytes(bundle)
+    parse_manifest(bundle, manifest)
     key = _private(private)
-    signature = base64.b64encode(key.sign((bundle / MANIFEST).read_bytes())) + b"\n"
+    signature = base64.b64encode(key.sign(manifest)) + b"\n"
     partial = bundle / f".{SIGNATURE}.partial"
     try:
         partial.write_bytes(signature)
@@ -88,16 +90,16 @@ def signer(bundle: Path, keys: Mapping[str, str]) -> tuple[str, str]:
     """
     file = bundle / SIGNATURE
     try:
-        with file.open("rb") as stream:
+        with open_regular(file, follow=True) as (stream, _):
             text = stream.read(_LIMIT)
         signature = base64.b64decode(text.strip(), validate=True)
-        manifest = (bundle / MANIFEST).read_bytes()
     except FileNotFoundError:
         return "", ""
     except binascii.Error:
         raise BundleError(f"{file} is not a signature: sign the bundle again") from None
     except OSError as error:
         raise BundleError(f"{file} can't be read: {error.strerror}") from None
+    manifest = manifest_bytes(bundle)
     for name, key in keys.items():
         try:
             raw = base64.b64decode(key.removeprefix(_KIND))

@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from edge_agent.bundle.content import open_regular
 from edge_agent.bundle.errors import BundleError
 from edge_agent.bundle.graph import check_graph
-from edge_agent.bundle.manifest import FORMAT, Manifest, Variant
+from edge_agent.bundle.manifest import FORMAT, Golden, Manifest, Variant
 from edge_agent.durable import sync_directory, write_durably
 
 if TYPE_CHECKING:
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 8 << 20
+_GOLDEN_LIMIT = 128 << 20
+"""Bytes, as of any image by default (`max_bytes`); a model's size is in the manifest."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. ``open_bundle`` is the only way to a trustworthy one."""
+    """A bundle whose manifest was read.
+
+    It gives out no paths of its files: `read` is the only way to one, so that nobody uses other
+    bytes than those whose hash was compared.
+    """
 
     path: Path
     manifest: Manifest
@@ -47,9 +54,16 @@ class Bundle:
         have = ", ".join(variant.name for variant in self.manifest.variants)
         raise BundleError(f"{self.path} has no variant {name!r}; it has: {have}")
 
-    def file(self, name: str) -> Path:
-        """Where a file that the manifest names lies."""
-        return self.path / name
+    def read(self, entry: Variant | Golden) -> bytes:
+        """The file of a variant or of a golden image, as the manifest describes it.
+
+        Use these bytes: the file may be another one a moment later.
+
+        Raises:
+            BundleError: missing, no regular file, outside of the bundle, of another size or hash.
+        """
+        size = entry.size if isinstance(entry, Variant) else None
+        return _read(self.path, entry.file, entry.sha256, size)
 
 
 def sha256_of(file: Path) -> str:
@@ -67,24 +81,41 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         BundleError: missing, not JSON, a newer format, an unknown or wrong field.
     """
-    return _read_manifest(path)[0]
+    return parse_manifest(path, manifest_bytes(path))
 
 
-def look_at_bundle(path: Path) -> Bundle:
-    """A bundle whose manifest alone was read: what it says of itself is not verified.
+def look_at_bundle(path: Path, *, digest: str = "") -> Bundle:
+    """A bundle whose manifest alone was read; each file is verified when it is read.
+
+    Args:
+        path: the bundle's directory.
+        digest: of the manifest that must be there; empty: whichever is.
 
     Raises:
-        BundleError: as `read_manifest`.
+        BundleError: as `read_manifest`; or another manifest is there.
     """
-    return Bundle(path, *_read_manifest(path))
+    raw = manifest_bytes(path)
+    bundle = Bundle(path, parse_manifest(path, raw), hashlib.sha256(raw).hexdigest())
+    if digest not in ("", bundle.digest):
+        raise BundleError(
+            f"{path} was changed after it was verified. A bundle is never changed: write the new "
+            "one to another name, and reload"
+        )
+    return bundle
 
 
-def _read_manifest(path: Path) -> tuple[Manifest, str]:
+def manifest_bytes(path: Path) -> bytes:
+    """The bytes of ``manifest.json``: what is signed, hashed and parsed.
+
+    Raises:
+        BundleError: missing, too large, or it can't be read.
+    """
     file = path / MANIFEST
     try:
-        if file.stat().st_size > _MANIFEST_LIMIT:
-            raise BundleError(f"{file} is larger than a manifest can be")
-        raw = file.read_bytes()
+        with open_regular(file, follow=True) as (stream, size):
+            if size > _MANIFEST_LIMIT:
+                raise BundleError(f"{file} is larger than a manifest can be")
+            return stream.read(size)
     except FileNotFoundError:
         what = "has no manifest.json" if path.is_dir() else "does not exist"
         raise BundleError(
@@ -92,6 +123,19 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
         ) from None
     except OSError as error:
         raise BundleError(f"{file} can't be read: {error.strerror}") from None
+
+
+def parse_manifest(path: Path, raw: bytes) -> Manifest:
+    """Check the bytes of ``manifest.json``.
+
+    Args:
+        path: the bundle that they are of, for what is said.
+        raw: what `manifest_bytes` returned.
+
+    Raises:
+        BundleError: as `read_manifest`.
+    """
+    file = path / MANIFEST
     try:
         content = json.loads(raw, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -100,7 +144,7 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
         raise BundleError(f"{file} must hold a JSON object")
     _check_format(file, content)
     try:
-        return Manifest.model_validate_json(raw), hashlib.sha256(raw).hexdigest()
+        return Manifest.model_validate_json(raw)
     except ValidationError as error:
         raise BundleError(f"{file}: {_explain(error)}") from None
 
@@ -110,27 +154,21 @@ def open_bundle(path: Path, *, graphs: bool = True, digest: str = "") -> Bundle:
 
     Args:
         path: the bundle's directory.
-        graphs: also parse every model. A worker, which opens what was verified before it was
-            started, leaves that out and checks the hashes alone.
+        graphs: also parse every model; else the hashes are checked alone.
         digest: of the manifest that must be there; empty: whichever is.
 
     Raises:
         BundleError: any file missing, of another hash, outside, or a graph off the contract.
     """
-    manifest, found = _read_manifest(path)
-    if digest not in ("", found):
-        raise BundleError(
-            f"{path} was changed after it was verified. A bundle is never changed: write the new "
-            "one to another name, and reload"
-        )
-    root = path.resolve()
-    for variant in manifest.variants:
-        _check_file(root, path / variant.file, variant.sha256, variant.size)
+    bundle = look_at_bundle(path, digest=digest)
+    manifest = bundle.manifest
     for golden in manifest.golden:
-        _check_file(root, path / golden.file, golden.sha256, None)
-    for variant in manifest.variants if graphs else ():
-        check_graph(path / variant.file, manifest.preprocess)
-    return Bundle(path, manifest, found)
+        bundle.read(golden)
+    for variant in manifest.variants:
+        model = bundle.read(variant)
+        if graphs:
+            check_graph(variant.file, model, manifest.preprocess)
+    return bundle
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path | bytes]) -> Bundle:
@@ -157,38 +195,48 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Path | byte
             write_durably(target, data)
         text = manifest.model_dump_json(indent=2) + "\n"
         write_durably(partial / MANIFEST, text.encode())
-        open_bundle(partial)
+        bundle = open_bundle(partial)
         for directory in {partial, *(d for d in partial.rglob("*") if d.is_dir())}:
             sync_directory(directory)
         partial.rename(path)
         sync_directory(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Bundle(path, manifest, hashlib.sha256(text.encode()).hexdigest())
+    return replace(bundle, path=path)
 
 
-def _check_file(root: Path, file: Path, sha256: str, size: int | None) -> None:
+def _read(path: Path, name: str, sha256: str, size: int | None) -> bytes:
+    file = path / name
     try:
         real = file.resolve()
-        if not real.is_relative_to(root):
+        if not real.is_relative_to(path.resolve()):
             raise BundleError(f"{file} leads outside the bundle: a link to {real}")
-        if not file.is_file():
-            raise BundleError(f"{file} is missing: copy the whole bundle again")
-        length = file.stat().st_size
-        if size is not None and length != size:
-            raise BundleError(
-                f"{file} has {length} bytes, the manifest says {size}. Copy the whole bundle again"
-            )
-        found = sha256_of(file)
+        with open_regular(real, follow=False) as (stream, length):
+            if size is None and length > _GOLDEN_LIMIT:
+                raise BundleError(f"{file} is larger than a golden image can be")
+            if size not in (None, length):
+                raise BundleError(
+                    f"{file} has {length} bytes, the manifest says {size}. "
+                    "Copy the whole bundle again"
+                )
+            content = stream.read(length)
+    except (FileNotFoundError, IsADirectoryError):
+        raise BundleError(f"{file} is missing: copy the whole bundle again") from None
     except OSError as error:
         raise BundleError(f"{file} can't be read: {error.strerror}") from None
+    except MemoryError:
+        raise BundleError(
+            f"{file} has {length} bytes, more than this process may take: see worker.memory_mb"
+        ) from None
     except RuntimeError:  # what resolve() says up to Python 3.12
         raise BundleError(f"{file} is a link to itself: copy the whole bundle again") from None
+    found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise BundleError(
             f"{file} was changed or damaged: its sha256 is {found}, "
             f"the manifest says {sha256}. Copy the whole bundle again"
         )
+    return content
 
 
 def _refuse(constant: str) -> None:

@@ -13,16 +13,13 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge_agent.bundle import read_manifest
 from edge_agent.child import python_module
-from edge_agent.journal import JournalError, stats, tail
+from edge_agent.journal import JournalError, Record, stats, tail
 from edge_agent.settings import SettingsError
+from edge_agent.text import say
 from edge_agent.types import Verdict
-
-if TYPE_CHECKING:
-    from edge_agent.journal import Record
 
 HERE = Path(__file__).parent
 BUNDLE, IMAGES = HERE / "bundle", HERE / "images"
@@ -30,15 +27,15 @@ _READY = 60.0  # seconds a slow machine may take to load the bundle
 _COLOURS = {Verdict.OK: "32", Verdict.DEFECT: "31", Verdict.REVIEW: "33", Verdict.ERROR: "35"}
 
 
-def run_demo(*, seconds: float, pace: float, broker: str | None, keep: Path | None) -> int:
+def run_demo(
+    *, seconds: float, pace: float, broker: tuple[str, int] | None, keep: Path | None
+) -> int:
     """Run a station for about ``seconds`` at ``pace`` images a second; 0 when all were judged.
 
     Raises:
-        SettingsError: ``keep`` is not an empty place, ``broker`` not an address, or the agent
+        SettingsError: ``keep`` is not an empty place, or the agent
             did not start.
     """
-    if seconds <= 0 or pace <= 0:
-        raise SettingsError("--seconds and --pace must be greater than 0")
     with ExitStack() as stack:
         home = _home(keep, stack)
         found = _broker(broker)
@@ -51,10 +48,10 @@ def run_demo(*, seconds: float, pace: float, broker: str | None, keep: Path | No
         _stop(agent)
         _summarise(home)
         if not complete:
-            print(f"only {shown} of {count} images were judged: see {home / 'agent.log'}")
+            say(f"only {shown} of {count} images were judged: see {home / 'agent.log'}")
         if keep is not None:
-            print(f"the station is left in {home}; run it with")
-            print(f"    edge-agent run --config {config}")
+            say(f"the station is left in {home}; run it with")
+            say(f"    edge-agent run --config {config}")
         return 0 if complete else 1
 
 
@@ -67,16 +64,12 @@ def _home(keep: Path | None, stack: ExitStack) -> Path:
     return keep.resolve()
 
 
-def _broker(given: str | None) -> tuple[str, int] | None:
+def _broker(given: tuple[str, int] | None) -> tuple[str, int] | None:
     """The broker to publish to: the one given, or one that listens on loopback."""
     if given is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 1883), 0.3):
             return "127.0.0.1", 1883
-        return None
-    host, _, port = given.partition(":")
-    if not host or (port and not port.isdigit()):
-        raise SettingsError(f"--broker {given!r} is not HOST or HOST:PORT")
-    return host, int(port or 1883)
+    return given
 
 
 def _write_station(home: Path, broker: tuple[str, int] | None) -> Path:
@@ -103,12 +96,12 @@ def _write_station(home: Path, broker: tuple[str, int] | None) -> Path:
 
 def _introduce(broker: tuple[str, int] | None) -> None:
     manifest = read_manifest(BUNDLE)
-    print(f"bundle   {manifest.name} {manifest.version}: {manifest.notice}")
+    say(f"bundle   {manifest.name} {manifest.version}: {manifest.notice}")
     if broker:
-        print(f"broker   {broker[0]}:{broker[1]}, topics inspection/demo/line/station/#")
+        say(f"broker   {broker[0]}:{broker[1]}, topics inspection/demo/line/station/#")
     else:
-        print("broker   none on loopback: the journal keeps every verdict, nothing is published")
-    print()
+        say("broker   none on loopback: the journal keeps every verdict, nothing is published")
+    say()
 
 
 def _start(home: Path, config: Path, stack: ExitStack) -> subprocess.Popen[bytes]:
@@ -152,7 +145,8 @@ def _drop_and_show(home: Path, agent: subprocess.Popen[bytes], count: int, pause
 
 def _since(journal: Path, sequence: int) -> list[Record]:
     with contextlib.suppress(JournalError):  # not written to yet
-        return [record for record in tail(journal, 100) if record.sequence > sequence]
+        last = [record for record in tail(journal, 100) if isinstance(record, Record)]
+        return [record for record in last if record.sequence > sequence]
     return []
 
 
@@ -162,7 +156,7 @@ def _show(record: Record) -> None:
     if sys.stdout.isatty():
         verdict = f"\033[{_COLOURS[one.verdict]}m{verdict}\033[0m"
     score = "     -" if one.score is None else f"{one.score:6.3f}"
-    print(
+    say(
         f"{verdict}  score {score}  {one.latency.total:6.1f} ms  {one.name}  {one.reason}".rstrip(),
         flush=True,
     )
@@ -184,17 +178,19 @@ def _summarise(home: Path) -> None:
     if not found.count:
         return
     verdicts = ", ".join(f"{n} {v.value}" for v, n in found.verdicts.items() if n)
-    print(f"\n{found.count} images: {verdicts}")
+    say(f"\n{found.count} images: {verdicts}")
     if found.latency:
         total, infer = found.latency["total"], found.latency["infer"]
-        print(
+        say(
             f"latency  p50 {total.p50:.1f} ms, p95 {total.p95:.1f} ms from claim to verdict "
             f"(inference p50 {infer.p50:.1f} ms)"
         )
-    last = tail(journal, 1)[0].inspection
-    print(
-        f"memory   agent {last.agent_rss / 1e6:.0f} MB, worker {last.worker_rss / 1e6:.0f} MB "
-        "resident"
-    )
+    for record in tail(journal, 1):
+        if isinstance(record, Record):
+            last = record.inspection
+            say(
+                f"memory   agent {last.agent_rss / 1e6:.0f} MB, worker "
+                f"{last.worker_rss / 1e6:.0f} MB resident"
+            )
     kept = sum(1 for _ in (home / "state" / "processed").iterdir())
-    print(f"files    {kept} in processed/, each with one row in the journal")
+    say(f"files    {kept} in processed/, each with one row in the journal")

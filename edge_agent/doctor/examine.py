@@ -21,6 +21,7 @@ from edge_agent.doctor.folders import look_at_folders
 from edge_agent.doctor.inotify import look_at_inotify
 from edge_agent.doctor.model import look_at_bundle
 from edge_agent.doctor.providers import look_at_providers
+from edge_agent.doctor.retention import look_at_retention
 from edge_agent.doctor.service import look_at_service
 from edge_agent.doctor.station import look_at_station
 from edge_agent.settings import Settings, SettingsError, load_settings
@@ -88,6 +89,11 @@ def topics(settings: Settings | None) -> list[Topic]:
                 f"compiling for a device may take that long: edge-agent bundle verify {one.bundle}",
             ),
             Topic("folders", lambda: look_at_folders(one), "a network disk is away: umount -l it"),
+            Topic(
+                "retention",
+                lambda: look_at_retention(one),
+                "a network disk is away: umount -l it",
+            ),
         ]
     found.append(Topic("inotify", look_at_inotify, "is this machine overloaded?"))
     if settings is not None:

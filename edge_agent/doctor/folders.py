@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.doctor.finding import Finding
-from edge_agent.doctor.mounts import MOUNTINFO, Mount, mount_of, read_mounts
+from edge_agent.doctor.planned import missing_above, planned_mounts
 from edge_agent.doctor.who import user_name
+from edge_agent.system.mounted import describe, how_to_mend, is_same, place_of, read_note
+from edge_agent.system.mounts import MOUNTINFO, Mount, mount_of, read_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from edge_agent.doctor.planned import Planned
     from edge_agent.settings import Settings
 
 TOPIC = "folders"
@@ -63,6 +66,7 @@ def look_at_folders(settings: Settings, mountinfo: Path = MOUNTINFO) -> list[Fin
     places = places_of(settings)
     mounts = read_mounts(mountinfo.read_text(encoding="utf-8", errors="surrogateescape"))
     found = [look_at_place(place) for place in places]
+    found += look_at_mounts(settings, places, mounts, planned_mounts())
     folder = settings.source.folder
     found += look_at_filesystems(places, mounts, folder.scan_every if folder else 0.0)
     seen: set[int] = set()
@@ -132,6 +136,29 @@ def look_at_place(place: Place) -> Finding:
     if nearest != place.path:
         return Finding(TOPIC, "ok", f"{place.label} will be made in {nearest}")
     return Finding(TOPIC, "ok", f"{place.label}: {'writable' if place.writes else 'readable'}")
+
+
+def look_at_mounts(
+    settings: Settings,
+    places: Sequence[Place],
+    mounts: Sequence[Mount],
+    planned: Sequence[Planned],
+) -> list[Finding]:
+    """Whether each lies where it lay, and what should be mounted above it is."""
+    found = []
+    note = settings.storage.mounts
+    remembered = read_note(note)
+    for place in places:
+        mount, was = mount_of(place.path, mounts), remembered.get(str(place.path))
+        now = place_of(place.path, mount) if mount else None
+        if was and now and not is_same(was, now):
+            what = describe(place.key, place.path, was, now)
+            found.append(_wrong(what, how_to_mend(was, note)))
+            continue
+        for one in missing_above(place.path, planned, mounts):
+            what = f"{place.label}: {one.where} mounts {one.source} on {one.point}, and it is not"
+            found.append(_wrong(what, f"mount {one.point}"))
+    return found
 
 
 def look_at_filesystems(

@@ -11,7 +11,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from edge_agent.doctor.finding import Finding, Level
-from edge_agent.journal import JournalError, tail
+from edge_agent.journal import JournalError, Unreadable, missing, tail
 from edge_agent.text import iso_utc, printable
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def look_at_station(settings: Settings) -> list[Finding]:
         found += look_at_health(settings.http, runs=pid is not None)
     if settings.storage.journal.exists():
         found.append(look_at_journal(settings.storage.journal, time.time()))
+        found += look_at_losses(settings.storage.journal)
     return found
 
 
@@ -99,12 +100,25 @@ def look_at_journal(journal: Path, now: float) -> Finding:
         return Finding(TOPIC, "error", str(error), mend)
     if not last:
         return Finding(TOPIC, "ok", "the journal is empty")
+    if isinstance(last[0], Unreadable):
+        what = f"row {last[0].sequence} of the journal can't be read: {last[0].fault}"
+        mend = "the disk or another program has damaged it: keep a copy; docs/troubleshooting.md"
+        return Finding(TOPIC, "error", what, mend)
     completed = last[0].inspection.completed
     what = f"last inspection {last[0].sequence} at {iso_utc(completed)}"
     if completed > now + _SKEW:
         mend = "the order of verdicts is still that of their sequence numbers; keep the clock"
         return Finding(TOPIC, "warning", f"{what}: the clock was set back since", mend)
     return Finding(TOPIC, "ok", what)
+
+
+def look_at_losses(journal: Path) -> list[Finding]:
+    """What is missing from it."""
+    mend = "stop the agent, then: edge-agent journal repair --config FILE; docs/troubleshooting.md"
+    try:
+        return [Finding(TOPIC, "error", loss, mend) for loss in missing(journal)]
+    except JournalError:  # said above
+        return []
 
 
 def _running(root: Path, pid: str | None) -> Finding:

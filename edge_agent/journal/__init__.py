@@ -3,6 +3,8 @@
 from edge_agent.journal.archive import Archive
 from edge_agent.journal.errors import JournalError
 from edge_agent.journal.journal import Journal
+from edge_agent.journal.mark import mark_of
+from edge_agent.journal.orphans import RECOVERED, FiledImage, Orphan, orphans
 from edge_agent.journal.outbox import Outbox, Replayed
 from edge_agent.journal.reports import (
     STAGES,
@@ -10,23 +12,31 @@ from edge_agent.journal.reports import (
     Selection,
     Stats,
     export,
+    missing,
     stats,
     tail,
 )
-from edge_agent.journal.rows import Record
+from edge_agent.journal.rows import Record, Unreadable
 
 __all__ = [
+    "RECOVERED",
     "STAGES",
     "Archive",
+    "FiledImage",
     "Journal",
     "JournalError",
     "ModelCount",
+    "Orphan",
     "Outbox",
     "Record",
     "Replayed",
     "Selection",
     "Stats",
+    "Unreadable",
     "export",
+    "mark_of",
+    "missing",
+    "orphans",
     "stats",
     "tail",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,20 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BUSY_SECONDS = 10.0
+_TRIAL = 1 << 16  # bytes: with less than that left, a journal can't be written
+
+# What SQLite says of a file that is no journal, or not a whole one.
+_DAMAGED = (
+    "malformed", "not a database", "no such table", "no such column", "no such index",
+    "has no column", "constraint failed", "datatype mismatch", "unsupported file format",
+    "encrypted",
+)  # fmt: skip
 
 
 class JournalError(Exception):
     """The journal can't be used, or a transaction was not committed; the message says why.
 
-    ``full``: there is no room. The transaction was rolled back, the connection stays usable:
-    try again when there is. After any other failure close the journal and open it again, which
-    is recovery: a sync that failed once says nothing about the pages that it was to save.
+    ``temporary``: there is no room, or another program holds a lock. The transaction was rolled
+    back, the connection stays usable: try again. After any other failure close the journal and
+    open it again, which is recovery: a sync that failed once says nothing about the pages that it
+    was to save.
     """
 
-    def __init__(self, message: str, *, full: bool = False) -> None:
+    def __init__(self, message: str, *, full: bool = False, locked: bool = False) -> None:
         super().__init__(message)
         self.full = full
+        self.temporary = full or locked
 
 
 @contextmanager
@@ -46,34 +57,81 @@ def damaged(path: Path, detail: str) -> JournalError:
     )
 
 
-def _explain(path: Path, error: sqlite3.Error) -> JournalError:
-    text = str(error)
-    starved = "I/O error" in text or "unable to open" in text
-    if "is full" in text or (starved and _no_room(path)):
-        return JournalError(
-            f"the disk that holds {path} is full: free some space. Nothing was written", full=True
-        )
-    if "locked" in text:
-        return JournalError(
-            f"another program has kept {path} locked for {BUSY_SECONDS:.0f} s: "
-            f"`fuser {path}` shows which; stop it"
-        )
-    if "readonly" in text:
-        return JournalError(f"{path} is not writable by this user: check its owner and rights")
-    if "unable to open" in text:
-        return JournalError(f"{path} can't be opened: check that it exists, and its rights")
-    if "malformed" in text or "not a database" in text:
-        return damaged(path, text)
+def storage_failed(path: Path, error: OSError) -> JournalError:
+    """What the operating system says of a file that belongs to the journal."""
+    if error.errno == errno.ENOSPC:
+        return _full(path)
+    if error.errno == errno.EDQUOT:
+        return _over_quota(path)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return _not_ours(path)
     return JournalError(
-        f"the journal {path} failed: {text}. Look at the disk (`dmesg`), then start again"
+        f"{path} can't be used: {error.strerror}. Look at the disk (`dmesg`), then start again"
     )
 
 
-def _no_room(path: Path) -> bool:
-    # A shared-memory file that could not grow is reported as an I/O error, and a filesystem
-    # without a free inode as a file that can't be opened.
+def _explain(path: Path, error: sqlite3.Error) -> JournalError:
+    text = str(error)
+    starved = "I/O error" in text or "unable to open" in text
+    refused = _why_refused(path) if starved else None
+    if "is full" in text or refused == errno.ENOSPC:
+        return _full(path)
+    if refused == errno.EDQUOT:
+        return _over_quota(path)
+    if "locked" in text:
+        return JournalError(
+            f"another program keeps {path} locked, such as a backup: wait for its end, or stop it "
+            f"(`fuser {path}` shows which)",
+            locked=True,
+        )
+    if "readonly" in text:
+        if not os.path.lexists(path):
+            return JournalError(f"{path} was moved or removed while it was in use: put it back")
+        return _not_ours(path)
+    if "unable to open" in text:
+        return JournalError(f"{path} can't be opened: check that it exists, and its rights")
+    if any(words in text for words in _DAMAGED):
+        return damaged(path, text)
+    if "I/O error" in text:
+        return JournalError(
+            f"the journal {path} failed: {text}. Look at the disk (`dmesg`), then start again"
+        )
+    return JournalError(
+        f"the journal {path} failed: {text}. Start the agent again; where that does not help, "
+        "report it, please"
+    )
+
+
+def _full(path: Path) -> JournalError:
+    return JournalError(
+        f"the disk that holds {path} is full: free some space. Nothing was written", full=True
+    )
+
+
+def _over_quota(path: Path) -> JournalError:
+    return JournalError(
+        f"the disk quota for {path} is used up: raise the quota of the user of this service, or "
+        "free some of its space. Nothing was written",
+        full=True,
+    )
+
+
+def _not_ours(path: Path) -> JournalError:
+    return JournalError(f"{path} is not writable by this user: check its owner and rights")
+
+
+def _why_refused(path: Path) -> int | None:
+    """Whether SQLite's failure was one of room: it does not tell all of these apart.
+
+    A shared-memory file that could not grow, and a quota that is used up, are reported as I/O
+    errors; a filesystem without a free inode as a file that can't be opened.
+    """
     try:
         found = os.statvfs(path.parent)
-    except OSError:
-        return False
-    return found.f_bavail * found.f_frsize < 1 << 16 or found.f_favail == 0 < found.f_files
+        if found.f_bavail * found.f_frsize < _TRIAL or found.f_favail == 0 < found.f_files:
+            return errno.ENOSPC
+        with tempfile.TemporaryFile(dir=path.parent, buffering=0) as trial:
+            os.pwrite(trial.fileno(), bytes(_TRIAL), 0)
+    except OSError as error:
+        return error.errno
+    return None

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edge_agent.journal.errors import explained
-from edge_agent.journal.rows import COLUMNS, to_row
+from edge_agent.journal.mark import Mark, mark_of
+from edge_agent.journal.recovery import reconcile, unacknowledged
+from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, to_row
 from edge_agent.journal.schema import open_writer
 from edge_agent.journal.transaction import transaction
 from edge_agent.types import Message, Verdict
@@ -30,7 +32,7 @@ class Journal:
     """The one writer of a station's journal. Meant for one thread; a lock covers the rest."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        """Open or create the journal, migrate and check it.
+        """Open or create the journal, migrate and check it; see what is missing.
 
         Raises:
             JournalError: damaged, of a newer version, not a journal, or not accessible.
@@ -38,7 +40,16 @@ class Journal:
         self.path = path
         self._clock = clock
         self._lock = threading.Lock()
-        self._db = open_writer(path)
+        self._db, indexes = open_writer(path)
+        self._mark = Mark(mark_of(path))
+        try:
+            reconcile(path, self._db, self._mark, indexes, clock())
+            with explained(path):
+                self.losses = unacknowledged(self._db)
+                """What is missing from the journal, until a person has acknowledged it."""
+        except BaseException:
+            self.close()
+            raise
 
     def record(
         self,
@@ -60,36 +71,47 @@ class Journal:
         Raises:
             JournalError: nothing of the batch was committed.
         """
-        messages = []
-        with self._transaction() as db:
-            (sequence,) = db.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
-            for inspection in inspections:
-                db.execute("DELETE FROM attempts WHERE id = ?", (inspection.id,))
-                if _has(db, inspection.id):
-                    continue
-                sequence += 1
-                message = Message(
-                    sequence,
-                    inspection.id,
-                    inspection.verdict is not Verdict.OK,
-                    render(sequence, inspection),
-                    inspection.reply,
-                )
-                db.execute(_INSERT, to_row(sequence, inspection))
-                topic, correlation = (
-                    (message.reply.topic, message.reply.correlation)
-                    if message.reply
-                    else (None, None)
-                )
-                db.execute(
-                    "INSERT INTO outbox (sequence, id, alarm, payload, reply, correlation) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    (sequence, message.id, message.alarm, message.payload, topic, correlation),
-                )
-                messages.append(message)
-            # A counter of its own, so that a number is never given twice, whatever was pruned.
-            db.execute("UPDATE meta SET value = ? WHERE key = 'sequence'", (sequence,))
+        with self._lock:
+            with transaction(self.path, self._db) as db:
+                sequence, messages = self._insert(db, inspections, render)
+                self._mark.reserve(sequence)
+            # Now they may be published: a journal without them will be seen to have lost them.
+            self._mark.committed(sequence)
         return messages
+
+    def _insert(
+        self,
+        db: sqlite3.Connection,
+        inspections: Sequence[Inspection],
+        render: Callable[[int, Inspection], bytes],
+    ) -> tuple[int, list[Message]]:
+        messages = []
+        (sequence,) = db.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
+        for inspection in inspections:
+            db.execute("DELETE FROM attempts WHERE id = ?", (inspection.id,))
+            if _has(db, inspection.id):
+                continue
+            sequence += 1
+            message = Message(
+                sequence,
+                inspection.id,
+                inspection.verdict is not Verdict.OK,
+                render(sequence, inspection),
+                inspection.reply,
+            )
+            db.execute(_INSERT, to_row(sequence, inspection))
+            topic, correlation = (
+                (message.reply.topic, message.reply.correlation) if message.reply else (None, None)
+            )
+            db.execute(
+                "INSERT INTO outbox (sequence, id, alarm, payload, reply, correlation) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (sequence, message.id, message.alarm, message.payload, topic, correlation),
+            )
+            messages.append(message)
+        # A counter of its own, so that a number is never given twice, whatever was pruned.
+        db.execute("UPDATE meta SET value = ? WHERE key = 'sequence'", (sequence,))
+        return sequence, messages
 
     def has(self, frame: str) -> bool:
         """Whether the frame of this id has its inspection."""
@@ -118,7 +140,23 @@ class Journal:
             row = db.execute(
                 "SELECT verdict, reason FROM inspections WHERE id = ?", (frame,)
             ).fetchone()
-        return (Verdict(row[0]), str(row[1])) if row else None
+        if row is None:
+            return None
+        if row[0] not in KNOWN_VERDICTS:
+            return Verdict.ERROR, f"its row in the journal can't be read: verdict is {row[0]!r}"
+        return Verdict(row[0]), str(row[1])
+
+    def acknowledge_losses(self) -> None:
+        """A person knows what is missing: it is told no longer.
+
+        Raises:
+            JournalError: it was not written down.
+        """
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE losses SET acknowledged = ? WHERE acknowledged IS NULL", (self._clock(),)
+            )
+        self.losses = ()
 
     def attempts(self, frame: str) -> int:
         """How many workers the frame has cost so far."""
@@ -141,8 +179,10 @@ class Journal:
 
     def close(self) -> None:
         """Close the connection; harmless when it was closed already."""
-        with self._lock, explained(self.path):
-            self._db.close()
+        with self._lock:
+            with explained(self.path):
+                self._db.close()
+            self._mark.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.journal.errors import explained
+from edge_agent.journal.mark import mark_of, published
 from edge_agent.journal.schema import open_outbox
 from edge_agent.journal.transaction import transaction
 from edge_agent.types import Message, ReplyTo
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+log = logging.getLogger(__name__)
+
+_ALL = 1 << 62  # no sequence ever comes so far
 _STEP = 500  # rows in one transaction: the writer waits for no longer than that
 
 
@@ -42,27 +47,48 @@ class Outbox:
         self.path = path
         self._clock = clock
         self._db = open_outbox(path)
+        self._unreadable: set[int] = set()
+        """Messages that were reported."""
 
     def pending(self, after: int, limit: int, *, again: bool = False) -> list[Message]:
         """The first ``limit`` unacknowledged messages with a sequence above ``after``.
 
-        Either those that no broker has taken yet, or, ``again``, those that a replay wants.
+        Either those that no broker has taken yet, or, ``again``, those that a replay wants. A
+        message that can't be read is reported and passed over: it must not hold up all others.
         """
-        with explained(self.path):
-            # Named: no planner may ever choose to walk over every acknowledged row instead.
-            rows = self._db.execute(
-                "SELECT sequence, id, alarm, payload, reply, correlation "
-                "FROM outbox INDEXED BY outbox_pending "
-                "WHERE acknowledged IS NULL AND (first_acknowledged IS NOT NULL) = ? "
-                "AND sequence > ? ORDER BY sequence LIMIT ?",
-                (again, after, limit),
-            ).fetchall()
-        return [
-            Message(
-                sequence, id_, bool(alarm), blob, ReplyTo(topic, correlation) if topic else None
+        last = published(mark_of(self.path))
+        found: list[Message] = []
+        while len(found) < limit:
+            with explained(self.path):
+                # Named: no planner may ever choose to walk over every acknowledged row instead.
+                rows = self._db.execute(
+                    "SELECT sequence, id, alarm, payload, reply, correlation "
+                    "FROM outbox INDEXED BY outbox_pending "
+                    "WHERE acknowledged IS NULL AND (first_acknowledged IS NOT NULL) = ? "
+                    "AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+                    (again, after, last, limit - len(found)),
+                ).fetchall()
+            if not rows:
+                break
+            after = rows[-1][0]
+            found += [message for row in rows if (message := self._message(*row))]
+        return found
+
+    def _message(
+        self, sequence: int, id_: Any, alarm: Any, payload: Any, topic: Any, correlation: Any
+    ) -> Message | None:
+        readable = isinstance(id_, str) and isinstance(payload, bytes)
+        readable &= isinstance(alarm, int) and isinstance(topic, (str, type(None)))
+        if readable and isinstance(correlation, (bytes, type(None))):
+            reply = ReplyTo(topic, correlation) if topic else None
+            return Message(sequence, id_, bool(alarm), payload, reply)
+        if sequence not in self._unreadable:
+            self._unreadable.add(sequence)
+            log.error(
+                "message %d can't be published: its row in the journal %s can't be read",
+                *(sequence, self.path),
             )
-            for sequence, id_, alarm, blob, topic, correlation in rows
-        ]
+        return None
 
     def acknowledge(self, sequences: Iterable[int]) -> None:
         """Mark messages as taken by the broker. They are kept, to be replayed, until pruned.
@@ -119,8 +145,11 @@ class Outbox:
             newest=newest,
         )
 
-    def prune(self, keep_seconds: float, now: float) -> int:
+    def prune(self, keep_seconds: float, now: float, *, upto: int = _ALL) -> int:
         """Delete what was acknowledged more than ``keep_seconds`` ago; return how many.
+
+        None above the sequence ``upto``: what is newer than that can't have been acknowledged so
+        long ago, whatever the clock said.
 
         A replay makes no message younger: whoever asked for the oldest every few days would keep
         all of them for ever. By their first acknowledgement they are in order, so the walk from the
@@ -134,8 +163,8 @@ class Outbox:
                     "DELETE FROM outbox WHERE sequence IN "
                     "(SELECT sequence FROM outbox ORDER BY sequence LIMIT ?) "
                     "AND acknowledged IS NOT NULL "
-                    "AND coalesce(first_acknowledged, acknowledged) < ?",
-                    (_STEP, now - keep_seconds),
+                    "AND coalesce(first_acknowledged, acknowledged) < ? AND sequence <= ?",
+                    (_STEP, now - keep_seconds, upto),
                 ).rowcount
             deleted += step
             if step == 0:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from array import array
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from edge_agent.journal.errors import explained
-from edge_agent.journal.rows import COLUMNS, Record, to_record
+from edge_agent.journal.mark import mark_of, read_mark
+from edge_agent.journal.recovery import unacknowledged
+from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, Record, Unreadable, fault_of, to_record
 from edge_agent.journal.schema import open_reader
 from edge_agent.percentiles import Percentiles, percentiles
 from edge_agent.text import iso_utc
@@ -19,13 +22,14 @@ from edge_agent.types import Model, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 STAGES = ("wait", "decode", "preprocess", "infer", "total")
 _TIMES = ("captured", "received", "completed")
 # Rows in one query: a reader that held one long transaction would keep the WAL from being reset.
 _CHUNK = 1000
+_NAMED = 100  # rows that can't be read, of however many
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,11 @@ class Stats:
     models: tuple[ModelCount, ...]
     unacknowledged: int
     """Messages of the whole journal that no broker has taken yet."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """Rows that are not counted, at most 100."""
 
 
-def tail(path: Path, count: int) -> list[Record]:
+def tail(path: Path, count: int) -> list[Record | Unreadable]:
     """The last ``count`` inspections, oldest first.
 
     Raises:
@@ -73,9 +79,25 @@ def tail(path: Path, count: int) -> list[Record]:
     with explained(path), closing(open_reader(path)) as db:
         rows = db.execute(
             f"SELECT {', '.join(COLUMNS)} FROM inspections ORDER BY sequence DESC LIMIT ?",
-            (max(count, 0),),
+            (min(max(count, 0), sys.maxsize),),
         ).fetchall()
     return [to_record(row) for row in reversed(rows)]
+
+
+def missing(path: Path) -> tuple[str, ...]:
+    """What is missing from the journal and was not acknowledged, in words.
+
+    Raises:
+        JournalError: there is no journal, or it can't be read.
+    """
+    entry = read_mark(mark_of(path))  # first: a running agent moves it on behind the journal
+    with explained(path), closing(open_reader(path)) as db:
+        (last,) = db.execute("SELECT max(value) FROM meta WHERE key = 'sequence'").fetchone()
+        found = unacknowledged(db)
+    last = last or 0
+    if entry and entry.last > last:
+        found += (f"inspections {last + 1} to {entry.last} are missing from {path.name}",)
+    return found
 
 
 def export(
@@ -83,11 +105,13 @@ def export(
     stream: TextIO,
     form: Literal["csv", "jsonl"],
     selection: Selection = Selection(),
+    tell: Callable[[Unreadable], None] | None = None,
 ) -> int:
     """Write the selected inspections to ``stream`` in sequence, in constant memory.
 
     Times are ISO 8601 UTC, latencies milliseconds, memory bytes. A CSV stream is to be opened
-    with ``newline=""``.
+    with ``newline=""``. Of a row that can't be read there are its sequence and, as reason, why;
+    ``tell`` hears of it, too.
 
     Returns:
         How many were written.
@@ -102,11 +126,17 @@ def export(
             rows.writerow(COLUMNS)
         for row in _select(db, COLUMNS, selection):
             values = dict(zip(COLUMNS, row, strict=True))
-            values.update({key: iso_utc(values[key]) for key in _TIMES})
+            if fault := fault_of(values):
+                if tell:
+                    tell(Unreadable(values["sequence"], fault))
+                why = f"this row can't be read: {fault}"
+                values = {**dict.fromkeys(COLUMNS), "sequence": values["sequence"], "reason": why}
+            else:
+                values.update({key: iso_utc(values[key]) for key in _TIMES})
             if form == "csv":
                 rows.writerow(values.values())
             else:
-                values["regions"] = json.loads(values["regions"])
+                values["regions"] = json.loads(values["regions"] or "[]")
                 stream.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
             written += 1
     return written
@@ -122,11 +152,24 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
     models: dict[Model, int] = {}
     times: list[float] = []
     latency = {stage: array("f") for stage in STAGES}
-    columns = ("verdict", "completed", "model", "version", "variant", "provider", "device", *STAGES)
+    unreadable = []
+    named = (
+        "sequence",
+        "verdict",
+        "completed",
+        "model",
+        "version",
+        "variant",
+        "provider",
+        "device",
+    )
+    columns = (*named, *STAGES)
     with explained(path), closing(open_reader(path)) as db:
-        for verdict, completed, name, version, variant, provider, device, *stages in _select(
-            db, columns, selection
-        ):
+        for row in _select(db, columns, selection):
+            if fault := fault_of(dict(zip(columns, row, strict=True))):
+                unreadable.append(Unreadable(row[0], fault))
+                continue
+            _, verdict, completed, name, version, variant, provider, device, *stages = row
             verdicts[Verdict(verdict)] += 1
             model = Model(name, version, variant, provider, device)
             models[model] = models.get(model, 0) + 1
@@ -147,6 +190,7 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
         latency={s: percentiles(latency[s]).rounded(3) for s in STAGES} if judged else {},
         models=tuple(ModelCount(model, count) for model, count in models.items()),
         unacknowledged=waiting,
+        unreadable=tuple(unreadable[:_NAMED]),
     )
 
 
@@ -155,22 +199,28 @@ def _select(
 ) -> Iterator[tuple[Any, ...]]:
     since = -math.inf if selection.since is None else selection.since
     until = math.inf if selection.until is None else selection.until
-    verdicts = [verdict.value for verdict in selection.verdicts or Verdict]
+    # What can't be read is no reason to leave a row out: it is said of it.
+    others = KNOWN_VERDICTS - {verdict.value for verdict in selection.verdicts or Verdict}
     # The index finds the stretch of the journal, which is then read in its own order: a clock
     # that was set back makes the stretch longer, never wrong.
     first, last = db.execute(
         "SELECT min(sequence), max(sequence) FROM inspections WHERE completed >= ? "
-        "AND completed < ?",
+        "AND completed < ?"
+        if math.isfinite(since) or math.isfinite(until)
+        else "SELECT min(sequence), max(sequence) FROM inspections WHERE ? < ?",
         (since, until),
     ).fetchone()
     after = (first or 1) - 1
     query = (
         f"SELECT sequence, {', '.join(columns)} FROM inspections "
-        "WHERE sequence > ? AND sequence <= ? AND +completed >= ? AND +completed < ? "
-        f"AND verdict IN ({', '.join('?' * len(verdicts))}) ORDER BY sequence LIMIT {_CHUNK}"
+        "WHERE sequence > ? AND sequence <= ? "
+        "AND (+completed >= ? AND +completed < ? "
+        "OR typeof(+completed) <> 'real' OR abs(+completed) > 1e300) "
+        f"AND (verdict IS NULL OR verdict NOT IN ({', '.join('?' * len(others))})) "
+        f"ORDER BY sequence LIMIT {_CHUNK}"
     )
     while True:
-        rows = db.execute(query, (after, last or 0, since, until, *verdicts)).fetchall()
+        rows = db.execute(query, (after, last or 0, since, until, *others)).fetchall()
         yield from (row[1:] for row in rows)
         if len(rows) < _CHUNK:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from edge_agent.text import printable
 from edge_agent.types import Image, Inspection, Latency, Model, Region, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 COLUMNS = (
     "sequence", "id", "verdict", "score", "threshold", "reason", "name",
@@ -19,6 +20,25 @@ COLUMNS = (
     "wait", "decode", "preprocess", "infer", "total", "worker_rss", "agent_rss", "regions",
     "gpu_memory",
 )  # fmt: skip
+
+
+KNOWN_VERDICTS = frozenset(verdict.value for verdict in Verdict)
+_WHOLE = {"sequence", "bytes", "width", "height", "worker_rss", "agent_rss", "gpu_memory"}
+_REAL = {
+    "score", "threshold", "captured", "received", "completed",
+    "wait", "decode", "preprocess", "infer", "total",
+}  # fmt: skip
+_MAY_BE_NULL = {"score", "gpu_memory"}
+_REGION = {"x": (int,), "y": (int,), "width": (int,), "height": (int,), "peak": (int, float)}
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A row that a disk or another program has damaged."""
+
+    sequence: int
+    fault: str
+    """What is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +64,20 @@ def to_row(sequence: int, i: Inspection) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def to_record(row: Sequence[Any]) -> Record:
+def fault_of(values: Mapping[str, Any]) -> str:
+    """Why the values of these columns are no row of ours; empty where they are."""
+    for column, value in values.items():
+        if not _fits(column, value):
+            shown = "nothing" if value is None else printable(repr(value), 60)
+            return f"{column} is {shown}"
+    return ""
+
+
+def to_record(row: Sequence[Any]) -> Record | Unreadable:
     """The reverse of `to_row`."""
     v = dict(zip(COLUMNS, row, strict=True))
+    if fault := fault_of(v):
+        return Unreadable(v["sequence"], fault)
     return Record(
         v["sequence"],
         Inspection(
@@ -67,4 +98,31 @@ def to_record(row: Sequence[Any]) -> Record:
             regions=tuple(Region(**region) for region in json.loads(v["regions"])),
             gpu_memory=v["gpu_memory"],
         ),
+    )
+
+
+def _fits(column: str, value: Any) -> bool:
+    if value is None:
+        return column in _MAY_BE_NULL
+    if column in _WHOLE:
+        return isinstance(value, int)
+    if column in _REAL:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    if not isinstance(value, str):
+        return False
+    if column == "verdict":
+        return value in KNOWN_VERDICTS
+    return column != "regions" or _are_regions(value)
+
+
+def _are_regions(text: str) -> bool:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, list) and all(
+        isinstance(one, dict)
+        and one.keys() == _REGION.keys()
+        and all(isinstance(one[key], kind) for key, kind in _REGION.items())
+        for one in found
     )

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from edge_agent.journal.errors import BUSY_SECONDS, JournalError, damaged, explained
+from edge_agent.journal.errors import JournalError, damaged, explained
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# How long the writer waits for another program's lock at a time: its thread moves the images.
+BUSY_SECONDS = 2.0
+_PATIENCE = 10.0  # seconds that all others wait
 # "EIJ1": tells a journal from any other SQLite file.
 _APPLICATION = 0x45494A31
 # How long the start may spend reading an old and large journal. Damage that lies behind it is
 # refused when it is read.
 _CHECK_SECONDS = 2.0
+_FAULTS = 20  # of a damaged journal, to be looked at
+# What can be wrong with rows, while the file as such is whole: an index can be made anew, and a
+# row that can't be read is told when it is read.
+_OF_INDEXES = re.compile(r"missing from index|wrong # of entries in index|non-unique entry")
+_OF_VALUES = re.compile(r"^(NULL|TEXT|NUMERIC|non-\w+) value in ")
 
 # Script N brings version N - 1 to N. A script that was released is never changed.
 MIGRATIONS = (
@@ -82,12 +91,48 @@ MIGRATIONS = (
     ALTER TABLE outbox ADD COLUMN first_acknowledged REAL;
     INSERT INTO meta VALUES ('goes_with', 5);
     """,
+    # What is missing: told until it is acknowledged. And of how many numbers there is no
+    # inspection: those that are deleted count themselves, whichever version deletes them.
+    """
+    CREATE TABLE losses (at REAL NOT NULL, what TEXT NOT NULL, acknowledged REAL);
+    CREATE TRIGGER inspections_deleted AFTER DELETE ON inspections BEGIN
+        UPDATE meta SET value = value + 1 WHERE key = 'absent';
+    END;
+    """,
+    # What retention goes by: the images that are still there, how old inspections are by the
+    # station's own clock, and the last look at that clock. All of it can be made again.
+    """
+    CREATE TABLE images (
+        sequence INTEGER PRIMARY KEY,
+        rank INTEGER NOT NULL,
+        quarantined INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        stuck INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX images_order ON images (stuck, rank, sequence);
+
+    CREATE TABLE timeline (sequence INTEGER PRIMARY KEY, at REAL NOT NULL);
+    CREATE INDEX timeline_at ON timeline (at);
+
+    CREATE TABLE clock (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        own REAL NOT NULL,
+        wall REAL NOT NULL,
+        uptime REAL NOT NULL,
+        boot TEXT NOT NULL,
+        sure REAL NOT NULL
+    );
+    DELETE FROM meta WHERE key IN ('passed_ok', 'passed_others');
+    """,
 )
 VERSION = len(MIGRATIONS)
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path) -> tuple[sqlite3.Connection, str]:
     """Open the journal for its writer: created, migrated, checked.
+
+    Returns:
+        The connection, and what is wrong with the indexes; empty: nothing.
 
     Raises:
         JournalError: damaged, of a newer version, not a journal, or not accessible.
@@ -97,12 +142,12 @@ def open_writer(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
+        db.text_factory = _text
         try:
-            _prepare(path, db)
+            return db, _prepare(path, db)
         except BaseException:
             db.close()
             raise
-    return db
 
 
 def open_outbox(path: Path) -> sqlite3.Connection:
@@ -115,9 +160,10 @@ def open_outbox(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=rw",
             uri=True,
-            timeout=BUSY_SECONDS,
+            timeout=_PATIENCE,
             isolation_level=None,
         )
+        db.text_factory = _text
         try:
             _require(path, db)
             # Losing a power-cut's last acknowledgements makes repeats, which are allowed.
@@ -142,7 +188,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     if not there:
         raise JournalError(f"there is no journal at {path}: has the agent run with this state?")
     with explained(path):
-        db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        db = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
         try:
             try:
                 _require(path, db)
@@ -156,7 +202,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
         except BaseException:
             db.close()
             raise
+    db.text_factory = _text
     return db
+
+
+def _text(content: bytes) -> str:
+    """A row with a text that is damaged must not hide the others."""
+    return content.decode(errors="backslashreplace")
 
 
 def _refuse_leftovers(path: Path) -> None:
@@ -172,10 +224,9 @@ def _refuse_leftovers(path: Path) -> None:
         raise JournalError(f"{path} can't be opened: {error.strerror}") from None
 
 
-def _prepare(path: Path, db: sqlite3.Connection) -> None:
+def _prepare(path: Path, db: sqlite3.Connection) -> str:
     version = _version(path, db)
-    if version:
-        _check(path, db)
+    wrong = _check(path, db) if version else ""
     mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise JournalError(
@@ -192,18 +243,7 @@ def _prepare(path: Path, db: sqlite3.Connection) -> None:
             f"BEGIN IMMEDIATE; {MIGRATIONS[number - 1]} PRAGMA application_id = {_APPLICATION};"
             f"PRAGMA user_version = {number}; COMMIT;"
         )
-    _count_on(db)
-
-
-def _count_on(db: sqlite3.Connection) -> None:
-    """A journal that was saved from a damaged one may have lost the last number that was given."""
-    given, last = db.execute(
-        "SELECT (SELECT value FROM meta WHERE key = 'sequence'), "
-        "max(coalesce((SELECT max(sequence) FROM inspections), 0), "
-        "coalesce((SELECT max(sequence) FROM outbox), 0))"
-    ).fetchone()
-    if given is None or given < last:
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('sequence', ?)", (last,))
+    return wrong
 
 
 def _version(path: Path, db: sqlite3.Connection) -> int:
@@ -235,16 +275,20 @@ def _require(path: Path, db: sqlite3.Connection) -> None:
         )
 
 
-def _check(path: Path, db: sqlite3.Connection) -> None:
+def _check(path: Path, db: sqlite3.Connection) -> str:
+    """What is wrong with the indexes; empty: nothing. Whatever else is wrong is refused."""
     deadline = time.monotonic() + _CHECK_SECONDS
     db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
     try:
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        found = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({_FAULTS})")]
     except sqlite3.OperationalError as error:
         if "interrupted" not in str(error):
             raise
-        found = "ok"
+        found = []
     finally:
         db.set_progress_handler(None, 0)
-    if found != "ok":
-        raise damaged(path, found)
+    wrong = [one for one in found if one != "ok" and not _OF_VALUES.search(one)]
+    for one in wrong:
+        if not _OF_INDEXES.search(one):
+            raise damaged(path, one)
+    return wrong[0] if wrong else ""

@@ -44,7 +44,7 @@ def take_inventory() -> Inventory:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
         answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
-    except (subprocess.TimeoutExpired, ValueError, IndexError):
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
         answer = None
     if answer is None:
         reason = "looking for devices crashed or hung: run `edge-agent doctor`"

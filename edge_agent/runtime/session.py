@@ -45,9 +45,10 @@ class Execution:
 
 
 def open_session(
-    model: Path,
+    model: bytes,
     execution: Execution | None = None,
     *,
+    name: str,
     provider: str = CPU,
     threads: int = 0,
     profile: Path | None = None,
@@ -55,8 +56,9 @@ def open_session(
     """Build a session for batches of one on exactly one execution provider, or say why not.
 
     Args:
-        model: an ONNX file whose batch dimension is called N.
+        model: ONNX, its batch dimension called N; never a path, where another file may lie by now.
         execution: where and how; None: ``provider`` and ``threads`` say it.
+        name: what the model is called, for what is said.
         provider: as in the settings.
         threads: as in `Execution`.
         profile: prefix of a profile that is written until ``end_profiling``.
@@ -71,6 +73,8 @@ def open_session(
     options.log_severity_level = 3
     # A graph of fixed shapes: some devices take no other, and none is slower for it.
     options.add_free_dimension_override_by_name("N", 1)
+    # Parsed as it was checked: what is ONNX to `check_graph` may look like ORT's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # Idle threads must not burn the cores that decoding and other stations need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if profile is not None:
@@ -88,34 +92,36 @@ def open_session(
         raise
     except Exception as error:
         raise ProviderError(
-            f"{target.name}: ONNX Runtime can't run {model.name} on it: {_gist(error)}"
+            f"{target.name}: ONNX Runtime can't run {name} on it: {_gist(error)}"
         ) from None
     wanted = _ORT_NAMES[target.provider]
     if session.get_providers()[0] != wanted:
         raise ProviderError(
-            f"{target.name}: ONNX Runtime put {model.name} on {session.get_providers()[0]} "
+            f"{target.name}: ONNX Runtime put {name} on {session.get_providers()[0]} "
             f"instead of {wanted} without an error: a device or an option is not as it should be"
         )
     session.disable_fallback()  # a failing run must raise, not move to the CPU
+    # Kept for a change of providers, which there is none: as much memory as the model has.
+    session._model_bytes = None  # noqa: SLF001
     return session
 
 
-def _build(model: Path, options: ort.SessionOptions, execution: Execution) -> ort.InferenceSession:
+def _build(model: bytes, options: ort.SessionOptions, execution: Execution) -> ort.InferenceSession:
     target = execution.target
     if target.provider == CPU:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = _ORT_NAMES[target.provider]
     values = provider_options(execution)
     if name in ort.get_available_providers():
         if target.provider == "openvino":
             _require_openvino_device(target)
         providers = [(name, values)]
-        return ort.InferenceSession(str(model), options, providers=providers)
+        return ort.InferenceSession(model, options, providers=providers)
     devices = plugin_devices(target) if target.provider == "openvino" else []
     if devices:
         # Bound to this device: an automatic policy would choose another one in silence.
         options.add_provider_for_devices(devices, values)
-        return ort.InferenceSession(str(model), options)
+        return ort.InferenceSession(model, options)
     raise ProviderError(f"{target.name} is not in this environment. {_missing(target)}")
 
 

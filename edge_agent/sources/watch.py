@@ -20,6 +20,8 @@ from watchdog.events import (
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
 from watchdog.observers.inotify_c import InotifyConstants
 
+from edge_agent.system.limits import shortage
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -75,9 +77,10 @@ class Watch:
             self._observer.schedule(handler, str(real), recursive=False)
             self._observer.start()
             self._started = True
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # a RuntimeError: no thread to be had
             self._started = False
-            log.warning("no events from %s (%s): it is scanned on a period", path, error.strerror)
+            why = shortage(error) or getattr(error, "strerror", None) or str(error)
+            log.warning("no events from %s (%s): it is scanned on a period", path, why)
 
     def drain(self) -> tuple[bool, list[str]]:
         """Whether anything changed since the last call, and the names that were renamed in."""

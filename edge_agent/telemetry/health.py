@@ -51,10 +51,11 @@ class HealthServer:
         self._pages = pages
         if self._thread is None:
             self._server.RequestHandlerClass = self._handler()
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="http"
             )
-            self._thread.start()
+            thread.start()
+            self._thread = thread
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -107,7 +108,10 @@ class _Server(ThreadingHTTPServer):
             if len(self._open) > _CONNECTIONS:
                 with contextlib.suppress(OSError):
                     self._open.popleft().shutdown(socket.SHUT_RDWR)  # its thread hears of it
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had: then one after the other, each with its limit
+            self.process_request_thread(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock, contextlib.suppress(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -9,6 +10,11 @@ import sys
 import time
 from typing import Literal
 
+from edge_agent.system.streams import discard_unwritten
+from edge_agent.telemetry.stderr import QueuedStream
+from edge_agent.text import printable_lines
+
+_FLUSH = 2.0  # seconds that the end waits for whoever reads the log
 _PRIORITIES = (
     (logging.CRITICAL, 2),
     (logging.ERROR, 3),
@@ -41,9 +47,11 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One record; the message's further lines stay under its first."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        message = record.getMessage().replace("\n", "\n    ")
+        message = printable_lines(record.getMessage()).replace("\n", "\n    ")
         text = f"{clock} {record.levelname.lower():7} {message}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        if not record.exc_info:
+            return text
+        return f"{text}\n{printable_lines(self.formatException(record.exc_info))}"
 
 
 class JournalFormatter(logging.Formatter):
@@ -75,16 +83,41 @@ def to_the_journal() -> bool:
 
 def complain(what: str) -> None:
     """Say on stderr why the program ends."""
-    text = f"edge-agent: {what}"
+    text = f"edge-agent: {printable_lines(what)}"
+    lines = with_priority(text, logging.ERROR) if to_the_journal() else text
     if sys.stderr is not None:  # closed
-        lines = with_priority(text, logging.ERROR) if to_the_journal() else text
-        sys.stderr.write(f"{lines}\n")
+        try:
+            sys.stderr.write(f"{lines}\n")
+            sys.stderr.flush()
+        except OSError:  # nobody is left to be told
+            discard_unwritten()
 
 
 def set_up_logging(level: str, form: Literal["console", "json"]) -> None:
-    """Send everything to stderr, in one format."""
-    stream = logging.StreamHandler(sys.stderr)
-    lines = JsonFormatter() if form == "json" else ConsoleFormatter()
-    stream.setFormatter(JournalFormatter(lines) if to_the_journal() else lines)
+    """Send everything to stderr, in one format; nobody waits for it to be read from now on.
+
+    Raises:
+        RuntimeError: there is no thread to be had.
+    """
+    lines: logging.Formatter = JsonFormatter() if form == "json" else ConsoleFormatter()
+    if to_the_journal():
+        lines = JournalFormatter(lines)
+
+    def lost(count: int) -> str:
+        text = f"{count} lines were not written: whoever reads stderr stood still"
+        told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
+        return f"{lines.format(logging.makeLogRecord(told))}\n"
+
+    # Also of what is no log line: a traceback, or a complaint at the end.
+    queued = QueuedStream(2, lost, encoding=sys.stderr.encoding)
+    sys.stderr = queued
+    atexit.register(queued.finish, _FLUSH)
+    stream = logging.StreamHandler(queued)
+    stream.setFormatter(lines)
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
     logging.getLogger("watchdog").setLevel(logging.WARNING)
+
+
+def log_trouble() -> str:
+    """Why lines of the log are not written; empty while they are."""
+    return sys.stderr.trouble if isinstance(sys.stderr, QueuedStream) else ""

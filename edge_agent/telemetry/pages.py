@@ -26,9 +26,9 @@ class Answer:
     body: bytes
 
 
-def starting_pages() -> Mapping[str, Callable[[], Answer]]:
-    """Until there is more to tell."""
-    answer = _json(503, {"status": "failing", "ready": False, "reasons": [_STARTING]})
+def starting_pages(reason: str = _STARTING) -> Mapping[str, Callable[[], Answer]]:
+    """Until there is more to tell; ``reason``: what is waited for."""
+    answer = _json(503, {"status": "failing", "ready": False, "reasons": [reason]})
     return {"/healthz": lambda: answer, "/readyz": lambda: answer}
 
 

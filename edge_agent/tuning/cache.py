@@ -18,7 +18,7 @@ from edge_agent import __version__
 from edge_agent.tuning.measure import Measured  # noqa: TC001  pydantic reads it at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from edge_agent.bundle import Bundle
     from edge_agent.runtime.wheels import Wheels
@@ -100,10 +100,17 @@ def recall(file: Path, key: str) -> list[Measured] | None:
     return list(table.candidates) if table.key == key else None
 
 
-def clear(directory: Path) -> None:
-    """Remove the table, compiled models and what killed workers left; all can be made again."""
+def clear(directory: Path, keep: Collection[str] = ()) -> None:
+    """Remove what is cached and what killed workers left; all of it can be made again.
+
+    Args:
+        directory: the table, compiled models by their SHA-256, and what is needed for a moment.
+        keep: names that stay.
+    """
     with contextlib.suppress(OSError):
         for entry in directory.iterdir():
+            if entry.name in keep:
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:

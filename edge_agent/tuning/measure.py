@@ -9,9 +9,13 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from edge_agent.target import ProviderError
 from edge_agent.tuning.candidates import Candidate  # noqa: TC001  pydantic reads it at run time
 from edge_agent.types import Claim
 from edge_agent.worker.pool import WorkerPool, WorkerStartError
@@ -54,6 +58,7 @@ def measure(
     candidates: Sequence[Candidate],
     options_for: Callable[[Candidate], WorkerOptions],
     *,
+    scratch: Path | None = None,
     seconds: float = 1.0,
     start_timeout: float = 60.0,
     frame_timeout: float = 10.0,
@@ -65,10 +70,15 @@ def measure(
         bundle: verified.
         candidates: in the order of the result.
         options_for: what the workers of a candidate are told.
+        scratch: a writable directory for the frames; None: the system's own for such things.
         seconds: that each rate is measured for.
         start_timeout: seconds that a worker may take to load and prove the model.
         frame_timeout: seconds that a frame may take.
         tell: called with every candidate's first result.
+
+    Raises:
+        BundleError: a golden image is not the one that the manifest names.
+        ProviderError: there is no room for the frames.
     """
 
     def probe(candidate: Candidate) -> Measured:
@@ -80,10 +90,12 @@ def measure(
         )
         try:
             ready = pool.start()
-            frames = _frames(bundle)
-            _run(pool, frames, _WARM_UP * candidate.workers)
-            latency = _latency(pool, frames)
-            fps = _rate(pool, frames, seconds)
+            if pool.working() < candidate.workers:
+                raise _MisjudgedError(f"not all workers can be started: {pool.trouble}")
+            with _frames(bundle, scratch) as frames:
+                _run(pool, frames, _WARM_UP * candidate.workers)
+                latency = _latency(pool, frames)
+                fps = _rate(pool, frames, seconds)
         except (WorkerStartError, _MisjudgedError) as error:
             return Measured(candidate, ok=False, reason=str(error))
         finally:
@@ -130,9 +142,27 @@ def _best(turns: list[Measured]) -> Measured:
     )
 
 
-def _frames(bundle: Bundle) -> Iterator[Claim]:
-    files = itertools.cycle([bundle.file(golden.file) for golden in bundle.manifest.golden])
-    for number, file in enumerate(files):
+@contextmanager
+def _frames(bundle: Bundle, scratch: Path | None) -> Iterator[Iterator[Claim]]:
+    """The golden images, over and over, in files of our own: the bundle's may be exchanged."""
+    with ExitStack() as stack:
+        files = []
+        try:
+            made = TemporaryDirectory(prefix="golden-", dir=scratch, ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(made))
+            for number, golden in enumerate(bundle.manifest.golden):
+                files.append(folder / str(number))
+                files[-1].write_bytes(bundle.read(golden))
+        except OSError as error:
+            raise ProviderError(
+                f"nothing can be measured: the golden images can't be written to "
+                f"{scratch or 'the temporary directory'}: {error.strerror}"
+            ) from None
+        yield _claims(files)
+
+
+def _claims(files: Sequence[Path]) -> Iterator[Claim]:
+    for number, file in enumerate(itertools.cycle(files)):
         yield Claim(str(number), file.name, file, 0.0, 0.0, time.monotonic())
 
 

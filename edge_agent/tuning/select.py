@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TABLE = "tuning.json"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -116,6 +118,7 @@ class Selector:
             self._bundle,
             found,
             self.options,
+            scratch=self._cache,
             start_timeout=self._runtime.probe_timeout,
             frame_timeout=self._worker.frame_timeout,
             tell=tell,
@@ -135,11 +138,14 @@ class Selector:
             ProviderError: what the settings name can't be had, and ``fallback`` is not set; or
                 nothing at all can judge rightly.
         """
+        if self._cache:
+            own = (variant.sha256 for variant in self._bundle.manifest.variants)
+            clear(self._cache, keep={_TABLE, *own})  # what other bundles were compiled to
         fixed = self._fixed()
         if fixed is not None:
             return Choice(fixed, "", ())
         key = tuning_key(self._bundle, find_wheels(), self._runtime)
-        file = self._cache / "tuning.json" if self._cache else None
+        file = self._cache / _TABLE if self._cache else None
         table = recall(file, key) if file and not again else None
         if table is not None:
             choice = self.choose(table)

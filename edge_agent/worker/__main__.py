@@ -28,6 +28,8 @@ from edge_agent.worker.stage import Stage
 if TYPE_CHECKING:
     from edge_agent.runtime.session import Execution
 
+_OOM_SCORE = Path("/proc/self/oom_score_adj")
+
 
 def main() -> None:
     """Say ready or refused, then judge what comes until the daemon hangs up."""
@@ -48,13 +50,14 @@ def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
     # Imported after the limits are set, and after a traceback could only be the daemon's fault.
     import psutil
 
-    from edge_agent.bundle import BundleError, open_bundle
+    from edge_agent.bundle import BundleError, look_at_bundle
     from edge_agent.target import ProviderError
     from edge_agent.worker.judge import Judge
     from edge_agent.worker.predictor import GoldenError, Predictor, SessionError
 
     try:
-        bundle = open_bundle(Path(wanted.bundle), graphs=False, digest=wanted.digest)
+        # Of the manifest that was verified; it names the hashes of all else that is read here.
+        bundle = look_at_bundle(Path(wanted.bundle), digest=wanted.digest)
         predictor = Predictor(bundle, wanted.variant, _execution(wanted))
         error = predictor.prove()
     except (BundleError, ProviderError, SessionError) as refusal:
@@ -89,10 +92,16 @@ def _execution(wanted: WorkerOptions) -> Execution:
 
 
 def _confine() -> None:
-    """Leave the terminal's and systemd's signals to the daemon; dump no core."""
+    """Leave the terminal's and systemd's signals to the daemon; dump no core.
+
+    Where memory is short, the kernel is to end a worker, which can be replaced, and not the daemon.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, ValueError):
+        score = int(_OOM_SCORE.read_text(encoding="ascii"))
+        _OOM_SCORE.write_text(str(min(score + 200, 1000)), encoding="ascii")
 
 
 def _limit(memory_mb: int) -> None:

@@ -51,15 +51,17 @@ class Judge:
                 formats=self._options.formats,
                 max_pixels=self._options.max_pixels,
             )
-        except (DecodeError, OSError) as error:
+            decoded = time.perf_counter()
+            fitted = fit(frame, self._predictor.preprocess)
+        except (DecodeError, OSError, MemoryError) as error:
             reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            if isinstance(error, MemoryError):
+                reason = f"no memory left: [worker] memory_mb = {self._options.memory_mb}"
             latency = Latency(decode=_ms(started))
             truncated = isinstance(error, DecodeError)
             failure = Failure(reason, image, latency, self._memory.rss(), self._memory.gpu())
             number = (error.errno or 0) if isinstance(error, OSError) else 0
             return Failed(identity, failure, signature, truncated, number)
-        decoded = time.perf_counter()
-        fitted = fit(frame, self._predictor.preprocess)
         prepared = time.perf_counter()
         self._inferring(True)
         scored = self._predictor.predict(fitted.tensor[None])

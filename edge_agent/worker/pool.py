@@ -11,8 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge_agent.system.limits import MemoryGuard, shortage
 from edge_agent.worker.process import HungUpError, WorkerProcess, spawn
 from edge_agent.worker.protocol import Broken, Failed, Judged, Ready, Refused, Reply, WorkerOptions
+from edge_agent.worker.want import want_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +27,7 @@ _AHEAD = 2  # frames given to a worker at once, so that it never waits for the d
 _GIVE_UP = 3  # failures in a row, times the workers, before the provider is taken for lost
 BACKOFF = (0.5, 30.0)
 """Seconds, from first to longest, before a worker that died at its start is tried again."""
+_REST = (5.0, 600.0)  # the same, of one that there was no room for beside the others
 
 
 class WorkerStartError(Exception):
@@ -58,7 +61,9 @@ class WorkerPool:
         workers: int = 1,
         frame_timeout: float = 30.0,
         start_timeout: float = 120.0,
+        guard: MemoryGuard | None = None,
     ) -> None:
+        self._guard = guard or MemoryGuard()
         self._options = worker_options
         self._frame_timeout = frame_timeout
         self._start_timeout = start_timeout
@@ -75,6 +80,8 @@ class WorkerPool:
         """Whether it is the provider that a worker which refused, or died, speaks of."""
         self._unstarted = dict.fromkeys(range(workers), 0)
         """Starts of each worker that failed in a row."""
+        self._rests: dict[int, tuple[int, float]] = {}
+        """How often in a row there was no room for a worker beside the others, and when last."""
         self._broken = 0
         """Sessions that raised in a row, without a frame judged between them."""
         self._deaths: list[str] = []
@@ -88,7 +95,8 @@ class WorkerPool:
     def start(self, meanwhile: Callable[[], None] = lambda: None) -> Ready:
         """Start all workers and wait until each has proved itself.
 
-        ``meanwhile`` is called again and again until then.
+        Where the machine has no room for all of them, those that it has room for are enough;
+        ``trouble`` says so. ``meanwhile`` is called again and again until then.
 
         Raises:
             WorkerStartError: one refused its options, or died, or took too long.
@@ -104,7 +112,8 @@ class WorkerPool:
                 if any(self._failures.values()):
                     raise WorkerStartError(f"a worker can't be started: {self.trouble}")
                 ready = [worker.ready for worker in self._workers if worker.ready]
-                if len(ready) == len(self._failures):
+                resting = sum(1 for _, number in self._vacant if number in self._rests)
+                if ready and len(ready) == len(self._failures) - resting:
                     return ready[0]
         finally:
             self._requeued.extendleft(reversed(held))
@@ -141,6 +150,7 @@ class WorkerPool:
         self._vacant = [(0.0, number) for number in range(len(self._workers), workers)]
         self._failures = dict.fromkeys(range(workers), 0)
         self._unstarted = dict.fromkeys(range(workers), 0)
+        self._rests.clear()
         self._refusal = self.trouble = ""
         self._at_fault = True
         self._broken = 0
@@ -161,8 +171,8 @@ class WorkerPool:
         Its workers refuse, crash or hang at each start; or its session raises, or its workers die
         in the session over one frame and another, and none is judged between. A single frame that
         takes down worker after worker is poison, not a fault of the provider, and so is every
-        frame that kills the decoder. A bundle that can't be read at the moment is waited for: no
-        other provider would help.
+        frame that kills the decoder. A bundle that can't be read at the moment is waited for, and
+        so is memory, or a process, that can't be had: no other provider would help.
         """
         most = _GIVE_UP * len(self._failures)
         dying = len(self._deaths) >= most and len(set(self._deaths)) > 1
@@ -248,7 +258,11 @@ class WorkerPool:
             try:
                 self._welcome(spawn(vacancy[1], self._options))
             except OSError as error:  # no process, descriptor or memory to be had
-                self._put_off(vacancy[1], f"no process could be started: {error.strerror}")
+                lack = shortage(error)
+                why = f"no process could be started: {lack or error.strerror}"
+                if why != self.trouble:
+                    log.warning("worker %d is missing: %s", vacancy[1], why)
+                self._put_off(vacancy[1], why, rest=bool(lack))
 
     def _welcome(self, worker: WorkerProcess) -> None:
         self._workers.append(worker)
@@ -297,10 +311,12 @@ class WorkerPool:
             if self.working() == len(self._failures):
                 self.trouble = ""
         elif isinstance(reply, Refused):
-            self._refusal = worker.sentence = reply.reason
+            worker.sentence = reply.reason
+            if want_in(reply.reason, self._options.memory_mb, self._options.provider):
+                return  # told when it has ended, which it does now
+            self._refusal = reply.reason
             self._at_fault = reply.provider
         elif isinstance(reply, Broken):
-            self._broken += 1
             worker.broken = True
             worker.sentence = reply.reason
         else:
@@ -316,28 +332,48 @@ class WorkerPool:
     def _bury(self, worker: WorkerProcess, outcomes: list[Outcome]) -> None:
         inferring = worker.stage.inferring
         self._part_with(worker)
-        reason = worker.end()
+        reason, want = worker.end(), worker.want(self._guard)
+        if want:
+            reason = f"{want.words} ({reason})"
+        rest = want is not None and want.shared and bool(self._workers)
         claims = list(worker.claims)
-        if claims and worker.ready and not worker.broken:
+        faultless = rest or (worker.broken and not want)
+        if claims and worker.ready and not faultless:
             outcomes.append(Outcome(claims[0], Lost(reason), worker.ready))
-            if inferring:
-                self._deaths.append(claims[0].id)
             claims = claims[1:]
         self._requeued.extendleft(reversed(claims))
         self.restarts += 1
-        if worker.ready is None:
-            self._unstarted[worker.number] += 1
-        if worker.judged:
+        if not want and not worker.killed:  # else it is nothing that the provider has done
+            self._blame(worker, inferring=inferring)
+        if worker.judged and not rest:
             self.trouble = reason
             self._vacant.append((time.monotonic(), worker.number))
         else:
-            self._put_off(worker.number, reason)
+            self._put_off(worker.number, reason, rest=rest)
         log.warning("worker %d is replaced: %s", worker.number, reason)
 
-    def _put_off(self, number: int, reason: str) -> None:
-        """Try later, and later each time: it can't be started, or did nothing before it died."""
-        self.trouble = reason
-        self._failures[number] += 1
-        first, most = BACKOFF
-        delay = min(first * 2 ** min(self._failures[number] - 1, 16), most)
-        self._vacant.append((time.monotonic() + delay, number))
+    def _blame(self, worker: WorkerProcess, *, inferring: bool) -> None:
+        """Count what the provider may have done."""
+        if worker.ready is None:
+            self._unstarted[worker.number] += 1
+        elif worker.broken:
+            self._broken += 1
+        elif worker.claims and inferring:
+            self._deaths.append(worker.claims[0].id)
+
+    def _put_off(self, number: int, reason: str, *, rest: bool = False) -> None:
+        """Try later, and later each time: it can't be started, or did nothing before it died.
+
+        ``rest``: there is no room for it beside the others, which go on without it.
+        """
+        self.trouble, now = reason, time.monotonic()
+        if rest and self._workers:
+            first, most = _REST
+            times, last = self._rests.get(number, (0, 0.0))
+            times = times + 1 if now - last < 2 * most else 1
+            self._rests[number] = times, now
+        else:
+            times = self._failures[number] = self._failures[number] + 1
+            first, most = BACKOFF
+        delay = min(first * 2 ** min(times - 1, 16), most)
+        self._vacant.append((now + delay, number))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,7 @@ from edge_agent.target import ProviderError, parse_target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Bundle
-
+    from edge_agent.bundle import Bundle, Variant
 
 SLACK = 1e-3
 """How far rounding, in FP16 or in a resize, may lead out of 0-1."""
@@ -66,17 +65,17 @@ class Predictor:
         provider: str = CPU,
         threads: int = 0,
     ) -> None:
-        """Load the variant.
+        """Load the variant, as its hash is verified.
 
         Args:
-            bundle: an opened bundle.
+            bundle: the one that it is of.
             variant: by name.
             execution: where and how; None: ``provider`` and ``threads`` say it.
             provider: as in the settings.
             threads: as in `Execution`.
 
         Raises:
-            BundleError: no such variant.
+            BundleError: no such variant, or its file is not the one that the manifest names.
             ProviderError: the provider can't be had, would not be what runs, or is one on which
                 the variant was seen to judge wrongly when it was made.
         """
@@ -90,14 +89,15 @@ class Predictor:
                 f"there when it was made: {why}"
             )
         self.preprocess = bundle.manifest.preprocess
-        model = bundle.file(self.variant.file)
+        model, name = bundle.read(self.variant), self.variant.file
         if self.target.provider == CPU:  # everything runs there
-            self._session = open_session(model, self.execution)
+            self._session = open_session(model, self.execution, name=name)
             return
         scratch = tempfile.mkdtemp(prefix="profile-", dir=self.execution.cache)
         try:
             profile = Path(scratch) / "profile"
-            self._session = open_session(model, self.execution, profile=profile)
+            own = replace(self.execution, cache=_compiled(self.execution.cache, self.variant))
+            self._session = open_session(model, own, name=name, profile=profile)
             self._prove_placement()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -114,7 +114,8 @@ class Predictor:
                 for i in range(len(images))
             ]
         except Exception as error:
-            raise SessionError(f"{self.target.name} failed: {error}") from error
+            what = str(error) or type(error).__name__
+            raise SessionError(f"{self.target.name} failed: {what}") from error
         if len(parts) == 1:
             return Scored(*parts[0])
         return Scored(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
@@ -124,10 +125,11 @@ class Predictor:
 
         Raises:
             GoldenError: a score is further off than its tolerance.
+            BundleError: an image is not the one that the manifest names.
         """
         worst = 0.0
         for golden in self.bundle.manifest.golden:
-            frame = decode_for(self.preprocess, self.bundle.file(golden.file).read_bytes())
+            frame = decode_for(self.preprocess, self.bundle.read(golden))
             batch = fit_frame(frame, self.preprocess).tensor[None]
             scored = self.predict(batch)
             if fault := scored.fault():
@@ -148,3 +150,16 @@ class Predictor:
         size = (1, self.preprocess.height, self.preprocess.width, 3)
         self.predict(np.zeros(size, np.uint8))
         check_placement(Path(self._session.end_profiling()), self.target)
+
+
+def _compiled(cache: Path | None, variant: Variant) -> Path | None:
+    """Where a model's own compiled blobs are kept.
+
+    Providers find a blob by the graph, and two models that differ in their weights alone have one
+    graph.
+    """
+    if cache is None:
+        return None
+    place = cache / variant.sha256
+    place.mkdir(exist_ok=True)
+    return place

@@ -29,8 +29,10 @@ from edge_agent.worker.protocol import (
     replies,
 )
 from edge_agent.worker.stage import Stage, create
+from edge_agent.worker.want import Want, want_in
 
 if TYPE_CHECKING:
+    from edge_agent.system.limits import MemoryGuard
     from edge_agent.types import Claim
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class WorkerProcess:
     link: socket.socket
     """Does not block."""
     stage: Stage
+    options: WorkerOptions
+    """What it was told to be."""
     started: float = field(default_factory=time.monotonic)
     ready: Ready | None = None
     claims: deque[Claim] = field(default_factory=deque)
@@ -114,6 +118,20 @@ class WorkerProcess:
                 log.info("worker %d: %s", self.number, self._last_words[-1])
         return True
 
+    @property
+    def killed(self) -> bool:
+        """Whether somebody else has killed it: the kernel, for want of memory, or a person."""
+        return self.process.returncode == -signal.SIGKILL and not self.sentence
+
+    def want(self, guard: MemoryGuard) -> Want | None:
+        """What it ended for want of; None where it was nothing of that kind. After `end`."""
+        if self.killed and (words := guard.killed()):
+            return Want(words, shared=True)
+        if self.process.returncode == 0 and not self.sentence:
+            return None
+        said = self.sentence or "\n".join(self._last_words)
+        return want_in(said, self.options.memory_mb, self.options.provider)
+
     def kill(self, sentence: str) -> None:
         """End it at once, for this reason."""
         self.sentence = sentence
@@ -134,7 +152,7 @@ class WorkerProcess:
         try:
             code = self.process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill(self.sentence or "it hung up and did not leave")
             code = self.process.wait()
         self.overhear()
         self.errors.close()
@@ -172,7 +190,7 @@ def spawn(number: int, worker_options: WorkerOptions) -> WorkerProcess:
         ours.send(options.dump_json(worker_options))
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
-    return WorkerProcess(number, process, process.stderr, ours, stage)
+    return WorkerProcess(number, process, process.stderr, ours, stage, worker_options)
 
 
 def _ending(code: int, last_words: deque[str]) -> str:

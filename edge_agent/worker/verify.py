@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 from edge_agent.bundle import Bundle, BundleError, look_at_bundle
 from edge_agent.child import bound_module
 from edge_agent.settings import RuntimeSettings, TrustSettings, WorkerSettings
+from edge_agent.system.limits import NO_MEMORY, MemoryGuard, no_process, shortage
 from edge_agent.worker.pool import WorkerPool
 from edge_agent.worker.protocol import worker_options
+from edge_agent.worker.want import of_memory, of_processes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,20 +40,33 @@ def verify_apart(path: Path, trust: TrustSettings | None = None) -> Bundle:
     path = seen.path
     trust = trust or TrustSettings()
     asked = json.dumps({"keys": trust.keys, "required": trust.require_signature})
-    command = bound_module("edge_agent.bundle", str(path), asked)
+    command, guard = bound_module("edge_agent.bundle", str(path), asked), MemoryGuard()
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
     except subprocess.TimeoutExpired:
         raise BundleError(f"{path}: verifying it took longer than {_LIMIT:g} s") from None
+    except OSError as error:
+        why = shortage(error) or error.strerror
+        raise BundleError(f"{path}: verifying it could not be started: {why}") from None
     if done.returncode == 2:
         raise BundleError(done.stdout.strip())
     if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise BundleError(f"{path}: verifying it failed: {last[0]}")
+        why = _why(done.returncode, done.stderr.strip(), guard)
+        raise BundleError(f"{path}: verifying it failed: {why}")
     verified = json.loads(done.stdout)
     if verified["digest"] != seen.digest:
         raise BundleError(f"{path} was changed while it was verified: try again")
     return replace(seen, signed_by=verified["signed_by"])
+
+
+def _why(code: int, said: str, guard: MemoryGuard) -> str:
+    if code == -signal.SIGKILL and (killed := guard.killed()):
+        return killed
+    if of_processes(said):
+        return no_process()
+    if of_memory(said):
+        return NO_MEMORY
+    return said.splitlines()[-1] if said else f"exit code {code}"
 
 
 def prove_apart(bundle: Bundle, variant: str, provider: str) -> Ready:

@@ -178,6 +178,25 @@ def test_signatures_are_asked_for_at_a_swap_and_at_a_start(make_station, tmp_pat
     assert "has no manifest.sig" in station.log
 
 
+def test_the_bundle_that_runs_is_asked_for_a_signature_that_is_required_from_now_on(
+    make_station, tmp_path
+):
+    key, bundle = tmp_path / "key", write(tmp_path / "one")
+    trust = f'[trust]\nrequire_signature = true\nkeys = {{ us = "{make_keys(key)}" }}\n'
+    station = make_station(bundle=bundle).start()
+
+    said = swap(station, bundle, trust)
+    assert "not reloaded, what ran before goes on" in said
+    assert "has no manifest.sig" in said
+    sign(bundle, key)
+    assert "reloaded: dark 1.0.0" in swap(station, bundle)
+
+    load(station, 0)
+    at_rest(station, COUNT)
+    assert station.stop() == 0
+    assert verify(station, COUNT).wrong == []
+
+
 def test_a_link_that_is_turned_to_another_bundle_counts_at_the_reload(make_station, tmp_path):
     current = tmp_path / "current"
     current.symlink_to(write(tmp_path / "one"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -183,14 +181,12 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
 def test_the_end_while_a_bundle_is_verified(station, tmp_path):
     offered = drop(station, range(3))
     wait_for(lambda: len(station.rows()) == 3)
-    new = tmp_path / "shelf/1.3.0"
-    shutil.copytree(tmp_path / "shelf/1.1.0", new)
-    manifest = json.loads((new / "manifest.json").read_text())
-    manifest["variants"][0]["size"] = 1 << 40  # to be hashed, and nothing but a hole
-    (new / "manifest.json").write_text(json.dumps(manifest))
-    os.truncate(new / "model.fp32.onnx", 1 << 40)
-    wish(station, "1.3.0")
+    new = tmp_path / "shelf/1.1.0"
+    wish(station, "1.1.0")
     wait_for(lambda: running(station, "edge_agent.bundle"))
+    (verifier,) = running(station, "edge_agent.bundle")
+    wait_for(lambda: any("pydantic" in one.path for one in verifier.memory_maps()))
+    verifier.suspend()  # it is at work, and takes for ever
     children = children_of(station)
     try:
         assert station.stop() == 0

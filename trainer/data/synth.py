@@ -29,6 +29,9 @@ SMALLEST = 64  # below that, flaws are as large as the surface
 SECOND_FLAW = 0.2
 """Share of the flawed surfaces that have two flaws."""
 
+_MOST = 1_000_000  # images of a kind
+_WIDEST = 8192  # pixels
+
 
 def make_surfaces(
     out: Path,
@@ -61,9 +64,11 @@ def make_surfaces(
     Raises:
         DatasetError: the folder holds something or can't be made, or a number makes no sense.
     """
-    if min(good, defect, seed) < 0 or min(width, height) < SMALLEST:
+    few = min(good, defect, seed) >= 0 and max(good, defect) <= _MOST
+    if not (few and min(width, height) >= SMALLEST and max(width, height) <= _WIDEST):
         raise DatasetError(
-            f"counts and seed are 0 or more, width and height at least {SMALLEST}; given: good "
+            f"--good, --defect and --seed are 0 or more, the first two at most {_MOST}, --size "
+            f"{SMALLEST}x{SMALLEST} to {_WIDEST}x{_WIDEST}; given: good "
             f"{good}, defect {defect}, seed {seed}, width {width}, height {height}"
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -6,6 +6,7 @@ goes wrong; it is read again at every step, so that a provider can be lost while
 
 raise, hang, segv  when a session is built; with ``@N`` from the N-th run of a process on. It hangs
                    for as long as it is told to
+memory             as raise: there is no memory for it
 elsewhere          the session is on the CPU, and says so
 lie                the session is on the CPU, and says that it is not
 wrong              scores are turned over
@@ -50,6 +51,8 @@ def _told() -> tuple[str, str, int | None]:
 def _misbehave(fault: str) -> None:
     if fault == "raise":
         raise RuntimeError("the device was removed")
+    if fault == "memory":
+        raise MemoryError("std::bad_alloc")
     if fault == "hang":
         while _told()[1] == "hang":
             time.sleep(0.05)
@@ -62,7 +65,7 @@ class InferenceSession(_Real):
 
     runs = 0
 
-    def __init__(self, model: str, options: Any = None, providers: Any = None) -> None:
+    def __init__(self, model: bytes, options: Any = None, providers: Any = None) -> None:
         first = providers[0] if providers else _CPU
         self._asked = first if isinstance(first, str) else first[0]
         provider, fault, start = _told()

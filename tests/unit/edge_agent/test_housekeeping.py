@@ -16,7 +16,7 @@ import pytest
 
 from edge_agent import housekeeping
 from edge_agent.housekeeping import Housekeeping
-from edge_agent.journal import Journal, Outbox, tail
+from edge_agent.journal import Journal, JournalError, Outbox, tail
 from edge_agent.journal.archive import may_come_again
 from edge_agent.mqtt import Arrived
 from edge_agent.pattern import TopicPattern
@@ -51,7 +51,16 @@ class Line:
         self.spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
         self.processed, self.quarantine = storage.processed_dir, storage.quarantine_dir
         self.journal = Journal(storage.journal)
-        self.keeper = Housekeeping(self.settings, clock=lambda: NOW)
+        self.now = NOW
+        self.uptime = 1000.0
+        self.keeper = Housekeeping(
+            self.settings, clock=lambda: self.now, uptime=lambda: self.uptime
+        )
+
+    def wait(self, days: float) -> None:
+        """Time passes, and the machine runs."""
+        self.now += days * DAY
+        self.uptime += days * DAY
 
     def judge(self, name: str, verdict: Verdict = Verdict.OK, days: float = 0.0, **changes: Any):
         """Claim, record and file away an image that was judged so many days ago."""
@@ -63,8 +72,9 @@ class Line:
     def _finish(
         self, claim: Claim, content: bytes, verdict: Verdict, days: float, **changes: Any
     ) -> Claim:
-        image = Image(hashlib.sha256(content).hexdigest(), len(content), 1, 1)
-        at = NOW - days * DAY
+        size = changes.pop("size", len(content))
+        image = Image(hashlib.sha256(content).hexdigest(), size, 1, 1)
+        at = self.now - days * DAY
         made = replace(
             inspection(1, verdict),
             **{"id": claim.id, "name": claim.name, "image": image, "completed": at, **changes},
@@ -92,7 +102,7 @@ class Line:
 
     def acknowledge(self, days: float = 0.0) -> None:
         """As if the broker had taken everything, so many days ago."""
-        with closing(Outbox(self.journal.path, clock=lambda: NOW - days * DAY)) as outbox:
+        with closing(Outbox(self.journal.path, clock=lambda: self.now - days * DAY)) as outbox:
             outbox.acknowledge([message.sequence for message in outbox.pending(0, 1_000_000)])
 
     def left(self) -> set[str]:
@@ -137,7 +147,7 @@ def test_nothing_is_deleted_that_nobody_asked_for(line):
 
 def test_images_go_by_age_and_defects_are_kept_longest(line):
     state = line("ok_days = 10\ndefect_days = 100")
-    for days in (9, 11, 99, 101):
+    for days in (101, 99, 11, 9):
         for verdict in Verdict:
             state.judge(f"{verdict.value} {days}.png", verdict, days=days)
 
@@ -149,9 +159,9 @@ def test_images_go_by_age_and_defects_are_kept_longest(line):
         *(f"error {days}.png.reason.json" for days in (9, 11, 99)),
     }
     assert len(state.names()) == 16  # the inspections stay
-    state.judge("ok 12.png", days=12)  # judged late, recorded now: the next round finds it
+    state.wait(2)
     state.keeper.tidy()
-    assert "ok 12.png" not in state.left()
+    assert "ok 9.png" not in state.left()
 
 
 def test_beyond_a_number_the_oldest_go_and_defects_last(line, monkeypatch):
@@ -176,11 +186,11 @@ def test_beyond_a_number_the_oldest_go_and_defects_last(line, monkeypatch):
 def test_for_want_of_room_the_oldest_go_until_there_is_enough(line, monkeypatch):
     monkeypatch.setattr(housekeeping, "_BATCH", 2)
     state = line("min_free_mb = 100")
-    state.judge("defect.png", Verdict.DEFECT)
+    state.judge("defect.png", Verdict.DEFECT, size=20 << 20)
     for number in range(7):
-        state.judge(f"ok {number}.png")
+        state.judge(f"ok {number}.png", size=20 << 20)
     # Each image is 20 MB of a disk of 220.
-    monkeypatch.setattr(state.keeper, "_free", lambda: (220 - 20 * len(state.left())) << 20)
+    monkeypatch.setattr(state.keeper, "_free", lambda _: (220 - 20 * len(state.left())) << 20)
 
     state.keeper.tidy()
 
@@ -200,9 +210,13 @@ def test_an_image_is_found_whatever_its_name(line, name):
     state.keeper.tidy()
 
     (kept,) = state.left()
-    state.judge(name, days=2)
+    state.wait(2)
+    state.judge(name)  # under the name that has become free
     state.keeper.tidy()
-    assert state.left() == {kept}
+    assert len(state.left() - {kept}) == len(state.left()) == 1
+    state.wait(2)
+    state.keeper.tidy()
+    assert state.left() == set()
 
 
 def test_a_file_that_has_taken_the_name_of_one_that_is_gone_stays(line):
@@ -281,6 +295,259 @@ def test_a_file_that_can_not_go_does_not_keep_the_others(line, caplog):
 
     assert state.left() == {"b.png"}
     assert "b.png stays, though its time has come: Is a directory" in caplog.text
+
+
+def test_what_could_not_be_deleted_goes_later(line, monkeypatch):
+    state = line("ok_days = 1\ndefect_days = 1")
+    for name in ("a.png", "b.png"):
+        state.judge(name, days=2)
+    (state.processed / "a.png").rename(state.processed / "aside")
+    (state.processed / "a.png").mkdir()
+    state.keeper.tidy()
+    assert state.left() == {"a.png", "aside"}
+    (told,) = state.keeper.trouble
+    assert told.startswith(f"{state.processed}/a.png stays, though its time has come")
+
+    (state.processed / "a.png").rmdir()
+    (state.processed / "aside").rename(state.processed / "a.png")
+    state.keeper.tidy()
+
+    assert state.left() == set()
+    assert state.keeper.trouble == []
+
+
+def test_images_that_can_not_be_deleted_cost_no_others(line):
+    state = line("max_images = 3")
+    for number in range(5):
+        state.judge(f"ok {number}.png")
+        (state.processed / f"ok {number}.png").unlink()
+        (state.processed / f"ok {number}.png").mkdir()
+    for number in range(3):
+        state.judge(f"defect {number}.png", Verdict.DEFECT)
+
+    for _ in range(3):
+        state.keeper.tidy()
+
+    assert {f"defect {number}.png" for number in range(3)} <= state.left()
+    assert "ok 0.png stays" in state.keeper.trouble[0]
+    assert "and 4 more" in state.keeper.trouble[0]
+
+
+def test_a_folder_that_may_not_be_changed_is_told_once_and_tried_again(line, monkeypatch, caplog):
+    monkeypatch.setattr(housekeeping, "_BATCH", 2)
+    state = line("max_images = 1")
+    for number in range(6):
+        state.judge(f"{number}.png")
+    unlink = type(state.processed).unlink
+
+    def refuse(path: Path, **_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(state.processed), "unlink", refuse)
+    for _ in range(5):
+        state.keeper.tidy()
+    assert len(state.left()) == 6
+    assert caplog.text.count("stays, though") == 1
+
+    monkeypatch.setattr(type(state.processed), "unlink", unlink)
+    for _ in range(5):
+        state.keeper.tidy()
+
+    assert state.left() == {"5.png"}
+
+
+def test_what_waits_for_a_person_goes_last(line):
+    state = line("max_images = 2")
+    for verdict in (Verdict.REVIEW, Verdict.DEFECT, Verdict.OK, Verdict.ERROR):
+        state.judge(f"{verdict.value}.png", verdict)
+
+    state.keeper.tidy()
+
+    assert state.left() == {"review.png", "error.png", "error.png.reason.json"}
+
+
+def test_files_that_the_journal_does_not_know_cost_none_that_it_knows(line):
+    state = line("max_images = 3")
+    for number in range(5):
+        (state.processed / f"before {number}.png").write_bytes(b"image")
+    for number in range(4):
+        state.judge(f"{number}.png")
+
+    state.keeper.tidy()
+
+    assert {f"{number}.png" for number in (1, 2, 3)} <= state.left()
+    assert len(state.left()) == 5 + 3
+    (told,) = state.keeper.trouble
+    assert told.startswith("retention.max_images = 3: 8 images lie in ")
+    assert "5 of them are not in the journal" in told
+    for number in range(5):
+        (state.processed / f"before {number}.png").unlink()
+    state.keeper.tidy()
+    assert state.keeper.trouble == []
+
+
+def test_what_is_not_filed_yet_is_not_taken_for_gone(line):
+    state = line("ok_days = 1")
+    source = state.inbox / "a.png"
+    source.write_bytes(b"image")
+    claim = state.spool.claim(source)
+    digest = Image(hashlib.sha256(b"image").hexdigest(), 5, 1, 1)
+    made = replace(
+        inspection(1), id=claim.id, name=claim.name, image=digest, completed=NOW - 2 * DAY
+    )
+    state.journal.record([made], plain)
+    state.keeper.tidy()  # `processed/` was full, say
+
+    state.spool.keep(claim)
+    state.keeper.tidy()
+
+    assert state.left() == set()
+
+
+def test_images_on_a_disk_that_is_away_are_not_taken_for_gone(line):
+    state = line("ok_days = 1")
+    away = [""]
+    state.keeper = Housekeeping(
+        state.settings, away=lambda *_: away[0], clock=lambda: state.now, uptime=lambda: 1.0
+    )
+    state.judge("a.png", days=2)
+    (state.processed / "a.png").rename(state.inbox / "a.png")
+    away[0] = "not mounted"
+    with pytest.raises(Exception, match="not mounted"):
+        state.keeper.tidy()
+
+    (state.inbox / "a.png").rename(state.processed / "a.png")
+    away[0] = ""
+    state.keeper.tidy()
+
+    assert state.left() == set()
+
+
+# -- the clock ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [-2190, -1, 400, 2190])
+def test_a_clock_that_is_set_makes_nothing_old_and_nothing_eternal(line, step, caplog):
+    state = line("ok_days = 10\ndefect_days = 10\njournal_days = 10\nreplay_days = 10")
+    state.keeper.tidy()
+    state.now += step * DAY  # wrong, or right at last
+    state.judge("wrong.png")
+    state.acknowledge()
+    state.keeper.tidy()
+    assert "nothing is deleted by age for an hour" in caplog.text
+    state.now -= step * DAY
+    state.judge("right.png", Verdict.DEFECT)
+    state.acknowledge()
+
+    for _ in range(9):
+        state.keeper.tidy()
+        assert state.left() == {"wrong.png", "right.png"}
+        assert state.names() == ["wrong.png", "right.png"]
+        with closing(Outbox(state.journal.path)) as outbox:
+            assert outbox.replay(1, 9, 9).messages == 2
+        state.acknowledge()
+        state.wait(1)
+    state.wait(2)
+    state.keeper.tidy()
+    assert state.left() == set()
+
+
+def test_a_journal_of_an_older_program_with_a_clock_that_was_wrong(line):
+    state = line("ok_days = 10\ndefect_days = 10")
+    state.judge("old.png", days=11)
+    state.judge("ahead.png", days=-400)
+    state.judge("behind.png", days=20)  # of a lower sequence than one of -400
+    state.judge("battery.png", Verdict.DEFECT, days=2500)
+
+    state.keeper.tidy()
+    assert state.left() == {"ahead.png", "behind.png", "battery.png"}
+
+    state.wait(11)
+    state.keeper.tidy()
+    assert state.left() == set()
+
+
+def test_ages_go_on_after_a_restart_and_a_reboot(line, monkeypatch):
+    state = line("ok_days = 2")
+    state.judge("a.png")
+    state.keeper.tidy()
+    monkeypatch.setattr(housekeeping.ownclock, "boot", lambda: "another")
+    state.now += 1.5 * DAY
+    state.uptime = 5.0
+    state.keeper = Housekeeping(
+        state.settings, clock=lambda: state.now, uptime=lambda: state.uptime
+    )
+    state.keeper.tidy()
+    assert state.left() == {"a.png"}
+
+    state.wait(0.6)
+    state.keeper.tidy()
+
+    assert state.left() == set()
+
+
+# -- room --------------------------------------------------------------------------------------
+
+
+def test_nothing_is_deleted_for_room_that_deleting_can_not_make(line, monkeypatch):
+    state = line("min_free_mb = 100")
+    for number in range(3):
+        state.judge(f"{number}.png", size=20 << 20)
+    monkeypatch.setattr(state.keeper, "_free", lambda _: 30 << 20)
+
+    state.keeper.tidy()
+
+    assert len(state.left()) == 3
+    assert "60 MB: deleting them is not enough" in state.keeper.trouble[0]
+
+
+def test_deleting_stops_when_it_frees_nothing(line, monkeypatch):
+    monkeypatch.setattr(housekeeping, "_FREED_LATE", 0.0)
+    state = line("min_free_mb = 100")
+    for number in range(9):
+        state.judge(f"{number}.png", size=20 << 20)
+    monkeypatch.setattr(state.keeper, "_free", lambda _: 90 << 20)  # a snapshot holds it all
+
+    for _ in range(5):
+        state.keeper.tidy()
+
+    assert len(state.left()) == 8
+    assert "no more room than before" in state.keeper.trouble[0]
+    monkeypatch.setattr(state.keeper, "_free", lambda _: 110 << 20)
+    state.keeper.tidy()
+    assert state.keeper.trouble == []
+
+
+def test_images_with_another_link_are_not_deleted_for_room(line, monkeypatch):
+    state = line("min_free_mb = 100")
+    for number in range(4):
+        state.judge(f"{number}.png", size=20 << 20)
+        if number < 2:
+            os.link(state.processed / f"{number}.png", state.inbox / f"{number}.png")
+    monkeypatch.setattr(state.keeper, "_free", lambda _: (95 + 20 * (4 - len(state.left()))) << 20)
+
+    state.keeper.tidy()
+
+    assert state.left() == {"0.png", "1.png", "3.png"}
+
+
+def test_a_disk_that_is_full_is_made_room_on_all_the_same(line, monkeypatch):
+    """The journal can't take up what is new; what it knows is deleted."""
+    state = line("min_free_mb = 100")
+    for number in range(3):
+        state.judge(f"{number}.png", size=60 << 20)
+    state.keeper.tidy()
+    free = lambda _: (60 * (3 - len(state.left()))) << 20  # noqa: E731
+    monkeypatch.setattr(state.keeper, "_free", free)
+
+    def full(*_: Any) -> None:
+        raise JournalError("the disk is full", full=True)
+
+    monkeypatch.setattr(housekeeping.Archive, "take_up", full)
+    with pytest.raises(JournalError, match="full"):
+        state.keeper.tidy()
+
+    assert state.left() == {"2.png"}
 
 
 # -- the journal -------------------------------------------------------------------------------
@@ -389,10 +656,11 @@ def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
     number = 0
 
     def old(number):
-        identity = f"{round(NOW * 1000):012x}{number:012x}"
-        return inspection(number, id=identity, received=NOW, completed=NOW - 3 * DAY)
+        identity = f"{round(state.now * 1000):012x}{number:012x}"
+        return inspection(number, id=identity, received=state.now, completed=state.now - 3 * DAY)
 
     for _ in range(4):
+        state.wait(5)
         batch = [old(number + n) for n in range(2000)]
         number += 2000
         state.journal.record(batch, plain)
@@ -404,7 +672,7 @@ def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
             written = 0
             while not over.is_set():
                 written += 1
-                state.journal.record([inspection(10**6, completed=NOW)], plain)
+                state.journal.record([inspection(10**6, completed=state.now)], plain)
             slow.append(written)
 
         writer = threading.Thread(target=write)

@@ -32,9 +32,9 @@ def parts(tmp_path, clock):
         root=tmp_path, processed_dir=tmp_path / "absent", quarantine_dir=tmp_path
     )
     return {
-        "loop": SimpleNamespace(trouble={}),
+        "loop": SimpleNamespace(trouble={}, delayed={}, held_up=lambda: 0),
         "tally": Tally(),
-        "source": SimpleNamespace(trouble="", ignored={}, waiting=lambda: 4),
+        "source": SimpleNamespace(trouble="", ignored={}, delayed={}, waiting=lambda: 4),
         "spool": SimpleNamespace(depth=lambda: 2),
         "pool": SimpleNamespace(
             trouble="", restarts=1, working=lambda: 1, processes=lambda: [os.getpid(), 2**30]
@@ -45,6 +45,8 @@ def parts(tmp_path, clock):
         "reload": SimpleNamespace(refused=""),
         "running": SimpleNamespace(degraded="", model=MODEL),
         "progress": Progress(60.0, clock),
+        "housekeeping": SimpleNamespace(trouble=[]),
+        "mounts": SimpleNamespace(trouble=""),
         "storage": storage,
     }
 
@@ -80,6 +82,19 @@ def test_what_the_parts_say_comes_through(parts):
         "not reloaded: no such bundle",
         "paused by a command at 1970-01-01T00:00:01.500Z: images wait for resume",
     )
+
+
+def test_what_waits_to_be_taken_or_judged_again_degrades_and_is_named(parts):
+    parts["loop"].delayed = {"a.png": "is still being written"}
+    parts["source"].delayed = {"b.png": "can not be taken: Device or resource busy"}
+    parts["loop"].held_up = lambda: 1
+
+    health = Vitals(**parts).known()
+
+    assert health.status == "degraded"
+    assert "a.png is still being written, and 1 more" in health.reasons[0]
+    assert health.held_up == 1
+    assert "a.png" in health.ignored
 
 
 def test_drift_degrades_and_says_where_to_look(parts):

@@ -92,7 +92,7 @@ def test_the_bundle_is_whole_and_proves_itself(finished):
     assert manifest.training.parameters == json.loads((finished / "config.json").read_text())
     assert sum(manifest.reference.brightness.counts) == 16  # the good ones: drift is from them
     # The exporter notes where it ran: no such path may be shipped.
-    model = bundle.file("model.fp32.onnx").read_bytes()
+    model = bundle.read(bundle.variant("fp32"))
     assert b".py" not in model
     assert b"/" + b"home" not in model
 

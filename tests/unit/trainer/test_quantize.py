@@ -19,7 +19,7 @@ FRAMES = make_frames(12)
 
 
 def scores(file, frames=FRAMES):
-    session = open_session(file)
+    session = open_session(file.read_bytes(), name=file.name)
     return np.array([session.run(["score"], {"image": frame[None]})[0][0] for frame in frames])
 
 
@@ -41,7 +41,7 @@ def weights_of(model):
 def test_int8_says_about_the_same_and_keeps_the_contract(network, tmp_path, calibrator, capsys):
     out = tmp_path / "int8.onnx"
     quantize(network, out, FRAMES, Quantization(calibrator))
-    check_graph(out, SPEC)
+    check_graph(out.name, out.read_bytes(), SPEC)
     weights = weights_of(onnx.load(out))
     assert set(weights) == {"body.0.weight", "body.1.weight", "body.2.conv.weight", "body.3.weight"}
     spread = np.ptp(scores(network))
@@ -81,7 +81,7 @@ def test_same_images_same_file(network, tmp_path):
 def test_fp16_is_half_and_close_with_the_contract_kept(network, tmp_path):
     out = tmp_path / "fp16.onnx"
     halve(network, out)
-    check_graph(out, SPEC)
+    check_graph(out.name, out.read_bytes(), SPEC)
     found = scores(out)
     assert np.abs(found - scores(network)).max() < 2e-3
     # float32 to the end: not one score is a number that FP16 could hold

@@ -76,7 +76,9 @@ def test_export_gives_the_shipped_graph_and_any_folds(finished, tmp_path, capsys
     assert run(["export", str(finished), "--out", str(tmp_path / "b.onnx"), "--fold", "2"]) == 0
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 64, 3), np.uint8)
     said = [
-        float(open_session(file).run(["score"], {"image": image})[0][0])
+        float(
+            open_session(file.read_bytes(), name=file.name).run(["score"], {"image": image})[0][0]
+        )
         for file in (shipped, tmp_path / "a.onnx", tmp_path / "b.onnx")
     ]
     assert said[0] == pytest.approx(said[1], abs=1e-6)

@@ -15,16 +15,17 @@ from tests.bundles import HEIGHT, WIDTH, make_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+
+def check(model: bytes) -> None:
+    check_graph("model.onnx", model, Preprocess(width=WIDTH, height=HEIGHT))
 
 
 @pytest.fixture
-def refusal(tmp_path: Path) -> Callable[[Callable[[onnx.ModelProto], object]], str]:
+def refusal() -> Callable[[Callable[[onnx.ModelProto], object]], str]:
     def refuse(edit: Callable[[onnx.ModelProto], object]) -> str:
-        file = tmp_path / "model.onnx"
-        file.write_bytes(make_model(edit=edit))
         with pytest.raises(BundleError) as caught:
-            check_graph(file, Preprocess(width=WIDTH, height=HEIGHT))
+            check(make_model(edit=edit))
         assert str(caught.value).startswith("model.onnx")
         return str(caught.value)
 
@@ -51,28 +52,22 @@ def subgraph(*nodes: onnx.NodeProto, tensors: tuple[TensorProto, ...] = ()) -> o
     return helper.make_node("If", ["condition"], ["then"], then_branch=inner, else_branch=inner)
 
 
-def test_the_contract_itself_is_accepted(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(make_model())
-
-    check_graph(tmp_path / "model.onnx", Preprocess(width=WIDTH, height=HEIGHT))
+def test_the_contract_itself_is_accepted():
+    check(make_model())
 
 
-def test_a_function_of_the_model_itself_is_accepted(tmp_path):
+def test_a_function_of_the_model_itself_is_accepted():
     def edit(model):
         add_function(model, helper.make_node("Abs", ["x"], ["y"]))
         model.graph.node.append(helper.make_node("F", ["share"], ["more"], domain="local"))
 
-    (tmp_path / "model.onnx").write_bytes(make_model(edit=edit))
-
-    check_graph(tmp_path / "model.onnx", Preprocess(width=WIDTH, height=HEIGHT))
+    check(make_model(edit=edit))
 
 
 @pytest.mark.parametrize("content", [b"words", b"", bytes(1000), b"\x08\xff\xff\xff"])
-def test_bytes_that_are_no_model(tmp_path, content):
-    (tmp_path / "model.onnx").write_bytes(content)
-
+def test_bytes_that_are_no_model(content):
     with pytest.raises(BundleError, match=r"model.onnx(: the graph's inputs| is not an ONNX file)"):
-        check_graph(tmp_path / "model.onnx", Preprocess(width=WIDTH, height=HEIGHT))
+        check(content)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_what_was_written_is_opened(path):
 
     assert bundle.manifest == make_manifest(make_model())[0]
     assert bundle.variant("fp32").file == "model.fp32.onnx"
-    assert bundle.file("golden/ok.png").read_bytes() == make_image(defect=False)
+    assert bundle.read(bundle.manifest.golden[0]) == make_image(defect=False)
     assert sorted(p.name for p in path.parent.iterdir()) == ["bundle"]
 
 

@@ -81,8 +81,8 @@ def test_nothing_is_left_running(make_settings, tmp_path):
     assert settings.bundle == tmp_path / "bundle"
     assert not [one for one in found if one.level == "error"], found
     assert list(dict.fromkeys(one.topic for one in found)) == [
-        *("settings", "python", "devices", "providers", "bundle", "folders", "inotify"),
-        *("station", "broker", "clock", "systemd"),
+        *("settings", "python", "devices", "providers", "bundle", "folders", "retention"),
+        *("inotify", "station", "broker", "clock", "systemd"),
     ]
     golden = [one.what for one in found if one.topic == "bundle"][-1]
     assert golden == "fp32 on cpu CPU: 2 golden images within 0.00000"

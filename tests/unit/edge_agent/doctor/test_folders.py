@@ -17,7 +17,7 @@ from edge_agent.doctor.folders import (
     measure_room,
     places_of,
 )
-from edge_agent.doctor.mounts import read_mounts
+from edge_agent.system.mounts import read_mounts
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -63,7 +63,6 @@ def test_a_filesystem_without_inodes_is_called_full(small):
     with pytest.raises(JournalError) as caught:
         Journal(small / "journal.db")
     assert caught.value.full
-    (small / "0").unlink()
-    (small / "1").unlink()
-    (small / "2").unlink()
+    for name in ("0", "1", "2", "3"):  # the database, its log, the log's index, and the mark
+        (small / name).unlink()
     Journal(small / "journal.db").close()

@@ -153,6 +153,7 @@ def test_a_locked_journal_is_said(path, monkeypatch):
         with pytest.raises(JournalError, match="locked") as caught:
             journal.record([inspection(1)], plain)
         assert not caught.value.full
+        assert caught.value.temporary
         other.execute("ROLLBACK")
         other.close()
         assert journal.record([inspection(1)], plain)

@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.journal import Journal, JournalError, Outbox, tail
 from edge_agent.journal.rows import COLUMNS, to_row
-from edge_agent.journal.schema import MIGRATIONS, VERSION
+from edge_agent.journal.schema import MIGRATIONS, VERSION, open_writer
 from tests.inspections import inspection, plain
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def test_a_journal_of_an_earlier_version_is_migrated_and_keeps_everything(
     with monkeypatch.context() as patch:
         patch.setattr("edge_agent.journal.schema.MIGRATIONS", MIGRATIONS[:version])
         patch.setattr("edge_agent.journal.schema.VERSION", version)
-        Journal(path).close()
+        open_writer(path)[0].close()
     with closing(sqlite3.connect(path)) as db:
         columns = [row[1] for row in db.execute("PRAGMA table_info(inspections)")]
         for number in range(1, 6):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from edge_agent.runtime import session as module
 from edge_agent.runtime.placement import check_placement
 from edge_agent.runtime.session import Execution, ProviderError, open_session, provider_options
 from edge_agent.target import Target, parse_target
-from tests.bundles import HEIGHT, WIDTH, make_bundle
+from tests.bundles import HEIGHT, WIDTH, make_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +32,8 @@ needs_no_cuda = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("session") / "bundle").path / "model.fp32.onnx"
+def model():
+    return make_model()
 
 
 def properties(execution: Execution) -> dict[str, str]:
@@ -92,7 +93,7 @@ def test_tensorrt_keeps_its_engines(tmp_path):
 def test_every_option_is_one_that_openvino_takes(model, tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
-    running = open_session(model, Execution(OPENVINO, threads=1, cache=cache))
+    running = open_session(model, Execution(OPENVINO, threads=1, cache=cache), name="model.onnx")
 
     assert running.get_providers()[0] == "OpenVINOExecutionProvider"
     score, _ = running.run(None, {"image": np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)})
@@ -113,14 +114,14 @@ def test_an_option_that_onnx_runtime_does_not_like_is_an_error(model, monkeypatc
     monkeypatch.setattr(module, "provider_options", lambda _: options)
 
     with pytest.raises(ProviderError, match=r"^openvino:CPU: ONNX Runtime ") as refusal:
-        open_session(model, Execution(OPENVINO))
+        open_session(model, Execution(OPENVINO), name="model.onnx")
     assert "\n" not in str(refusal.value)
 
 
 @needs_openvino
 def test_a_device_that_openvino_does_not_see(model):
     with pytest.raises(ProviderError, match=r"sees no NPU\.7 on this machine, only: .*CPU.*/dev/"):
-        open_session(model, Execution(Target("openvino", "NPU.7")))
+        open_session(model, Execution(Target("openvino", "NPU.7")), name="model.onnx")
 
 
 @needs_openvino
@@ -141,7 +142,7 @@ def test_a_provider_that_is_not_installed(model, name):
     with pytest.raises(
         ProviderError, match=r"is not in this environment\. Found: .*To have it: pip"
     ):
-        open_session(model, provider=name)
+        open_session(model, name="model.onnx", provider=name)
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "cpu:0", "openvino", "openvino:TPU", "cuda:a", "CUDA"])
@@ -153,6 +154,26 @@ def test_a_name_that_there_is_not(name):
 @pytest.mark.parametrize("name", ["cpu", "openvino:GPU.1", "openvino:NPU", "cuda", "cuda:2"])
 def test_a_name_and_back(name):
     assert parse_target(name).name == name
+
+
+def test_what_looks_like_onnx_runtimes_own_format_is_parsed_as_it_was_checked():
+    """By its fifth to eighth byte, which are the author's to choose."""
+    model = make_model(edit=lambda one: setattr(one, "producer_name", "ORTM" + 8 * "x"))
+    assert model[4:8] == b"ORTM"
+
+    session = open_session(model, name="model.onnx")
+
+    assert [value.name for value in session.get_inputs()] == ["image"]
+
+
+def test_a_session_does_not_keep_the_bytes_of_its_model():
+    model = make_model()
+    before = sys.getrefcount(model)
+
+    session = open_session(model, name="model.onnx")
+
+    assert sys.getrefcount(model) == before
+    assert session.run(["score"], {"image": np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)}) == [1.0]
 
 
 # -- placement ---------------------------------------------------------------------------------

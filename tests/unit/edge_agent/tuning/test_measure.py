@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import onnxruntime
 import pytest
 
 from edge_agent.settings import RuntimeSettings, WorkerSettings
+from edge_agent.target import ProviderError
 from edge_agent.tuning import measure as module
 from edge_agent.tuning.candidates import Candidate
 from edge_agent.tuning.measure import Measured, choose, measure
@@ -62,6 +64,32 @@ def test_the_rate_is_of_all_workers_at_once_and_the_latency_of_one_frame_alone(
     alone = module._WARM_UP * 2 + module._SINGLE
     assert all(sum(busy) == 1 for busy in pool.busy[:alone])
     assert [2, 2] in pool.busy[alone:]
+
+
+def test_the_frames_are_what_the_manifest_names_and_not_what_lies_in_the_bundle(
+    bundle, options, monkeypatch, tmp_path
+):
+    """Whoever can write there could exchange an image after its hash was compared."""
+    offered = {}
+
+    class Watched(WorkerPool):
+        def submit(self, claim):
+            offered[claim.path] = hashlib.sha256(claim.path.read_bytes()).hexdigest()
+            super().submit(claim)
+
+    monkeypatch.setattr(module, "WorkerPool", Watched)
+
+    (one,) = measure(bundle, [CPU], options, scratch=tmp_path, seconds=0.05)
+
+    assert one.ok
+    assert set(offered.values()) == {golden.sha256 for golden in bundle.manifest.golden}
+    assert all(path.is_relative_to(tmp_path) for path in offered)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_the_frames_is_said(bundle, options, tmp_path):
+    with pytest.raises(ProviderError, match=r"nothing can be measured: .* No such file"):
+        measure(bundle, [CPU], options, scratch=tmp_path / "none")
 
 
 def test_a_variant_is_out_where_its_trainer_saw_it_judge_wrongly(tmp_path):

@@ -202,6 +202,23 @@ def test_everything_given_is_taken_at_its_word(machine, selector):
     assert (machine.measured, machine.inventories) == ([], 0)
 
 
+def test_what_other_bundles_were_compiled_to_is_removed_at_each_start(
+    machine, selector, bundle, tmp_path
+):
+    given = {"provider": "cpu", "variant": "fp32", "workers": 1, "threads": 1}
+    own, other = bundle.manifest.variants[0].sha256, "0" * 64
+    selector().select()
+    for settings in ({}, given):
+        for name in (own, other, "golden-killed"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "1.blob").touch()
+
+        selector(**settings).select()
+
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([own, "tuning.json"])
+    assert len(machine.measured) == 1
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"provider": "cpu", "variant": "fp32", "workers": 1}, {"provider": "cpu"}]
 )

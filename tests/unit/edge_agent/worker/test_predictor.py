@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from edge_agent.bundle import Bundle, BundleError, write_bundle
-from edge_agent.runtime.session import ProviderError
+from edge_agent.runtime.session import Execution, ProviderError
+from edge_agent.target import Target
 from edge_agent.worker.predictor import Predictor
 from tests.bundles import HEIGHT, WIDTH, make_bundle, make_manifest, make_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+needs_openvino = pytest.mark.skipif(
+    "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="onnxruntime-openvino is not installed",
+)
 
 
 def bundle_of(path: Path, edit: Callable[[onnx.ModelProto], object]) -> Bundle:
@@ -106,6 +113,28 @@ def test_an_operator_that_the_runtime_does_not_know(tmp_path):
 
     with pytest.raises(ProviderError, match=r"model\.fp32\.onnx.*Fnord"):
         Predictor(bundle_of(tmp_path / "b", edit), "fp32", threads=1)
+
+
+@needs_openvino
+def test_what_a_model_is_compiled_to_is_kept_by_its_own_hash(tmp_path):
+    """OpenVINO names a blob by the graph: two models that differ in their weights share a name."""
+
+    def other_weights(model: onnx.ModelProto) -> None:
+        (limit,) = (one for one in model.graph.initializer if one.name == "limit")
+        limit.CopyFrom(numpy_helper.from_array(np.array(63.0, np.float32), "limit"))
+
+    one = make_bundle(tmp_path / "one")
+    two = bundle_of(tmp_path / "two", other_weights)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    execution = Execution(Target("openvino", "CPU"), threads=1, cache=cache)
+
+    for bundle in (one, two, one):
+        assert Predictor(bundle, "fp32", execution).prove() <= 0.01
+
+    hashes = {bundle.variant("fp32").sha256 for bundle in (one, two)}
+    assert {path.name for path in cache.iterdir()} == hashes
+    assert all(list((cache / name).glob("*.blob")) for name in hashes)
 
 
 def test_a_provider_of_another_name(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.doctor.mounts import MOUNTINFO, Mount, mount_of, read_mounts
+from edge_agent.system.mounts import MOUNTINFO, Mount, mount_of, read_mounts
 
 TEXT = r"""
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard

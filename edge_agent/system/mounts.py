@@ -32,6 +32,8 @@ class Mount:
     """Type: ``ext4``, ``nfs4``, ``fuse.sshfs``."""
     source: str
     read_only: bool
+    root: str = "/"
+    """What of the filesystem is mounted: another folder than its root where it is a bind mount."""
 
     @property
     def network(self) -> bool:
@@ -59,7 +61,9 @@ def read_mounts(text: str) -> list[Mount]:
         if not separator or len(fields) < 6 or len(rest) < 2:
             continue
         options = [*fields[5].split(","), *(rest[2].split(",") if len(rest) > 2 else ())]
-        mounts.append(Mount(_plain(fields[4]), rest[0], _plain(rest[1]), "ro" in options))
+        mounts.append(
+            Mount(_plain(fields[4]), rest[0], _plain(rest[1]), "ro" in options, _plain(fields[3]))
+        )
     return mounts
 
 

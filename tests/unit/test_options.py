@@ -1,0 +1,65 @@
+"""Numbers that make no sense, behind every option of both programs: refused in one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edge_agent.cli
+import trainer.cli
+from tests.commands import leaves, minimal, number_of
+
+HOPELESS = ("-1", "nan", "inf", "-inf", "1e400", "9" * 20, "9" * 5000)
+ODD = ("", " ", "0x10", "1_0", "\u0663", "\u00bd", "1.5", "\x1b[31m", "0001-01-01", "[::1]:99999")
+PROGRAMS = {"edge-agent": edge_agent.cli, "trainer": trainer.cli}
+
+
+def options(numbers: bool):
+    for program, module in PROGRAMS.items():
+        for way, command in leaves(module._parser()):
+            for action in command._actions:
+                typed = action.option_strings and action.type not in (None, Path, str)
+                if typed and (number_of(action) is not None) is numbers:
+                    yield pytest.param(
+                        program, way, action.option_strings[0],
+                        id=" ".join((program, *way, action.option_strings[0])),
+                    )  # fmt: skip
+
+
+def said(capsys, program, way, option, value) -> tuple[int, str]:
+    module = PROGRAMS[program]
+    command = dict(leaves(module._parser()))[way]
+    line = [*way, *minimal(command), f"{option}={value}"]
+    try:
+        if program == "trainer":  # what its parser lets through, the settings refuse
+            code = module.run(line)
+        else:
+            module._parser().parse_args(line)
+            code = 0
+    except SystemExit as end:
+        code = end.code
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("program", "way", "option"), [*options(numbers=True)])
+def test_numbers_that_can_not_be_are_refused(program, way, option, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for value in HOPELESS:
+        code, text = said(capsys, program, way, option, value)
+
+        assert code == 2, (value, text)
+        assert option in text, value
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("program", "way", "option"), [*options(numbers=True), *options(numbers=False)]
+)
+def test_odd_values_are_taken_or_refused(program, way, option, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for value in ODD:
+        code, text = said(capsys, program, way, option, value)
+
+        assert code in (0, 2), value
+        assert all(c == "\n" or c.isprintable() for c in text), value
