@@ -22,6 +22,7 @@ needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installe
 # What changes a disk, on the way of an image through the daemon.
 CHANGES = (
     "mkdir", "rename", "rmdir", "unlink", "fsync", "fdatasync", "pwrite64", "ftruncate",
+    "utimensat",
 )  # fmt: skip
 
 

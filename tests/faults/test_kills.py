@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from tests.bundles import make_image
 from tests.injected import CHANGES, attached, launched, needs_strace
 from tests.line import finish, wait_for
 from tests.slow import make_slow_image
+from tests.ways import COPIED, KEPT, RENAMED, WAYS, station_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +58,7 @@ def settled(station: Station, count: int) -> bool:
         done = len(station.rows())
     except sqlite3.OperationalError:
         return False
-    return done >= count and not list((station.state / "work").iterdir())
+    return done >= count and not station.claimed()
 
 
 # -- 1: at random moments ----------------------------------------------------------------------
@@ -192,17 +194,34 @@ class Sweep:
                     return
 
 
-@needs_strace
-def test_killed_at_some_calls_that_change_the_disk(make_station, broker, subscribe, tmp_path):
-    subscriber = subscribe(broker.port, "inspection/#")
-    sweep = Sweep(make_station(on(broker)))
+@pytest.fixture
+def sweep_of(tmp_path, bundle, broker):
+    """``sweep_of(way)``: over a station whose images go this way."""
+    with ExitStack() as stack:
 
-    # More than five: which are reached depends on what shares a commit.
-    sweep.of_main_thread("mkdir", [1])
-    sweep.of_main_thread("rename", [1, 2])
-    sweep.of_main_thread("fsync", [1])
-    sweep.of_main_thread("fdatasync", [1, 2])
-    sweep.of_main_thread("rmdir", [1])
+        def make(way: str) -> Sweep:
+            made = station_by(way, tmp_path / "station", bundle, on(broker), page=False, folder="")
+            return Sweep(stack.enter_context(made))
+
+        yield make
+
+
+# Which are reached depends on what shares a commit.
+SOME = {
+    RENAMED: {"mkdir": [1], "rename": [1, 2], "fsync": [1], "fdatasync": [1, 2], "rmdir": [1]},
+    COPIED: {"rename": [1, 2, 3, 4], "fsync": [1, 3], "unlink": [1, 2], "rmdir": [1]},
+    KEPT: {"rename": [1], "fdatasync": [1, 2], "unlink": [1, 2], "rmdir": [1]},
+}
+
+
+@needs_strace
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_at_some_calls_that_change_the_disk(sweep_of, broker, subscribe, tmp_path, way):
+    subscriber = subscribe(broker.port, "inspection/#")
+    sweep = sweep_of(way)
+
+    for call, numbers in SOME[way].items():
+        sweep.of_main_thread(call, numbers)
     sweep.of_other_threads("sendto", [2], tmp_path / "strace")
 
     sweep.station.start()
@@ -214,12 +233,12 @@ def test_killed_at_some_calls_that_change_the_disk(make_station, broker, subscri
 @needs_strace
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("after", ["move", "keep"])
+@pytest.mark.parametrize("way", WAYS)
 def test_killed_at_every_call_that_changes_the_disk(
-    make_station, broker, subscribe, tmp_path, capsys, after
+    sweep_of, broker, subscribe, tmp_path, capsys, way
 ):
     subscriber = subscribe(broker.port, "inspection/#")
-    sweep = Sweep(make_station(on(broker), after=after))
+    sweep = sweep_of(way)
 
     for call in CHANGES:
         sweep.of_main_thread(call, itertools.count(1))
@@ -229,5 +248,5 @@ def test_killed_at_every_call_that_changes_the_disk(
     sweep.station.start()
     found = finish(sweep.station, sweep.offered, subscriber)
     with capsys.disabled():
-        print(json.dumps({"after": after, "points": sweep.points, "repeats": found.repeats}))
+        print(json.dumps({"way": way, "points": sweep.points, "repeats": found.repeats}))
     assert sum(sweep.points.values()) > 20
