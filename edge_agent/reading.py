@@ -34,6 +34,10 @@ class Health:
     """What lies in the folder and is not taken, with the reason."""
     paused: bool = False
     """By a command: images wait."""
+    commands_refused: int = 0
+    """Since the start, because too many came."""
+    sessions_lost: int = 0
+    """Since the start, of ``[source.mqtt]``: what the broker held for it may be lost."""
 
 
 @dataclass(frozen=True)

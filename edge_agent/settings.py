@@ -174,6 +174,11 @@ class StorageSettings(_Section):
         return self.root / "bundles.json"
 
     @property
+    def session(self) -> Path:
+        """Which session the broker keeps for ``[source.mqtt]``."""
+        return self.root / "session.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

@@ -108,6 +108,9 @@ class Vitals:
         state = self._publisher.state() if self._publisher else None
         if state and state.reason:
             degraded.append(f"mqtt: {state.reason}")
+        if state and state.commands:
+            degraded.append(f"mqtt: {state.commands}")
+        degraded += self._source.warnings
         degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
         in_work = 0
         try:
@@ -128,6 +131,8 @@ class Vitals:
             worker_restarts=pool.restarts,
             ignored=self._source.ignored,
             paused=since is not None,
+            commands_refused=state.commands_refused if state else 0,
+            sessions_lost=self._source.forgotten,
         )
 
     def health(self) -> Health:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _NOTE = ".note.json"
 _PARTIAL = ".partial"  # no source offers a hidden name, so it can't be an image's
 REASON = ".reason.json"
+_LITTLE = 1 << 15  # bytes: less than this is no room
 _NAME_LIMIT = 255  # bytes, on every filesystem that matters
 _IDENTITY = re.compile(r"[0-9a-f]{24}|k[0-9a-f]{23}")
 _COPY = "k"  # what the identity of a copy begins with, so that a restart knows it for one
@@ -240,6 +241,21 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             claim.path.unlink()
         self._leave(claim)
+
+    @property
+    def work(self) -> Path:
+        """Where claims lie until they are judged."""
+        return self._work
+
+    def room(self) -> int:
+        """Bytes that ``work/`` has room for; 0 where nothing can be written there at all."""
+        try:
+            with tempfile.TemporaryFile(dir=self._work) as probe:
+                probe.write(bytes(_LITTLE))
+            found = os.statvfs(self._work)
+        except OSError:
+            return 0
+        return found.f_bavail * found.f_frsize
 
     def depth(self) -> int:
         """Frames in ``work/``."""
