@@ -1,7 +1,7 @@
-"""A broker that says whatever a test wants it to say, right or wrong, byte for byte.
+"""A broker, and a client, that say whatever a test wants, right or wrong, byte for byte.
 
-It lets everyone in, grants every subscription and acknowledges every publish: what a real broker
-would never pass on, or say by itself, is sent with `RawBroker.send`.
+The broker lets everyone in, grants every subscription and acknowledges every publish: what a real
+broker would never pass on, or say by itself, is sent with `RawBroker.send`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CONNACK, PUBLISH, PUBACK, SUBACK = 2, 3, 4, 9
 _CONNECT, _SUBSCRIBE, _PING = 1, 8, 12
+_CLEAN = 2  # of a CONNECT's flags: no session that was is wanted
 
 
 def digits(value: int) -> bytes:
@@ -52,8 +53,9 @@ class RawBroker:
     """On a loopback port of its own, until it is closed."""
 
     def __init__(self) -> None:
-        self.connack = lambda _client: b"\0\0\0"
-        """What a client's CONNACK holds: flags, reason code, properties."""
+        self.connack = lambda client: bytes([client in self._sessions, 0, 0])
+        """What a client's CONNACK holds: flags, reason code, properties. It has a session from its
+        second connection on, if it wants one."""
         self.suback = lambda number: number + b"\0\1"
         """What a SUBACK to this packet id holds; empty: there is none."""
         self.connections: dict[str, int] = {}
@@ -62,6 +64,7 @@ class RawBroker:
         """Packet ids of the messages that were acknowledged, in order."""
         self.published: list[tuple[bytes, bytes]] = []
         """Topic and the rest of all that was published here, in order."""
+        self._sessions: set[str] = set()
         self._links: dict[str, socket.socket] = {}
         self._closed = False
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -101,8 +104,11 @@ class RawBroker:
                 kind, body = _read(stream.read)
                 if kind == _CONNECT:
                     client = _name(body)
+                    self._links.pop(client, None)  # of the connection before
                     self.connections[client] = self.connections.get(client, 0) + 1
                     link.sendall(packet(CONNACK, self.connack(client)))
+                    if not body[7] & _CLEAN:
+                        self._sessions.add(client)
                 elif kind == _SUBSCRIBE:
                     if answer := self.suback(body[:2]):
                         link.sendall(packet(SUBACK, answer))
@@ -115,7 +121,26 @@ class RawBroker:
                     self.acknowledged.append(int.from_bytes(body[:2], "big"))
                 elif kind == _PING:
                     link.sendall(b"\xd0\0")
-        self._links.pop(client, None)
+        if self._links.get(client) is link:
+            del self._links[client]
+
+
+class RawClient:
+    """A client that speaks MQTT by hand: no library sends what it sends."""
+
+    def __init__(self, port: int, client_id: str = "raw") -> None:
+        """Connect to a broker without a session."""
+        self._link = socket.create_connection(("127.0.0.1", port))
+        connect = text(b"MQTT") + b"\5\2\0\0\0" + text(client_id.encode())
+        self._link.sendall(packet(_CONNECT, connect))
+        assert self._link.recv(4)[0] >> 4 == CONNACK
+
+    def send(self, content: bytes) -> None:
+        """Whole packets, or parts of them."""
+        self._link.sendall(content)
+
+    def close(self) -> None:
+        self._link.close()
 
 
 def _read(read: Callable[[int], bytes]) -> tuple[int, bytes]:

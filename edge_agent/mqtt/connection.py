@@ -234,6 +234,10 @@ class Connection:
         found, self._arrived = self._arrived, []
         return found
 
+    def received(self) -> int:
+        """How many bytes have come, of whole messages or not."""
+        return self._client.strainer.bytes if self._client.strainer else 0
+
     def close(self) -> None:
         """Disconnect: politely where the connection stands, so that no last will is sent."""
         if self.closed is None:

@@ -45,6 +45,8 @@ class Strainer:
         """What paho is about to hand over, in order, without its payload."""
         self.packets = 0
         """How many packets have begun."""
+        self.bytes = 0
+        """How many bytes have come."""
         self.broken = ""
         """Why no more can be read, in words; empty while it can."""
         self._link = link
@@ -78,6 +80,7 @@ class Strainer:
             came = self._link.recv(self._wanted)
             if not came:
                 return came
+            self.bytes += len(came)
             self._wanted = self._reading.send(came)
         if self._out:
             head = bytes(self._out[:size])
@@ -87,6 +90,7 @@ class Strainer:
             raise BlockingIOError
         came = self._link.recv(min(size, self._through))
         self._through -= len(came)
+        self.bytes += len(came)
         return came
 
     def pending(self) -> bool:

@@ -41,7 +41,7 @@ _TICK = 1.0
 _NAMED = 100  # of what is not judged, by name
 _LONGEST = 600.0  # seconds between two tries to write what could not be written
 _SLACK = 1 << 16  # bytes of room beside an image: its note, and its directory
-_RESENT = 5.0  # seconds without a message after which what was not sent again never will be
+_RESENT = 5.0  # seconds of silence after which what was not sent again never will be
 _FORGOTTEN = 600.0  # seconds for which a session that the broker has lost is told
 
 
@@ -113,7 +113,7 @@ class MqttSource:
         self._full = False
         """Nothing at all can be taken."""
         self._moved = 0.0
-        """When something arrived last, monotonic seconds."""
+        """When anything came last, be it a part of a message; monotonic seconds."""
         self._look_at = 0.0
         self._unheard = Trouble(log, "receiving images from MQTT")
         self._unwritten = Trouble(log, "images that arrive are written again")
@@ -205,6 +205,7 @@ class MqttSource:
         connection = Connection(self._options, listen=listen)
         self._connection += 1
         heard = again = False
+        received = 0
         try:
             connection.open()
             while not (connection.closed or connection.deaf or self._stopping or again):
@@ -214,8 +215,9 @@ class MqttSource:
                     heard = True
                     self._begin(resumed=connection.resumed)
                 self._acknowledge(connection)
+                if connection.received() != received:
+                    received, self._moved = connection.received(), time.monotonic()
                 for arrived in connection.arrived():
-                    self._moved = time.monotonic()
                     self._take(arrived, connection)
                 if connection.listening:
                     self._listening()
@@ -293,12 +295,12 @@ class MqttSource:
         wanted = size + _SLACK if room < size + _SLACK else 1
         self._left[arrived.packet] = _Left(name, size, tries, at, wanted)
         self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
-        count = len(self._left) + len(self._awaited)
-        which = f"an image that arrived: {name}" if count == 1 else f"{count} images, {name} too"
+        others = len(self._left) + len(self._awaited) - 1
         self._unwritten.failed(
-            f"{self._spool.work} can't be written to, {why}: no room for {which} ({size} bytes). "
-            "What arrives and can't be written waits at the broker until there is room, "
-            f"{self._settings.receive_maximum} (receive_maximum) at most: then nothing else arrives"
+            f"{name} ({size} bytes){f' and {others} others' if others else ''} can't be written to "
+            f"{self._spool.work}: {why}. What can't be written waits at the broker until there is "
+            f"room, {self._settings.receive_maximum} images at most (receive_maximum): then no "
+            "other arrives"
         )
 
     def _look_at_left(self) -> bool:

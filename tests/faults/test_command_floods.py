@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from tests.inspections import inspection
 from tests.integration.conftest import QUICK
 from tests.integration.test_watching import scrape
 from tests.line import health, online, wait_for
-from tests.rawbroker import CONNACK, packet, publish, text
+from tests.rawbroker import RawClient, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,27 +79,12 @@ class Verdicts:
         return self._places
 
 
-class Sender:
-    """A producer that speaks MQTT by hand, as fast as the wire takes it."""
-
-    def __init__(self, port: int) -> None:
-        self._link = socket.create_connection(("127.0.0.1", port))
-        self._link.sendall(packet(1, text(b"MQTT") + b"\5\2\0\0\0" + text(b"flood")))
-        assert self._link.recv(4)[0] >> 4 == CONNACK
-
-    def send(self, content: bytes) -> None:
-        self._link.sendall(content)
-
-    def close(self) -> None:
-        self._link.close()
-
-
 class Flood:
     """Three hundred replays a second, until it is told to end."""
 
     def __init__(self, port: int) -> None:
         self.sent = 0
-        self._sender = Sender(port)
+        self._sender = RawClient(port)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -173,7 +157,7 @@ def test_thousands_at_once_are_settled_soon_and_pile_up_nowhere(
     before = daemon.memory_info().rss
     body = json.dumps({"from": 1} if command == "replay" else {})
     one = publish(f"{BASE}/command/{command}".encode(), body.encode(), 0, qos=0)
-    with closing(Sender(broker.port)) as sender:
+    with closing(RawClient(broker.port)) as sender:
         threading.Thread(target=sender.send, args=(one * count,)).start()
         verdicts = Verdicts(consumer)
         drop(station, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -15,7 +14,17 @@ from tests.bundles import make_image
 from tests.integration.conftest import QUICK
 from tests.line import finish, health, online, reasons, wait_for
 from tests.mounts import fill, needs_root, small
-from tests.rawbroker import CONNACK, PUBACK, SUBACK, RawBroker, digits, packet, publish, text
+from tests.rawbroker import (
+    CONNACK,
+    PUBACK,
+    SUBACK,
+    RawBroker,
+    RawClient,
+    digits,
+    packet,
+    publish,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,8 +158,7 @@ def test_properties_without_measure_hold_up_no_image_and_no_verdict(
     station = make_station(settings(broker.port, page), source=source()).start()
     consumer = subscribe(broker.port, f"{BASE}/+")
     online(station, consumer)
-    flood = Sender(broker.port)
-    try:
+    with closing(RawClient(broker.port)) as flood:
         offered = [image(number) for number in range(10)]
         flood.send(publish(b"cameras/top/sick", image(99), 1, properties=EMPTY * 409_600))
         for number, content in enumerate(offered):
@@ -170,8 +178,6 @@ def test_properties_without_measure_hold_up_no_image_and_no_verdict(
         consumer.send("cameras/top/last", image(10))
         wait_for(lambda: len(station.rows()) == 12)
         finish(station, [*offered, image(10), image(99)], consumer)
-    finally:
-        flood.close()
 
 
 def test_a_command_with_properties_without_measure_is_refused_in_words(
@@ -181,8 +187,7 @@ def test_a_command_with_properties_without_measure_is_refused_in_words(
     station = make_station(settings(broker.port, page)).start()
     consumer = subscribe(broker.port, f"{BASE}/+")
     online(station, consumer)
-    flood = Sender(broker.port)
-    try:
+    with closing(RawClient(broker.port)) as flood:
         flood.send(publish(f"{BASE}/command/pause".encode(), b"{}", 1, properties=EMPTY * 409_600))
         station.drop("1.png", image(1))
 
@@ -196,8 +201,6 @@ def test_a_command_with_properties_without_measure_is_refused_in_words(
         assert consumer.ask(f"{BASE}/command/pause")["ok"]
         assert consumer.ask(f"{BASE}/command/resume")["ok"]
         assert station.stop() == 0
-    finally:
-        flood.close()
 
 
 def test_what_no_broker_should_pass_on_is_an_error_and_holds_up_nothing(
@@ -269,19 +272,3 @@ def test_a_broker_that_sends_nonsense_is_left_in_words(
     station.drop("1.png", image(1))
     wait_for(lambda: any(topic.endswith(b"/verdict") for topic, _ in raw.published), 20)
     assert station.stop() == 0
-
-
-class Sender:
-    """A producer that speaks MQTT by hand: no library sends what it sends."""
-
-    def __init__(self, port: int) -> None:
-        self._link = socket.create_connection(("127.0.0.1", port))
-        connect = text(b"MQTT") + b"\5\2\0\0\0" + text(b"sender")
-        self._link.sendall(packet(1, connect))
-        assert self._link.recv(4)[0] >> 4 == CONNACK
-
-    def send(self, content: bytes) -> None:
-        self._link.sendall(content)
-
-    def close(self) -> None:
-        self._link.close()
