@@ -38,6 +38,7 @@ from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.mqtt import MqttSource
+from edge_agent.sources.session import KnownSession
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
 from edge_agent.system.mounted import MountWatch
@@ -147,6 +148,7 @@ class Agent:
                     started,
                     watch,
                     read,
+                    lambda: topic is None or topic.settled,
                 )
             tally = Tally()
 
@@ -281,8 +283,11 @@ def _topic(
         return None
     options = mqtt_options(settings.mqtt, _station(settings))
     own = replace(options, client_id=found.client_id or f"{options.client_id}-source")
+    session = KnownSession(
+        settings.storage.session, broker=own.broker, client_id=own.client_id, topic=found.topic
+    )
     topic = MqttSource(
-        found, own, spool, known=journal.has, wake=pool.wake, sha256_of=journal.sha256_of
+        found, own, spool, session, known=journal.has, wake=pool.wake, sha256_of=journal.sha256_of
     )
     stack.callback(topic.close)
     return topic
@@ -380,6 +385,7 @@ def _publisher(
     started: float,
     watch: DriftWatch,
     read: Callable[[], Reading],
+    ready: Callable[[], bool],
 ) -> Publisher:
     announcements = Announcements(
         birth=lambda: birth_payload(
@@ -395,6 +401,7 @@ def _publisher(
         farewell=offline_payload(station, "stopped", version=__version__, started=started),
         telemetry=Telemetry(station, read).payload,
         telemetry_every=mqtt.telemetry_every,
+        ready=ready,
     )
     return Publisher(
         mqtt_options(mqtt, station),

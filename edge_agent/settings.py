@@ -182,6 +182,11 @@ class StorageSettings(_Section):
         return self.root / "mounts.json"
 
     @property
+    def session(self) -> Path:
+        """Which session the broker keeps for ``[source.mqtt]``."""
+        return self.root / "session.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

@@ -80,6 +80,11 @@ class _Sick:
 class FolderSource:
     """Finds whole images in one directory and claims them into the spool, oldest first."""
 
+    warnings: tuple[str, ...] = ()
+    """What is not well though images can be taken."""
+    forgotten = 0
+    """Nobody else holds its images, who could forget them."""
+
     def __init__(
         self,
         settings: FolderSettings,

@@ -41,6 +41,7 @@ _FILED = ".filed.json"
 _ASIDE = ".edge-agent-"
 """What a station's folder in an inbox on another filesystem begins with."""
 REASON = ".reason.json"
+_LITTLE = 1 << 15  # bytes: less than this is no room
 _NAME_LIMIT = 255  # bytes, on every filesystem that matters
 
 
@@ -376,6 +377,21 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             claim.path.unlink()
         self._leave(claim)
+
+    @property
+    def work(self) -> Path:
+        """Where claims lie until they are judged."""
+        return self._work
+
+    def room(self) -> int:
+        """Bytes that ``work/`` has room for; 0 where nothing can be written there at all."""
+        try:
+            with tempfile.TemporaryFile(dir=self._work) as probe:
+                probe.write(bytes(_LITTLE))
+            found = os.statvfs(self._work)
+        except OSError:
+            return 0
+        return found.f_bavail * found.f_frsize
 
     def depth(self) -> int:
         """Frames in ``work/``, and in the inbox if they are claimed there."""

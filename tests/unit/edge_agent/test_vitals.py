@@ -34,7 +34,9 @@ def parts(tmp_path, clock):
     return {
         "loop": SimpleNamespace(trouble={}, delayed={}, held_up=lambda: 0),
         "tally": Tally(),
-        "source": SimpleNamespace(trouble="", ignored={}, delayed={}, waiting=lambda: 4),
+        "source": SimpleNamespace(
+            trouble="", warnings=(), forgotten=0, ignored={}, delayed={}, waiting=lambda: 4
+        ),
         "spool": SimpleNamespace(depth=lambda: 2),
         "pool": SimpleNamespace(
             trouble="", restarts=1, working=lambda: 1, processes=lambda: [os.getpid(), 2**30]
