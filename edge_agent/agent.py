@@ -42,6 +42,7 @@ from edge_agent.sources.session import KnownSession
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
 from edge_agent.system.mounted import MountWatch
+from edge_agent.system.mounts import MOUNTINFO, mount_of, read_mounts
 from edge_agent.system.trouble import Trouble
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
@@ -264,12 +265,15 @@ def _folder(
 ) -> FolderSource | None:
     if settings.source.folder is None:
         return None
+    mounts = read_mounts(MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
+    lies_on = mount_of(settings.source.folder.path, mounts)
     folder = FolderSource(
         settings.source.folder,
         spool,
         judged=journal.judged,
         wake=pool.wake,
         max_bytes=settings.worker.max_bytes,
+        inodes_last=lies_on is None or lies_on.numbers_last,
     )
     stack.callback(folder.close)
     return folder

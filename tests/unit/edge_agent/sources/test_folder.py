@@ -609,6 +609,21 @@ def test_the_same_again_is_another_image(camera, way):
         assert line.look(after=1) == []
 
 
+def test_where_inodes_get_other_numbers_the_bytes_decide(camera):
+    """As after another mount of a FAT filesystem, or of one in user space."""
+    line, path = kept(camera)
+    line.source.close()
+    (line.inbox / "other").write_bytes(b"pixels")
+    os.utime(line.inbox / "other", (5, 5))
+    (line.inbox / "other").rename(path)
+    for last in (False, True):
+        again = camera(after="keep", judged=line.judged)
+        again.source._inodes_last = last
+        again.look()
+        assert again.look(after=1) == (["a.png"] if last else [])
+        again.source.close()
+
+
 def test_after_a_restart_the_bytes_decide(camera):
     line, path = kept(camera)
     line.source.close()
