@@ -194,7 +194,7 @@ class Loop:
             wait = 0.0
         wait = min(wait, self._commit_at - now)
         self._settle(self._pool.poll(max(0.0, wait)))
-        self._commit(behind=self._behind())
+        self._commit(behind=not self._idle())
         self._resume()
         self._fill()
 
@@ -292,9 +292,6 @@ class Loop:
                 reply = outcome.reply
                 signature = _UNREAD if isinstance(reply, Lost) else reply.signature
                 self._judged.append(_Judged(outcome.claim, inspection, signature))
-
-    def _behind(self) -> bool:
-        return bool(self._queue) or self._source.waiting() > 0
 
     def _commit(self, *, behind: bool) -> None:
         """Commit what was judged: at once, or when a backlog has made it a group."""
