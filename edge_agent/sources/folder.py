@@ -128,7 +128,7 @@ class FolderSource:
         """Files that stay where they are."""
         self._sick: dict[str, _Sick] = {}
         self._refused = {known[: len(REFUSED) + 8] for known in judged(REFUSED)}
-        self._refused |= {known[: len(REFUSED) + 8] for known in spool.like(REFUSED)}
+        self._refused |= {known[: len(REFUSED) + 8] for known in spool.left(REFUSED)}
         """How files look that could not be moved, and were copied."""
         self._remove_at = 0.0
         """When what could not be removed is tried again."""

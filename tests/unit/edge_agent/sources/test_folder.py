@@ -409,6 +409,7 @@ def test_what_stays_and_is_in_work_after_a_restart_is_not_taken_twice(camera):
     line.source.close()
 
     again = camera(after="keep")
+    assert len(list(again.spool.recover())) == 1
     again.look()
 
     assert again.look(after=1) == []
@@ -880,6 +881,7 @@ def test_a_file_that_can_be_removed_after_a_restart_is_no_other_frame(
     line.inbox.chmod(0o755)
 
     again = camera(root=unprivileged, judged=line.judged)
+    assert len(list(again.spool.recover())) == (not recorded)
     again.look()
 
     assert again.look(after=1) == []
