@@ -13,6 +13,7 @@ import math
 import select
 import ssl
 import struct
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ class Connection:
         """As the broker said, once it is ``accepted``."""
         self._options = options
         self._listen = listen
+        self._asked_at = 0.0
         self._acks: list[tuple[int, int]] = []
         self._arrived: list[Arrived] = []
         self._lost = f"the connection to {options.broker} was lost: is the broker running?"
@@ -211,6 +213,11 @@ class Connection:
         if events & select.POLLOUT:
             self._client.loop_write()
         self._client.loop_misc()
+        if self.unanswered and time.monotonic() > self._asked_at + self._options.ack_timeout:
+            self._close(
+                f"the broker at {self._options.broker} has not said for "
+                f"{self._options.ack_timeout:.0f} s whether it sends messages: is it overloaded?"
+            )
 
     def _read(self, link: Strainer) -> None:
         link.begin_turn()
@@ -295,6 +302,7 @@ class Connection:
         if allowed is not None:
             self.window = min(self.window, allowed)
         if self._listen is not None:
+            self._asked_at = time.monotonic()
             never, when_new = 2, 1
             handling = when_new if self._listen.retained else never
             how = SubscribeOptions(qos=1, retainHandling=handling)

@@ -209,9 +209,7 @@ class Session:
             end = self._stop.until if self._born else self._stop.flush_until
             return now >= end or (self._parted and not self._flight)
         oldest = next(iter(self._flight.values()), None)
-        since = self._began if self._connection.unanswered else math.inf
-        since = min(since, math.inf if oldest is None else oldest.at)
-        if now > since + self._options.ack_timeout:
+        if oldest is not None and now > oldest.at + self._options.ack_timeout:
             self._connection.give_up(
                 f"the broker at {self._options.broker} has acknowledged nothing for "
                 f"{self._options.ack_timeout:.0f} s: is it overloaded?"

@@ -265,7 +265,7 @@ class MqttSource:
     def _take(self, arrived: Arrived, connection: Connection) -> None:
         offer = read_message(arrived, self._pattern, self._settings)
         before = self._awaited.pop(arrived.packet, None)
-        if before and self._spool.room() < before.room:
+        if before and not _may_fit(before, self._spool.room()):
             self._left[arrived.packet] = before
             return
         try:
@@ -324,10 +324,7 @@ class MqttSource:
         self._look_at = now + _TICK
         room = self._spool.room()
         self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
-        return any(
-            now >= left.at and (room >= left.room or now >= left.at + _LONGEST)
-            for left in self._left.values()
-        )
+        return any(now >= left.at and _may_fit(left, room) for left in self._left.values())
 
     def _tell_repeat(self, offer: Offer, arrived: Arrived) -> None:
         """A camera that begins to count again would have no image judged, and nobody would know."""
@@ -369,3 +366,8 @@ class MqttSource:
         while not self._stopping and (left := until - time.monotonic()) > 0:
             self._wake.wait(min(left, _TICK))
             self._wake.clear()
+
+
+def _may_fit(left: _Left, room: int) -> bool:
+    """Whether there is room; now and then it is tried without, for a disk may count otherwise."""
+    return room >= left.room or time.monotonic() >= left.at + _LONGEST

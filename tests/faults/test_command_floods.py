@@ -145,29 +145,50 @@ def test_verdicts_go_before_what_replays_want_however_many_are_asked_for(
     assert station.stop() == 0
 
 
-@pytest.mark.parametrize("command", ["replay", "pause", "bundle", "reboot"])
+@pytest.mark.parametrize(
+    ("command", "count"),
+    [
+        ("replay", 20_000),
+        ("resume", 20_000),
+        ("bundle", 20_000),
+        ("reboot", 20_000),
+        pytest.param("replay", 289_000, marks=pytest.mark.faults),
+    ],
+)
 def test_thousands_at_once_are_settled_soon_and_pile_up_nowhere(
-    station: Station, broker: Broker, subscribe: Callable[..., Subscriber], page: int, command: str
+    station: Station,
+    broker: Broker,
+    subscribe: Callable[..., Subscriber],
+    page: int,
+    command: str,
+    count: int,
 ):
     consumer = subscribe(broker.port, f"{BASE}/+")
     online(station, consumer)
     wait_for(lambda: health(page)["outbox"] == 0, 120, pause=0.1)
-    count = 20_000
     daemon = psutil.Process(station.daemon.pid)
     before = daemon.memory_info().rss
     body = json.dumps({"from": 1} if command == "replay" else {})
     one = publish(f"{BASE}/command/{command}".encode(), body.encode(), 0, qos=0)
     with closing(RawClient(broker.port)) as sender:
-        threading.Thread(target=sender.send, args=(one * count,)).start()
+        sending = threading.Thread(target=sender.send, args=(one * count,))
+        sending.start()
         verdicts = Verdicts(consumer)
         drop(station, 1)
         wait_for(lambda: KEPT + 1 in verdicts(), 30)
-        wait_for(lambda: refused(page) > count - 500, 60, pause=0.1)
+        sending.join()
+    found = [-1.0, 0.0]
 
+    def settled() -> bool:
+        found.append(refused(page))
+        return found[-1] == found[-2] > 10_000  # a broker that has too many drops the rest
+
+    wait_for(settled, 60, pause=1.0)
+    print("refused:", found[-1])
+    assert consumer.ask(f"{BASE}/command/pause")["ok"]  # one of another kind
     replies = [message.json() for message in consumer.received("/reply")]
     assert 20 <= len(replies) < 500
     assert daemon.memory_info().rss - before < 20 << 20
-    assert consumer.ask(f"{BASE}/command/resume")["ok"]  # one of another kind is obeyed
     assert station.stop() == 0
 
 

@@ -54,9 +54,14 @@ def start(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(mqtt, "_TICK", 0.02)
     with ExitStack() as stack:
 
-        def make(*, topic="cameras/{camera}/{id}", **settings):
+        def make(*, topic="cameras/{camera}/{id}", ack_timeout=60.0, **settings):
             options = MqttOptions(
-                CLIENT, "127.0.0.1", raw.port, reconnect_min=0.01, reconnect_max=0.02
+                CLIENT,
+                "127.0.0.1",
+                raw.port,
+                ack_timeout=ack_timeout,
+                reconnect_min=0.01,
+                reconnect_max=0.02,
             )
             known = KnownSession(
                 tmp_path / "session.json",
@@ -163,6 +168,19 @@ def test_what_comes_again_before_there_is_room_is_not_written_in_vain(start, raw
     assert source._left
 
 
+def test_what_has_no_room_is_tried_all_the_same_after_long(start, raw, monkeypatch):
+    """A disk may count otherwise; and then again after long, not at each turn."""
+    monkeypatch.setattr(mqtt, "_LONGEST", 0.5)
+    _, disk = start()
+    disk.free = 50_000
+    raw.send(CLIENT, image(1, 60_000))
+    for connection in (2, 3):
+        until(lambda n=connection: raw.connections[CLIENT] == n)
+        raw.send(CLIENT, image(1, 60_000))
+        until(lambda n=connection: disk.tries == n)
+    assert raw.connections[CLIENT] == 3
+
+
 def test_as_many_as_may_be_on_their_way_are_left_and_then_nothing_arrives(start, raw):
     source, disk = start(receive_maximum=3)
     disk.free = 50_000
@@ -228,6 +246,14 @@ def test_what_comes_again_slowly_is_waited_for(start, raw, monkeypatch):
         time.sleep(0.1)
     assert claimed(source, 1) == ["top-1"]
     assert source.ignored == {}
+
+
+def test_a_broker_that_does_not_say_whether_it_sends_images_is_left(start, raw):
+    raw.suback = lambda _number: b""
+    source, _ = start(ack_timeout=0.3)
+    until(lambda: "has not said for 0 s whether it sends messages" in source.trouble)
+    until(lambda: raw.connections[CLIENT] > 2)
+    assert source.settled
 
 
 def test_a_broker_that_comes_and_goes_is_told_once(start, raw, caplog):
