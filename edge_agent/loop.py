@@ -47,14 +47,13 @@ _REREAD = 2.0  # seconds without a change after which a file that had changed is
 _DONE = object()
 _UNREAD = (0, 0)  # the size and mtime of what no worker has read
 _LATER = 1000  # truncated frames waiting for their rest; beyond that they are judged as they are
-# Reading fails for a while, where a share or its server does not answer.
-_PASSING = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN"),
-        *("ENETUNREACH", "ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "EAGAIN", "EBUSY"),
-        *("EINTR", "ENOMEM", "ENFILE", "EMFILE", "ENXIO", "EREMOTEIO", "ECOMM"),
-    )
+# What says something of the file. All else may pass: a share or its server does not answer, a
+# process has no descriptor left.
+_LASTING = frozenset(
+    {
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR),
+        *(errno.EINVAL, errno.ENAMETOOLONG),
+    }
 )
 _UNFILED = 1000  # judged files that can't be filed, before claiming stops
 # While there is a backlog, frames share a claim's and a commit's trip to the disk.
@@ -339,7 +338,7 @@ class Loop:
             passes = not self._spool.ours(claim) or (
                 self._waiting.waited(claim) < _OWN_DISK * self._retry_truncated
             )
-            if here and not (reply.errno in _PASSING and passes):
+            if here and (reply.errno in _LASTING or not passes):
                 return False
             why = f"can not be read: {os.strerror(reply.errno)}"
             return self._waiting.add(claim, why, _UNREAD, float("inf"))

@@ -149,6 +149,8 @@ class Spool:
         """Where the next image is claimed."""
         self._taken: set[str] = set()
         """Frames of this run that are not filed yet."""
+        self._empty: list[Path] = []
+        """Directories of claims that failed, to be removed."""
         for directory in (work, processed, quarantine):
             _make_writable(directory)
         self._aside = inbox / f"{_ASIDE}{_station_mark(root)}" if inbox and root else None
@@ -169,6 +171,7 @@ class Spool:
         return self._claim(source, self._place)
 
     def _claim(self, source: Path, place: Path) -> Claim:
+        self._clear_empty()
         home, status = place / new_id(), source.lstat()
         if place == self._aside:
             try:
@@ -181,10 +184,17 @@ class Spool:
         try:
             source.rename(home / source.name)
         except OSError:
-            home.rmdir()
+            self._empty.append(home)
+            self._clear_empty()
             raise
         # Nothing is read any more: what is claimed must not be lost to the loop by a failure.
         return self._claimed(home / source.name, status.st_mtime, time.time())
+
+    def _clear_empty(self) -> None:
+        for home in self._empty[:]:
+            with contextlib.suppress(OSError):
+                home.rmdir()
+                self._empty.remove(home)
 
     def copy(
         self, source: Path, status: os.stat_result, identity: str
@@ -339,6 +349,7 @@ class Spool:
 
     def probe(self) -> bool:
         """Whether an image could be claimed now, as far as the place alone is concerned."""
+        self._clear_empty()
         home = self._place / f".{new_id()}"
         try:
             home.mkdir()
