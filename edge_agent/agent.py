@@ -38,9 +38,11 @@ from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.mqtt import MqttSource
+from edge_agent.sources.session import KnownSession
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
 from edge_agent.system.mounted import MountWatch
+from edge_agent.system.mounts import MOUNTINFO, mount_of, read_mounts
 from edge_agent.system.trouble import Trouble
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
@@ -147,6 +149,7 @@ class Agent:
                     started,
                     watch,
                     read,
+                    lambda: topic is None or topic.settled,
                 )
             tally = Tally()
 
@@ -262,12 +265,15 @@ def _folder(
 ) -> FolderSource | None:
     if settings.source.folder is None:
         return None
+    mounts = read_mounts(MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
+    lies_on = mount_of(settings.source.folder.path, mounts)
     folder = FolderSource(
         settings.source.folder,
         spool,
         judged=journal.judged,
         wake=pool.wake,
         max_bytes=settings.worker.max_bytes,
+        inodes_last=lies_on is None or lies_on.numbers_last,
     )
     stack.callback(folder.close)
     return folder
@@ -281,8 +287,11 @@ def _topic(
         return None
     options = mqtt_options(settings.mqtt, _station(settings))
     own = replace(options, client_id=found.client_id or f"{options.client_id}-source")
+    session = KnownSession(
+        settings.storage.session, broker=own.broker, client_id=own.client_id, topic=found.topic
+    )
     topic = MqttSource(
-        found, own, spool, known=journal.has, wake=pool.wake, sha256_of=journal.sha256_of
+        found, own, spool, session, known=journal.has, wake=pool.wake, sha256_of=journal.sha256_of
     )
     stack.callback(topic.close)
     return topic
@@ -380,6 +389,7 @@ def _publisher(
     started: float,
     watch: DriftWatch,
     read: Callable[[], Reading],
+    ready: Callable[[], bool],
 ) -> Publisher:
     announcements = Announcements(
         birth=lambda: birth_payload(
@@ -395,6 +405,7 @@ def _publisher(
         farewell=offline_payload(station, "stopped", version=__version__, started=started),
         telemetry=Telemetry(station, read).payload,
         telemetry_every=mqtt.telemetry_every,
+        ready=ready,
     )
     return Publisher(
         mqtt_options(mqtt, station),

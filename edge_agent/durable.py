@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextmanager
+def blamed(path: Path) -> Iterator[None]:
+    """What a descriptor's call raises says whose it was: by itself it does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_durably(file: Path, content: bytes) -> None:
@@ -15,7 +27,7 @@ def write_durably(file: Path, content: bytes) -> None:
     Raises:
         OSError: they can't be written.
     """
-    with file.open("wb") as stream:
+    with blamed(file), file.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
@@ -39,6 +51,7 @@ def sync_directory(directory: Path) -> None:
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with blamed(directory):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds between tries of what a full disk holds up
 _LONGEST_RETRY = 10.0  # between tries to file an image away
+_OWN_DISK = 100
+"""Times ``retry_truncated``: how long an image is tried that the station's own disk can't read."""
 _REREAD = 2.0  # seconds without a change after which a file that had changed is read again
 _DONE = object()
 _UNREAD = (0, 0)  # the size and mtime of what no worker has read
@@ -192,7 +194,7 @@ class Loop:
             wait = 0.0
         wait = min(wait, self._commit_at - now)
         self._settle(self._pool.poll(max(0.0, wait)))
-        self._commit(behind=self._behind())
+        self._commit(behind=not self._idle())
         self._resume()
         self._fill()
 
@@ -291,9 +293,6 @@ class Loop:
                 signature = _UNREAD if isinstance(reply, Lost) else reply.signature
                 self._judged.append(_Judged(outcome.claim, inspection, signature))
 
-    def _behind(self) -> bool:
-        return bool(self._queue) or self._source.waiting() > 0
-
     def _commit(self, *, behind: bool) -> None:
         """Commit what was judged: at once, or when a backlog has made it a group."""
         wait = behind and len(self._judged) < _GROUP and time.monotonic() < self._commit_at
@@ -338,7 +337,7 @@ class Loop:
         if reply.errno:
             here = self._spool.reachable(claim)
             passes = not self._spool.ours(claim) or (
-                self._waiting.waited(claim) < self._retry_truncated
+                self._waiting.waited(claim) < _OWN_DISK * self._retry_truncated
             )
             if here and not (reply.errno in _PASSING and passes):
                 return False

@@ -36,6 +36,10 @@ class Health:
     """By a command: images wait."""
     held_up: int = 0
     """Of those in work: nothing can be done about them now, so that they are no backlog."""
+    commands_refused: int = 0
+    """Since the start, because too many came."""
+    sessions_lost: int = 0
+    """Since the start, of ``[source.mqtt]``: what the broker held for it may be lost."""
 
 
 @dataclass(frozen=True)

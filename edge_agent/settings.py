@@ -46,7 +46,7 @@ def _level(level: str) -> str:
 Level = Annotated[str, AfterValidator(_level)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
-Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP"]
+Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"]
 
 
 CREDENTIALS = Path("/run/credentials")
@@ -94,6 +94,9 @@ class FolderSettings(_Section):
         "*.tif",
         "*.tiff",
         "*.webp",
+        "*.pgm",
+        "*.ppm",
+        "*.pnm",
     )
 
     @field_validator("patterns")
@@ -177,6 +180,11 @@ class StorageSettings(_Section):
     def mounts(self) -> Path:
         """On which filesystem each folder lay."""
         return self.root / "mounts.json"
+
+    @property
+    def session(self) -> Path:
+        """Which session the broker keeps for ``[source.mqtt]``."""
+        return self.root / "session.json"
 
     @property
     def lock(self) -> Path:
@@ -287,7 +295,7 @@ class WorkerSettings(_Section):
     retry_truncated: Seconds = 5.0
     memory_mb: int = Field(default=2048, ge=256)
     formats: tuple[Format, ...] = Field(
-        default=("PNG", "JPEG", "BMP", "TIFF", "WEBP"), min_length=1
+        default=("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"), min_length=1
     )
     max_pixels: int = Field(default=64_000_000, ge=1)
     max_bytes: int = Field(default=128 << 20, ge=1)

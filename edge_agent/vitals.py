@@ -142,6 +142,9 @@ class Vitals:
             degraded.append(f"mqtt: {state.reason}")
         degraded += [self._mounts.trouble] if self._mounts.trouble else []
         degraded += self._housekeeping.trouble
+        if state and state.commands:
+            degraded.append(f"mqtt: {state.commands}")
+        degraded += self._source.warnings
         degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
         if trouble := log_trouble():
             degraded.append(trouble)
@@ -165,6 +168,8 @@ class Vitals:
             ignored=self._source.ignored | loop.delayed,
             paused=since is not None,
             held_up=loop.held_up(),
+            commands_refused=state.commands_refused if state else 0,
+            sessions_lost=self._source.forgotten,
         )
 
     def health(self) -> Health:

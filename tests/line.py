@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from edge_agent.text import iso_utc
 from tests.broker import Broker
 from tests.subscriber import Subscriber
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 # Nothing to be measured first.
 FIXED = '[runtime]\nprovider = "cpu"\nvariant = "fp32"\nworkers = 1\nthreads = 1\n'
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"}
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Station:
     daemon: subprocess.Popen[bytes] | None = None
     port: int = 0
     """Where its page is, for tests that ask it."""
+    launched: str = ""
+    """When it was started last, as its ``status`` says times."""
 
     def __post_init__(self) -> None:
         self.inbox.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,7 @@ class Station:
     def start(self, *, wait: bool = True, under: Sequence[str] = ()) -> Station:
         """Start the daemon, as an argument of the command ``under``; wait until it says ready."""
         said = self.log.count("ready: ")
+        self.launched = iso_utc(time.time())
         with (self.home / "agent.log").open("ab") as log:
             self.daemon = subprocess.Popen(
                 [*under, sys.executable, "-m", "edge_agent", "run", "--config", str(self.config)],
@@ -252,6 +256,16 @@ def footprint(station: Station) -> Footprint:
             len(daemon.children(recursive=True)),
             daemon.memory_info().rss,
         )
+
+
+def online(station: Station, subscriber: Subscriber) -> None:
+    """Wait until the daemon that runs now says so: before that nothing that is sent is heard."""
+
+    def heard() -> bool:
+        births = (message.json() for message in subscriber.received("/status"))
+        return any(birth["online"] and birth["started"] >= station.launched for birth in births)
+
+    subscriber.wait(lambda _: heard(), 60)
 
 
 def told(station: Station, port: int, words: str) -> None:

@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tests import tiffs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SUFFIX = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
+SUFFIX = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "pgm"}
+_TIFFS = (
+    tiffs.Kind(bits=12),
+    tiffs.Kind(bits=16, photometric=tiffs.RGB, planar=2, compression=tiffs.LZW, predictor=2),
+    tiffs.Kind(bits=4, photometric=tiffs.PALETTE),
+    tiffs.Kind(photometric=tiffs.RGB, tile=(16, 16), order=">", big=True, extra=(1,)),
+)
 _EXTREME = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
@@ -59,12 +67,17 @@ def originals() -> dict[str, list[bytes]]:
             made(smooth.convert("1"), "TIFF", compression="group4"),
             made(smooth, "TIFF", compression="packbits"),
             made(colour, "TIFF", tiffinfo={278: 8}),
+            *(tiffs.write(kind, tiffs.random_samples(kind, 30, 30, 3)) for kind in _TIFFS),
         ],
         "WEBP": [
             made(colour, "WEBP"),
             made(smooth, "WEBP", lossless=True),
             made(alpha, "WEBP"),
             made(colour, "WEBP", exif=exif),
+        ],
+        "PPM": [
+            *(made(image, "PPM") for image in (grey, colour, wide, smooth.convert("1"))),
+            b"P2 # a camera\n56 72 255\n" + b" ".join(b"%d" % value for value in grey.tobytes()),
         ],
     }
 

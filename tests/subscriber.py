@@ -112,7 +112,9 @@ class Subscriber:
         return answer
 
     def order(self, topic: str, payload: bytes | str = b"", **properties: Any) -> bytes:
-        """Send a command; the mark that its answer will bear."""
+        """Send a command, once the station is online; the mark that its answer will bear."""
+        station = topic.partition("/command")[0]
+        self.wait(lambda _: self._online(station), 60)
         mark = secrets.token_bytes(8)
         assert self.send(topic, payload, CorrelationData=mark, **properties) == 0
         return mark
@@ -120,6 +122,11 @@ class Subscriber:
     def answers(self, mark: bytes) -> list[Any]:
         """What was answered so far to the command of this mark."""
         return [r.json() for r in self.received("/reply") if r.correlation == mark]
+
+    def _online(self, station: str) -> bool:
+        """Whether its last word is that it hears commands: before that they are nobody's."""
+        words = self.received(f"{station}/status")
+        return bool(words) and bool(words[-1].json()["online"])
 
     def close(self) -> None:
         client, self._client = self._client, None

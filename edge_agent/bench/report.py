@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_agent.tuning.candidates import Candidate
 
 _STAGES = ("wait", "decode", "preprocess", "infer", "total")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm")
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,38 @@ takes to make the pixels first (libjpeg's scaled inverse DCT).
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+
+from edge_agent.bundle.errors import DecodeError, TruncatedError
+from edge_agent.bundle.formats import FORMATS, Picture, open_picture, upright
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from edge_agent.bundle.manifest import Preprocess
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "DecodeError",
+    "Fitted",
+    "Frame",
+    "Levels",
+    "TruncatedError",
+    "decode",
+    "decode_for",
+    "decode_levels",
+    "fit",
+]
+
 MAX_PIXELS = 64_000_000
 
 _FILTERS = {
@@ -35,14 +50,8 @@ _FILTERS = {
 # `decode` has a limit of its own, checked as early; Pillow's would lie below a larger one.
 Image.MAX_IMAGE_PIXELS = None
 _PAD = 114  # letterbox grey
-# The decoder takes zeros for pixels, and so a file that was given its whole length before its
-# content for a whole image. Neither marker can occur inside of compressed pixels.
-_SCAN, _END = b"\xff\xda", b"\xff\xd9"
-_MAX_SCANS = 100
 
-
-class DecodeError(ValueError):
-    """The bytes are not an image that may be judged; the message says why."""
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,16 @@ class Frame:
     height: int
     reduced: int = 1
     """How many pixels of the whole, across and down, became one of ``image``."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A mask as it was saved, upright."""
+
+    pixels: NDArray[np.uint8]
+    """height x width; 0 where the file has nothing, or is transparent."""
+    lossy: bool
+    """Whether its compression may have made something of nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +95,14 @@ def decode(
 ) -> Image.Image:
     """Decode one image with all of its pixels, upright, as 8-bit grey ("L") or RGB.
 
-    The size is checked before a pixel is decoded. 16-bit grey keeps its upper 8 bits. An alpha
-    channel is dropped: a camera's is opaque.
+    The size is checked before a pixel is decoded. Of more than 8 bits the upper 8 are kept: of
+    those that the file says it has. An alpha channel is dropped: a camera's is opaque.
 
     Raises:
         DecodeError: not one of ``formats``, more than ``max_pixels``, more than one frame,
-            truncated or damaged.
+            truncated (`TruncatedError`), damaged, or of a kind that is not read; it says which.
     """
-    return _decode(data, formats, max_pixels, None).image
+    return _open(data, formats, max_pixels, _whole).image
 
 
 def decode_for(
@@ -98,55 +117,64 @@ def decode_for(
     Raises:
         DecodeError: as `decode`.
     """
-    return _decode(data, formats, max_pixels, spec)
+    return _open(data, formats, max_pixels, lambda picture: _reduced(picture, spec))
 
 
-def _decode(data: bytes, formats: Sequence[str], max_pixels: int, spec: Preprocess | None) -> Frame:
+def decode_levels(
+    data: bytes, *, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS
+) -> Levels:
+    """Decode a mask: what is not 0 in it, of however many bits, stays so.
+
+    Raises:
+        DecodeError: as `decode`.
+    """
+
+    def load(picture: Picture) -> Levels:
+        levels = upright(picture.levels(), picture.orientation)
+        return Levels(np.asarray(levels), picture.lossy)
+
+    return _open(data, formats, max_pixels, load)
+
+
+def _open(
+    data: bytes, formats: Sequence[str], max_pixels: int, load: Callable[[Picture], _Loaded]
+) -> _Loaded:
     if not data:
         raise DecodeError("the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of palettes and damaged metadata
-            image = Image.open(io.BytesIO(data), formats=tuple(formats))
-            width, height = image.size
+            picture = open_picture(data, formats)
+            width, height = picture.width, picture.height
             if width * height > max_pixels:
                 raise DecodeError(
                     f"{width} x {height} pixels is more than the limit of {max_pixels}"
                 )
-            # Not counted: in a TIFF that alone can take minutes.
-            if getattr(image, "is_animated", False):
-                raise DecodeError("the file holds several frames; one image a file is judged")
-            reduced = 1
-            if image.format == "JPEG":
-                _look_at_scans(data)
-                reduced = 1 if spec is None else _reduce(image, spec)
-            image.load()
-            upright = _to_grey_or_rgb(ImageOps.exif_transpose(image))
-            if reduced == 1:
-                return Frame(upright, *upright.size)
-            return Frame(upright, width, height, reduced)
+            return load(picture)
     except DecodeError:
         raise
-    except UnidentifiedImageError:
-        raise DecodeError(f"not an image of an allowed format ({', '.join(formats)})") from None
     except MemoryError:
         raise DecodeError("not enough memory to decode it") from None
     except Exception as error:
         raise DecodeError(f"damaged or truncated: {error}") from None
 
 
-def _reduce(image: Image.Image, spec: Preprocess) -> int:
-    """Have a JPEG decoded as small as `fit` can do with; return how many times smaller."""
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        return 1  # the last column, which may stand for less than the others, would not be last
-    width, height = image.size
+def _whole(picture: Picture) -> Frame:
+    image = upright(picture.load(), picture.orientation)
+    return Frame(image, *image.size)
+
+
+def _reduced(picture: Picture, spec: Preprocess) -> Frame:
+    width, height = picture.width, picture.height
     across, down = spec.width / width, spec.height / height
     if spec.fit == "letterbox":
         across = down = min(across, down)
     elif spec.fit == "crop":
         across = down = max(across, down)
-    drafted = image.draft(None, (math.ceil(width * across), math.ceil(height * down)))
-    return round(width / drafted[1][2]) if drafted else 1
+    times = picture.reduce(math.ceil(width * across), math.ceil(height * down))
+    if times == 1:
+        return _whole(picture)
+    return Frame(picture.load(), width, height, times)
 
 
 def fit(frame: Frame | Image.Image, spec: Preprocess) -> Fitted:
@@ -188,29 +216,3 @@ def fit(frame: Frame | Image.Image, spec: Preprocess) -> Fitted:
     else:
         tensor = np.asarray(result)
     return Fitted(tensor, x[0], y[0], x[1], y[1])
-
-
-def _look_at_scans(data: bytes) -> None:
-    """Refuse a JPEG that lacks its end, or whose scans have none.
-
-    A progressive JPEG has about 10 scans, and its thumbnail as many. Each goes over the whole
-    image, whether it says anything or not: thousands of a few bytes each take many minutes.
-    """
-    if data.rfind(_END) < data.rfind(_SCAN):
-        raise DecodeError("damaged or truncated: the JPEG has no end marker")
-    scans = data.count(_SCAN)
-    if scans > _MAX_SCANS:
-        raise DecodeError(f"the JPEG has {scans} scans, more than the limit of {_MAX_SCANS}")
-
-
-def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint16, copy=False)
-        return Image.fromarray((wide >> 8).astype(np.uint8))
-    if image.mode in ("1", "LA", "La"):
-        return image.convert("L")
-    if image.mode in ("P", "PA", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
-        return image.convert("RGB")
-    raise DecodeError(f"pixels of type {image.mode} have no defined brightness range")

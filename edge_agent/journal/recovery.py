@@ -126,14 +126,18 @@ def _losses(
         yield (f"{path.name} is another journal than the one that gave numbers up to {entry.last}")
     elif found.last < entry.last:
         yield (
-            f"inspections {found.last + 1} to {entry.last} are missing from {path.name}: it or "
-            f"{path.name}-wal was damaged, removed, or exchanged for an older copy"
+            f"{missing_from(path, found.last, entry.last)}: it or {path.name}-wal was damaged, "
+            "removed, or exchanged for an older copy"
         )
     elif given := _behind(path, db, found.last, entry.reserved):
-        yield (
-            f"inspections {found.last + 1} to {given} are missing from {path.name}: "
-            f"{path.name}-wal is damaged"
-        )
+        yield f"{missing_from(path, found.last, given)}: {path.name}-wal is damaged"
+
+
+def missing_from(path: Path, last: int, given: int) -> str:
+    """The numbers behind the last one of the journal, up to the last that was given, in words."""
+    if given == last + 1:
+        return f"inspection {given} is missing from {path.name}"
+    return f"inspections {last + 1} to {given} are missing from {path.name}"
 
 
 def _behind(path: Path, db: sqlite3.Connection, last: int, reserved: int) -> int:

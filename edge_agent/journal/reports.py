@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from edge_agent.journal.errors import explained
 from edge_agent.journal.mark import mark_of, read_mark
-from edge_agent.journal.recovery import unacknowledged
+from edge_agent.journal.recovery import missing_from, unacknowledged
 from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, Record, Unreadable, fault_of, to_record
 from edge_agent.journal.schema import open_reader
 from edge_agent.percentiles import Percentiles, percentiles
@@ -96,7 +96,7 @@ def missing(path: Path) -> tuple[str, ...]:
         found = unacknowledged(db)
     last = last or 0
     if entry and entry.last > last:
-        found += (f"inspections {last + 1} to {entry.last} are missing from {path.name}",)
+        found += (missing_from(path, last, entry.last),)
     return found
 
 

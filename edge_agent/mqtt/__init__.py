@@ -1,9 +1,10 @@
 """A connection to the broker, driven by the thread that made it; no stage of its own."""
 
 from edge_agent.mqtt.backoff import Backoff
-from edge_agent.mqtt.connection import Arrived, Connection, Listen, Terms, Will, tls_context
+from edge_agent.mqtt.connection import Connection, Listen, Terms, Will, tls_context
+from edge_agent.mqtt.message import Arrived, Refused
 from edge_agent.mqtt.options import MqttOptions, TlsOptions
-from edge_agent.mqtt.strainer import Refused, Strainer
+from edge_agent.mqtt.strainer import Strainer
 from edge_agent.mqtt.wake import Wake
 
 __all__ = [

@@ -12,9 +12,12 @@ from __future__ import annotations
 import math
 import select
 import ssl
-from dataclasses import dataclass
+import struct
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from paho.mqtt import MQTTException
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -27,19 +30,21 @@ from edge_agent.mqtt.reasons import (
     refused_connection,
     refused_subscription,
 )
-from edge_agent.mqtt.strainer import Refused, Strainer
+from edge_agent.mqtt.strainer import Strainer
 from edge_agent.secret import check_secret
 
 if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from edge_agent.mqtt.message import Arrived
     from edge_agent.mqtt.options import MqttOptions, TlsOptions
     from edge_agent.mqtt.wake import Wake
 
 _PROTOCOL_ERROR = 130
 _KEEPALIVE_TIMEOUT = 141
 _REFUSED = 128  # reason codes from here on are failures
+_PACKETS = 100  # read in one step: a flood of small ones costs less than the rest of a step does
 
 
 @dataclass(frozen=True)
@@ -80,30 +85,14 @@ class Terms:
     """Whether ``$share/group/...`` may be listened to."""
 
 
-@dataclass(frozen=True)
-class Arrived:
-    """A message for this client."""
-
-    topic: str
-    payload: bytes
-    packet: int
-    """What to acknowledge; 0: the message was sent with QoS 0, and nothing is to be."""
-    repeated: bool
-    """The broker has sent it before, and has had no acknowledgement."""
-    retained: bool
-    user: tuple[tuple[str, str], ...] = ()
-    response_topic: str = ""
-    correlation: bytes | None = None
-    refused: Refused | None = None
-    """Set where the payload was too large; it is empty then."""
-
-
 class _Client(Client):
     limit = 0
+    strainer: Strainer | None = None
 
     def _create_socket(self) -> Any:
         # A private method, for want of a public one; `Connection.open` sees whether it was called.
-        return Strainer(super()._create_socket(), self.limit)  # type: ignore[arg-type]
+        self.strainer = Strainer(super()._create_socket(), self.limit)  # type: ignore[arg-type]
+        return self.strainer
 
 
 class Connection:
@@ -130,9 +119,11 @@ class Connection:
         """As the broker said, once it is ``accepted``."""
         self._options = options
         self._listen = listen
+        self._asked_at = 0.0
         self._acks: list[tuple[int, int]] = []
         self._arrived: list[Arrived] = []
         self._lost = f"the connection to {options.broker} was lost: is the broker running?"
+        self._no_mqtt = f"what {options.broker} sends is not MQTT version 5: is it a broker?"
         self._client = client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
@@ -152,7 +143,7 @@ class Connection:
         if listen is not None:
             client.limit = listen.max_payload
             client.on_subscribe = self._on_subscribe
-            client.on_message = self._on_message
+        client.on_message = self._on_message
 
     def open(self) -> None:
         """Connect (TCP, TLS) and ask to be accepted; blocks up to ``connect_timeout`` each.
@@ -218,10 +209,27 @@ class Connection:
         poll.register(number, wanted)
         events = dict(poll.poll(0 if buffered else math.ceil(timeout * 1000))).get(number, 0)
         if buffered or events & ~select.POLLOUT:
-            self._client.loop_read()
+            self._read(link)
         if events & select.POLLOUT:
             self._client.loop_write()
         self._client.loop_misc()
+        if self.unanswered and time.monotonic() > self._asked_at + self._options.ack_timeout:
+            self._close(
+                f"the broker at {self._options.broker} has not said for "
+                f"{self._options.ack_timeout:.0f} s whether it sends messages: is it overloaded?"
+            )
+
+    def _read(self, link: Strainer) -> None:
+        link.begin_turn()
+        for _ in range(_PACKETS):
+            before, accepted = link.packets, self.accepted
+            try:
+                self._client.loop_read()
+            except (MQTTException, LookupError, ValueError, struct.error):  # of a broker's packet
+                self._close(self._no_mqtt)
+            # What follows once the broker has let us in is for who knows that it has.
+            if self.closed is not None or link.packets == before or accepted != self.accepted:
+                return
 
     def acks(self) -> list[tuple[int, int]]:
         """Packet id and reason code of every PUBACK since the last call."""
@@ -232,6 +240,10 @@ class Connection:
         """Every message since the last call, in order."""
         found, self._arrived = self._arrived, []
         return found
+
+    def received(self) -> int:
+        """How many bytes have come, of whole messages or not."""
+        return self._client.strainer.bytes if self._client.strainer else 0
 
     def close(self) -> None:
         """Disconnect: politely where the connection stands, so that no last will is sent."""
@@ -244,6 +256,11 @@ class Connection:
         link = self._link()
         if link is not None:
             link.close()
+
+    @property
+    def unanswered(self) -> bool:
+        """The broker has let the client in, and has not said yet whether it may listen."""
+        return self.accepted and self._listen is not None and not (self.listening or self.deaf)
 
     def give_up(self, reason: str) -> None:
         """Leave a connection that is of no use: the last will is sent."""
@@ -285,6 +302,7 @@ class Connection:
         if allowed is not None:
             self.window = min(self.window, allowed)
         if self._listen is not None:
+            self._asked_at = time.monotonic()
             never, when_new = 2, 1
             handling = when_new if self._listen.retained else never
             how = SubscribeOptions(qos=1, retainHandling=handling)
@@ -304,8 +322,11 @@ class Connection:
             self._close(closed_by_broker(broker, code.value))
         elif code.value == _KEEPALIVE_TIMEOUT:
             self._close(f"the broker at {broker} no longer answers: check it and the network")
+        elif self._client.strainer is not None and self._client.strainer.broken:
+            what = self._client.strainer.broken
+            self._close(f"{broker} has sent {what}, which is not MQTT as it was asked for")
         elif code.value == _PROTOCOL_ERROR:
-            self._close(f"what {broker} sends is not MQTT version 5: is it a broker?")
+            self._close(self._no_mqtt)
         elif self.accepted:
             self._close(self._lost)
         else:
@@ -339,21 +360,11 @@ class Connection:
             self.deaf = refused_subscription(self._listen.topic, code)
 
     def _on_message(self, _client: Client, _user: Any, message: MQTTMessage) -> None:
-        link, said = self._link(), message.properties
-        refused = link.refused(bytes(message.payload[:64])) if link else None
-        self._arrived.append(
-            Arrived(
-                topic=message.topic,
-                payload=b"" if refused else bytes(message.payload),
-                packet=message.mid if message.qos else 0,
-                repeated=message.dup,
-                retained=message.retain,
-                user=tuple(getattr(said, "UserProperty", ())),
-                response_topic=getattr(said, "ResponseTopic", ""),
-                correlation=getattr(said, "CorrelationData", None),
-                refused=refused,
-            )
-        )
+        link = self._client.strainer
+        if link is not None and link.messages:
+            arrived = link.messages.popleft()
+            if self._listen is not None:
+                self._arrived.append(replace(arrived, payload=bytes(message.payload)))
 
 
 def tls_context(tls: TlsOptions) -> ssl.SSLContext:

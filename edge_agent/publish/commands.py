@@ -1,18 +1,23 @@
 """What the station obeys on ``command/<name>``, and what it answers on ``reply``.
 
 A command is JSON on a topic of its own; its answer carries the command's correlation data. Whatever
-is wrong with a command is said in the answer: none is passed over in silence.
+is wrong with a command is said in the answer: none is passed over in silence. Of one kind only so
+many are obeyed a second: verdicts must not wait for whoever sends thousands. Those beyond are
+counted, and one of them a second is told so.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge_agent.publish.allowance import Allowance
+from edge_agent.system.trouble import Trouble
 from edge_agent.text import printable
 
 if TYPE_CHECKING:
@@ -24,6 +29,10 @@ log = logging.getLogger(__name__)
 
 MAX_COMMAND = 1 << 16
 """Bytes that a command may have."""
+_AT_ONCE = 20  # commands of one kind,
+_A_SECOND = 5  # and so many in the long run
+_WAITING = 100  # answers that wait for the broker, beyond which no command is read
+_QUIET = 10.0  # seconds without a command too many, after which that is over
 
 Value = str | int | bool
 
@@ -124,16 +133,35 @@ class Command(Generic[Body]):
 class Commands:
     """Reads what arrives, and collects the answers."""
 
-    def __init__(self, known: Mapping[str, Command[Any]], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, Command[Any]],
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Nothing is obeyed yet.
 
         Args:
             known: the commands by name.
             wake: called, from whatever thread answers, when there is an answer.
+            clock: monotonic seconds.
         """
         self._known = dict(known)
         self._wake = wake
+        self._clock = clock
         self._replies: deque[Reply] = deque()
+        self._kinds: dict[str, _Kind] = {}
+        self._flood = Trouble(log, "commands come as seldom as they should", level=logging.WARNING)
+        self._flooded_at = clock()
+        self.refused = 0
+        """Commands that were not obeyed because too many came, since the start."""
+
+    @property
+    def trouble(self) -> str:
+        """Why not all commands are obeyed, in words; empty while they are."""
+        if self._clock() > self._flooded_at + _QUIET:
+            self._flood.worked()
+        return self._flood.text
 
     def obey(self, arrived: Arrived, below: str, own: Mapping[str, Command[Any]]) -> None:
         """Obey a message on ``{below}/<name>``, or answer what is wrong with it.
@@ -144,7 +172,11 @@ class Commands:
             own: the connection's own commands, beside those that are always known.
         """
         name = printable(arrived.topic.removeprefix(below).lstrip("/"), 100)
+        commands = {**self._known, **own}
+        command = commands.get(name)
         answer = Answer(name, arrived.correlation, self._send)
+        if not self._may_obey(name if command else "", answer):
+            return
         if arrived.retained:
             answer.refused("it is a retained message, from who knows when: send it without retain")
             return
@@ -152,8 +184,9 @@ class Commands:
             size = arrived.refused.bytes
             answer.refused(f"it has {size} bytes: a command has at most {MAX_COMMAND}")
             return
-        commands = {**self._known, **own}
-        command = commands.get(name)
+        if arrived.malformed:
+            answer.refused(f"it is not as MQTT wants it: {arrived.malformed}")
+            return
         if command is None:
             known = ", ".join(sorted(commands))
             answer.refused(f"there is no such command: there are {known}")
@@ -169,9 +202,46 @@ class Commands:
         """The next answer to be sent; None where there is none."""
         return self._replies.popleft() if self._replies else None
 
+    def _may_obey(self, name: str, answer: Answer) -> bool:
+        """Whether it is not one too many; ``name`` is empty for those that nobody knows."""
+        if name not in self._kinds:
+            self._kinds[name] = _Kind(
+                Allowance(_AT_ONCE, _A_SECOND, self._clock), Allowance(1, 1, self._clock)
+            )
+        kind, room = self._kinds[name], len(self._replies) < _WAITING
+        if room and kind.obeyed.take():
+            return True
+        self.refused += 1
+        self._flooded_at = self._clock()
+        which = f"{name} commands" if name else "unknown commands"
+        self._flood.failed(
+            f"more {which} come than the {_A_SECOND} a second that are obeyed, and those beyond "
+            "are refused: find out who sends them"
+        )
+        if room and kind.answered.take():
+            unanswered, kind.unanswered = kind.unanswered, 0
+            answer.refused(
+                f"too many come: of one kind {_A_SECOND} a second are obeyed. This one was not, "
+                f"nor were {unanswered} before it that got no answer: send it again, and fewer"
+            )
+        else:
+            kind.unanswered += 1
+        return False
+
     def _send(self, reply: Reply) -> None:
         self._replies.append(reply)
         self._wake()
+
+
+@dataclass
+class _Kind:
+    """What is known of the commands of one name."""
+
+    obeyed: Allowance
+    answered: Allowance
+    """Of those that were one too many."""
+    unanswered: int = 0
+    """Of those, how many have got no answer since the last one that has."""
 
 
 def _explain(detail: Any) -> str:

@@ -54,6 +54,8 @@ class Publish:
     reply: bool = False
     """It goes to a producer that asked for it: a topic that is not the station's own."""
     correlation: bytes | None = None
+    again: bool = False
+    """A replay wants it: what is new goes before it."""
 
 
 class Drain:
@@ -67,7 +69,7 @@ class Drain:
         self._topics = topics
         self._cursors = {False: 0, True: 0}
         """The last row that was read, of what is new and of what is repeated."""
-        self._queue: deque[Publish] = deque()
+        self._queues: dict[bool, deque[Publish]] = {False: deque(), True: deque()}
         self._open: dict[int, set[str]] = {}
         """Rows read and not yet acknowledged: the topics that they still lack."""
         self._taken: dict[int, set[str]] = {}
@@ -79,7 +81,8 @@ class Drain:
         """Begin again with the first unacknowledged row. Only with nothing in flight."""
         self.flush()
         self._cursors = {False: 0, True: 0}
-        self._queue.clear()
+        for queue in self._queues.values():
+            queue.clear()
         self._open.clear()
         self._look = {False: True, True: True}
 
@@ -99,20 +102,24 @@ class Drain:
         """There may be new rows."""
         self._look[False] = True
 
-    def take(self) -> Publish | None:
-        """The next publish, or None: there is nothing to do."""
-        for again, look in self._look.items():
-            if look and not self._queue:
-                rows = self._outbox.pending(self._cursors[again], _BATCH, again=again)
-                self._look[again] = len(rows) == _BATCH
+    def take(self, *, again: bool = True) -> Publish | None:
+        """The next publish, or None: there is nothing to do; ``again``: also what is repeated."""
+        for repeated, queue in self._queues.items():
+            if repeated and not again:
+                break
+            if not queue and self._look[repeated]:
+                rows = self._outbox.pending(self._cursors[repeated], _BATCH, again=repeated)
+                self._look[repeated] = len(rows) == _BATCH
                 for row in rows:
-                    self._cursors[again] = row.sequence
-                    self._enqueue(row)
-        return self._queue.popleft() if self._queue else None
+                    self._cursors[repeated] = row.sequence
+                    self._enqueue(row, again=repeated)
+            if queue:
+                return queue.popleft()
+        return None
 
     def put_back(self, publish: Publish) -> None:
         """Not now: it is the next one again."""
-        self._queue.appendleft(publish)
+        self._queues[publish.again].appendleft(publish)
 
     def taken(self, publish: Publish) -> None:
         """The broker has acknowledged it with success."""
@@ -140,11 +147,11 @@ class Drain:
     @property
     def done(self) -> bool:
         """Nothing is known to be left."""
-        return not (any(self._look.values()) or self._queue or self._open)
+        return not (any(self._look.values()) or any(self._queues.values()) or self._open)
 
-    def _enqueue(self, row: Message) -> None:
+    def _enqueue(self, row: Message, *, again: bool) -> None:
         topics = [self._topics.verdict] + [self._topics.defect] * row.alarm
-        wanted = [Publish(row.sequence, topic, row.payload) for topic in topics]
+        wanted = [Publish(row.sequence, topic, row.payload, again=again) for topic in topics]
         # Nobody's wish: it would look like a word of the station's own.
         if row.reply and not self._topics.own(row.reply.topic):
             wanted.append(
@@ -154,8 +161,9 @@ class Drain:
                     row.payload,
                     reply=True,
                     correlation=row.reply.correlation,
+                    again=again,
                 )
             )
         lacking = [p for p in wanted if p.topic not in self._taken.get(row.sequence, ())]
         self._open[row.sequence] = {p.topic for p in lacking}
-        self._queue.extend(lacking)
+        self._queues[again].extend(lacking)

@@ -38,6 +38,13 @@ _FLUSH_COUNT = 100
 _REPLAY_LIMIT = 10_000
 # Commands that the broker may send ahead of their answers.
 _COMMANDS_AHEAD = 10
+# Replays that wait, and how long the next one waits after one that took a second: what marks ten
+# thousand messages in the journal holds up verdicts.
+_REPLAYS = 10
+_REST = 20.0
+# The part of the broker's window that messages of a replay may have: a verdict that is new waits
+# for what is on its way already.
+_REPEATS = 0.25
 _NEWEST = 1 << 62
 
 
@@ -54,6 +61,8 @@ class Announcements:
     telemetry: Callable[[], bytes] = lambda: b""
     telemetry_every: float = 0.0
     """Seconds from one message on ``telemetry`` to the next; 0: none."""
+    ready: Callable[[], bool] = lambda: True
+    """Whether the birth may be said: what else the station listens to is heard."""
 
 
 @dataclass
@@ -124,10 +133,11 @@ class Session:
         self._drain = Drain(outbox, topics)
         self._replays: deque[tuple[ReplayBody, Answer]] = deque()
         """Asked for, and to be done when nothing is in flight."""
+        self._replay_at = 0.0
+        self._repeating = 0
+        """How many of those in flight a replay wants."""
         self._commands = commands
-        self._own = {
-            "replay": Command(ReplayBody, lambda body, answer: self._replays.append((body, answer)))
-        }
+        self._own = {"replay": Command(ReplayBody, self._want_replay)}
         listen: Listen | None = None
         if commands is not None:
             listen = Listen(f"{topics.command}/#", MAX_COMMAND, _COMMANDS_AHEAD)
@@ -216,6 +226,8 @@ class Session:
                 due.append(self._tell_at)
             if self._retry_at is not None and not self._flight:
                 due.append(self._retry_at)
+            if self._replays and not self._flight:
+                due.append(self._replay_at)
         if self._stop.wanted:
             due.append(self._stop.until if self._parted else self._stop.flush_until)
         return min(TICK, max(0.0, min(due) - time.monotonic()))
@@ -229,6 +241,7 @@ class Session:
             if sent.publish is None:
                 self._announced(sent.topic, code)
                 continue
+            self._repeating -= sent.publish.again
             if sent.publish.reply:  # answered, whatever it was: not what ends connections
                 self._suspected.discard(sent.publish.sequence)
                 self._alone = None
@@ -259,10 +272,12 @@ class Session:
     def _serve(self) -> None:
         now = time.monotonic()
         look = now >= self._say_at and (self._unsaid or now >= self._look_at)
-        if look and self._room() and not self._parted:
+        if look and self._room() and not self._parted and self._heard():
             self._unsaid, self._look_at = False, now + _LOOK
             birth = self._announcements.birth()
             if birth != self._said:
+                if not self._born:
+                    log.info("online: what is sent to this station is heard")
                 self._born, self._said = True, birth
                 self._announce(self._topics.status, birth, retain=True)
         if time.monotonic() >= self._tell_at and self._room() and not self._parted:
@@ -293,6 +308,7 @@ class Session:
     def _obey(self, commands: Commands) -> None:
         for arrived in self._connection.arrived():
             commands.obey(arrived, self._topics.command, self._own)
+        self._board.obeys(commands.trouble, commands.refused)
         if self._connection.deaf and not self._deaf:
             self._deaf = True
             log.warning("no command can be obeyed: %s", self._connection.deaf)
@@ -303,31 +319,41 @@ class Session:
             packet = self._connection.publish(topic, reply.payload, correlation=reply.correlation)
             self._flight[packet] = _Sent(topic, time.monotonic())
 
+    def _heard(self) -> bool:
+        """Whether what is sent to this station is heard by now, or never will be."""
+        return not self._connection.unanswered and self._announcements.ready()
+
+    def _want_replay(self, body: ReplayBody, answer: Answer) -> None:
+        if len(self._replays) < _REPLAYS:
+            self._replays.append((body, answer))
+        else:
+            answer.refused(f"{_REPLAYS} replays wait: ask again when they were answered")
+
     def _replay(self) -> None:
-        while self._replays:
-            body, answer = self._replays[0]
-            newest = _NEWEST if body.last is None else min(body.last, _NEWEST)
-            try:
-                found = self._drain.replay(min(body.first, _NEWEST), newest, _REPLAY_LIMIT)
-            except self._outbox_error as error:
-                self._replays.popleft()
-                answer.refused(str(error))
-                raise
-            self._replays.popleft()
-            kept = {"oldest": found.oldest, "newest": found.newest}
-            if found.messages:
-                answer.done(
-                    messages=found.messages,
-                    first=found.first,
-                    last=found.last,
-                    more=found.messages == _REPLAY_LIMIT and found.last < min(newest, found.newest),
-                    **kept,
-                )
-            else:
-                answer.refused("nothing is kept of what was asked for", **kept)
+        body, answer = self._replays.popleft()
+        newest = _NEWEST if body.last is None else min(body.last, _NEWEST)
+        began = time.monotonic()
+        try:
+            found = self._drain.replay(min(body.first, _NEWEST), newest, _REPLAY_LIMIT)
+        except self._outbox_error as error:
+            answer.refused(str(error))
+            raise
+        ended = time.monotonic()
+        self._replay_at = ended + _REST * (ended - began)
+        kept = {"oldest": found.oldest, "newest": found.newest}
+        if found.messages:
+            answer.done(
+                messages=found.messages,
+                first=found.first,
+                last=found.last,
+                more=found.messages == _REPLAY_LIMIT and found.last < min(newest, found.newest),
+                **kept,
+            )
+        else:
+            answer.refused("nothing is kept of what was asked for", **kept)
 
     def _feed(self) -> None:
-        if self._replays:
+        if self._replays and time.monotonic() >= self._replay_at:
             if self._flight:
                 return  # what is acknowledged after the replay was marked would not be repeated
             self._replay()
@@ -341,7 +367,8 @@ class Session:
             # at every try.
             self._probing = True
         while self._room() and not ((self._probing or self._alone) and self._flight):
-            publish = self._drain.take()
+            repeats = max(1, int(self._connection.window * _REPEATS))
+            publish = self._drain.take(again=self._repeating < repeats)
             if publish is None:
                 if not self._flight:
                     self._recovered()
@@ -355,6 +382,7 @@ class Session:
                 publish.topic, publish.payload, correlation=publish.correlation
             )
             self._flight[packet] = _Sent(publish.topic, time.monotonic(), publish)
+            self._repeating += publish.again
 
     def _suspect(self) -> None:
         """Find out which reply, if any, makes the broker end the connection.

@@ -34,6 +34,10 @@ class PublisherState:
     """When the broker last took a message; seconds since the epoch."""
     rejected: int
     """Publishes that a broker has refused since the start; each is kept and sent again."""
+    commands: str = ""
+    """Why not all commands are obeyed, and what to do; empty while they are."""
+    commands_refused: int = 0
+    """Commands that were not obeyed because too many came, since the start."""
 
 
 class Board:
@@ -66,6 +70,11 @@ class Board:
             last_ack=self._clock() if taken else self.state.last_ack,
             rejected=self.state.rejected + refused,
         )
+
+    def obeys(self, trouble: str, refused: int) -> None:
+        """How it goes with commands."""
+        if (self.state.commands, self.state.commands_refused) != (trouble, refused):
+            self.state = replace(self.state, commands=trouble, commands_refused=refused)
 
     def count(self, outbox: Outbox, *, now: bool = False) -> None:
         """Look at the backlog: once a second, less often where it is so long that it costs."""

@@ -95,6 +95,10 @@ class TelemetryMessage(Message):
     model: ModelName
     runtime: Runtime
     provider_degraded: bool = Field(description="not on the execution provider asked for")
+    commands_refused: int = Field(ge=0, description="since the start: too many came")
+    sessions_lost: int = Field(
+        ge=0, description="since the start: what the broker held for [source.mqtt] may be lost"
+    )
     drift: list[FigureDrift] = Field(description="empty before the first ten inspections")
 
 
@@ -163,6 +167,8 @@ def telemetry_payload(station: Station, reading: Reading, *, at: float, rate: fl
         model=model_name(reading.model),
         runtime=runtime_name(reading.model),
         provider_degraded=reading.degraded,
+        commands_refused=health.commands_refused,
+        sessions_lost=health.sessions_lost,
         drift=[
             FigureDrift.model_validate(
                 {

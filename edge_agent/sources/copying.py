@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from edge_agent.durable import blamed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -28,33 +29,33 @@ def copy_in_steps(source: Path, target: Path) -> Generator[None, None, os.stat_r
     Raises:
         OSError: its ``filename`` says which of the two failed.
     """
-    with _blamed(source):
+    with blamed(source):
         reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        with _blamed(source):
+        with blamed(source):
             status = os.fstat(reader)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
-        with _blamed(target):
+        with blamed(target):
             writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
             step = 0
             for start, end in _pieces(source, reader, status.st_size):
-                with _blamed(source):
+                with blamed(source):
                     piece = os.pread(reader, end - start, start)
-                with _blamed(target):
+                with blamed(target):
                     _write_all(writer, piece, start)
                 step += len(piece)
                 if step >= _STEP:
                     step = 0
                     yield
-            with _blamed(target):
+            with blamed(target):
                 os.ftruncate(writer, status.st_size)
                 os.fsync(writer)
                 os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
             os.close(writer)
-        with _blamed(source):
+        with blamed(source):
             return os.fstat(reader)
     finally:
         os.close(reader)
@@ -64,7 +65,7 @@ def _pieces(source: Path, reader: int, size: int) -> Iterator[tuple[int, int]]:
     """Where the file has bytes; a filesystem that knows no holes has them everywhere."""
     start = 0
     while start < size:
-        with _blamed(source):
+        with blamed(source):
             try:
                 start = os.lseek(reader, start, os.SEEK_DATA)
             except OSError as error:
@@ -83,13 +84,3 @@ def _write_all(writer: int, piece: bytes, start: int) -> None:
     while rest:
         written = os.pwrite(writer, rest, start)
         rest, start = rest[written:], start + written
-
-
-@contextmanager
-def _blamed(path: Path) -> Iterator[None]:
-    """Reads and writes of a descriptor don't say whose it was."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise

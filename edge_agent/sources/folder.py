@@ -80,6 +80,11 @@ class _Sick:
 class FolderSource:
     """Finds whole images in one directory and claims them into the spool, oldest first."""
 
+    warnings: tuple[str, ...] = ()
+    """What is not well though images can be taken."""
+    forgotten = 0
+    """Nobody else holds its images, who could forget them."""
+
     def __init__(
         self,
         settings: FolderSettings,
@@ -123,7 +128,7 @@ class FolderSource:
         """Files that stay where they are."""
         self._sick: dict[str, _Sick] = {}
         self._refused = {known[: len(REFUSED) + 8] for known in judged(REFUSED)}
-        self._refused |= {known[: len(REFUSED) + 8] for known in spool.like(REFUSED)}
+        self._refused |= {known[: len(REFUSED) + 8] for known in spool.left(REFUSED)}
         """How files look that could not be moved, and were copied."""
         self._remove_at = 0.0
         """When what could not be removed is tried again."""
@@ -234,7 +239,7 @@ class FolderSource:
         try:
             for name, status, reason in self._entries():
                 present.add(name)
-                if reason:
+                if reason or status is None:
                     ignored[name] = reason
                     continue
                 signature = _signature(status)
@@ -309,7 +314,7 @@ class FolderSource:
         }
         self._seen_strays = set(found)
 
-    def _entries(self) -> Iterator[tuple[str, os.stat_result, str]]:
+    def _entries(self) -> Iterator[tuple[str, os.stat_result | None, str]]:
         """Names, what lies behind them, and why it is not to be taken."""
         for path in self._path.iterdir():
             if path.name.startswith(".") or _unfinished(path.name):
@@ -320,6 +325,7 @@ class FolderSource:
                 continue
             except OSError as error:  # of a share: this one entry, and not the others
                 self._put_off(path.name, (0, 0, 0, 0), f"can not be looked at: {error.strerror}")
+                yield path.name, None, self._sick[path.name].why
                 continue
             yield path.name, status, self._why_not(path.name, status)
 
@@ -360,7 +366,7 @@ class FolderSource:
             self._put_off(name, signature, f"can not be taken: {error.strerror}")
             return None
         if claim is not None:
-            self._sick.pop(name, None)
+            self._is_well(name)
         return claim
 
     def _take(self, path: Path, status: os.stat_result) -> Claim | None:
@@ -409,7 +415,7 @@ class FolderSource:
         if claim is None:
             self._rescan = True  # written to meanwhile: it settles again
             return None
-        self._sick.pop(path.name, None)
+        self._is_well(path.name)
         self._settle(path, status, stays=self._settings.after == "keep")
         return claim
 
@@ -481,6 +487,11 @@ class FolderSource:
         self._sick[name] = _Sick(signature, why, delay, self._clock() + delay)
         self._next_settled = min(self._next_settled, self._sick[name].at)
         self._tell({**self.ignored, name: why})
+
+    def _is_well(self, name: str) -> None:
+        if self._sick.pop(name, None):
+            shown = printable(name)
+            self.ignored = {key: why for key, why in self.ignored.items() if key != shown}
 
     def _is_done(self, name: str, signature: Signature) -> bool:
         done = self._done.get(name)

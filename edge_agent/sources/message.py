@@ -29,6 +29,8 @@ _SUFFIXES = (
     (b"II*\0", ".tif"),
     (b"MM\0*", ".tif"),
     (b"RIFF", ".webp"),
+    (b"P5", ".pgm"),
+    (b"P6", ".ppm"),
 )
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LIMIT = 120
@@ -71,8 +73,9 @@ class FileMessage(BaseModel):
 def read_message(arrived: Arrived, pattern: TopicPattern, settings: MqttSourceSettings) -> Offer:
     """Read one message; whatever is wrong with it becomes the reason of an ``error``."""
     said = {**pattern.read(arrived.topic), **_properties(arrived)}
-    content, refused = arrived.payload, _too_large(arrived, settings)
-    digest = refused.image.sha256 if refused else hashlib.sha256(content).hexdigest()
+    content = arrived.payload
+    digest = arrived.refused.sha256 if arrived.refused else hashlib.sha256(content).hexdigest()
+    refused = _refused(arrived, digest, settings)
     if settings.folder is not None and refused is None:
         content, refused = _follow(arrived, settings.folder, settings.max_bytes, said)
     camera = said.get("id", "")
@@ -114,12 +117,17 @@ def _properties(arrived: Arrived) -> dict[str, str]:
     return {key: value for key, value in reversed(arrived.user) if value}
 
 
-def _too_large(arrived: Arrived, settings: MqttSourceSettings) -> Failure | None:
-    if arrived.refused is None:
-        return None
-    size, limit = arrived.refused.bytes, settings.limit
-    reason = f"a message of {size} bytes is more than the limit of {limit}: it was not kept"
-    return Failure(reason, Image(arrived.refused.sha256, size))
+def _refused(arrived: Arrived, digest: str, settings: MqttSourceSettings) -> Failure | None:
+    """Why it is not judged, whatever it holds."""
+    size, why = len(arrived.payload), arrived.malformed
+    if arrived.refused is not None:
+        size = arrived.refused.bytes
+        why = (
+            f"a message of {size} bytes is more than the limit of {settings.limit}: it was not kept"
+        )
+    elif why:
+        why = f"the message is not as MQTT wants it: {why}"
+    return Failure(why, Image(digest, size)) if why else None
 
 
 def _follow(

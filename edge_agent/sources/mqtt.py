@@ -2,8 +2,9 @@
 
 The broker keeps a session for this station, with every message that was not acknowledged. One is
 acknowledged when the loop has claimed it, so that ``receive_maximum`` is all that ever waits here
-and the rest waits at the broker. What goes wrong on the way ends the connection: the next one
-begins with what was not acknowledged, and there is no other place that repeats anything.
+and the rest waits at the broker. The next connection begins with what was not acknowledged, and
+there is no other place that repeats anything. So a message that can't be written is left as it is,
+others go on, and when there is room for it, the source connects again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from edge_agent.mqtt.reasons import unreachable
 from edge_agent.pattern import TopicPattern
 from edge_agent.sources.message import read_message
 from edge_agent.sources.spool import Note, new_id
+from edge_agent.system.trouble import Trouble
+from edge_agent.text import iso_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,14 +31,31 @@ if TYPE_CHECKING:
     from edge_agent.mqtt import Arrived, MqttOptions
     from edge_agent.settings import MqttSourceSettings
     from edge_agent.sources.message import Offer
+    from edge_agent.sources.session import KnownSession
     from edge_agent.sources.spool import Spool
     from edge_agent.types import Claim
 
 log = logging.getLogger(__name__)
 
 _TICK = 1.0
-_DISK = 1.0  # seconds between tries to write what could not be written
 _NAMED = 100  # of what is not judged, by name
+_LONGEST = 600.0  # seconds between two tries to write what could not be written
+_SLACK = 1 << 16  # bytes of room beside an image: its note, and its directory
+_RESENT = 5.0  # seconds of silence after which what was not sent again never will be
+_FORGOTTEN = 600.0  # seconds for which a session that the broker has lost is told
+
+
+@dataclass(frozen=True)
+class _Left:
+    """A message that could not be written, and is the broker's as before."""
+
+    name: str
+    size: int
+    tries: int
+    at: float
+    """When to ask for it again, monotonic seconds."""
+    room: int
+    """Bytes that must be free for that."""
 
 
 class MqttSource:
@@ -46,6 +66,7 @@ class MqttSource:
         settings: MqttSourceSettings,
         options: MqttOptions,
         spool: Spool,
+        session: KnownSession,
         *,
         known: Callable[[str], bool],
         wake: Callable[[], None],
@@ -57,6 +78,7 @@ class MqttSource:
             settings: the topic and how its messages are read.
             options: how to reach the broker, with a client id of this source's own.
             spool: where images go.
+            session: whether the broker should have one.
             known: whether the journal has a frame identity; called from the source's thread.
             wake: called from there when there is something to claim.
             sha256_of: the hash of what was judged under a frame identity; empty: not known.
@@ -64,6 +86,7 @@ class MqttSource:
         self._settings = settings
         self._options = options
         self._spool = spool
+        self._session = session
         self._known = known
         self._sha256_of = sha256_of
         self._wake_loop = wake
@@ -75,17 +98,47 @@ class MqttSource:
         self._wake = Wake()
         self._stopping = False
         self.ignored: dict[str, str] = {}
-        """Images that were not judged because their id was seen before, though they are others."""
+        """Images that were not judged, with the reason: their id was seen before, though they are
+         others; or they could not be kept."""
         self.delayed: dict[str, str] = {}
-        """What could not be taken and is tried again."""
+        """Nothing: what could not be taken is ignored until it comes again."""
         self.repeats = 0
         """Messages that the broker has sent again, and that were here already."""
-        self.trouble = ""
-        """Why nothing arrives; empty when all is well."""
-        self._said: str | None = None
-        """The trouble that was logged last; None: nothing was."""
+        self.forgotten = 0
+        """How often the broker had no session where one was expected, since the start."""
+        self.settled = False
+        """The broker has been asked for images, whatever came of it."""
+        self._left: dict[int, _Left] = {}
+        """What could not be written, by packet."""
+        self._awaited: dict[int, _Left] = {}
+        """What was left at the last connection, and has not come again at this one."""
+        self._full = False
+        """Nothing at all can be taken."""
+        self._moved = 0.0
+        """When anything came last, be it a part of a message; monotonic seconds."""
+        self._look_at = 0.0
+        self._unheard = Trouble(log, "receiving images from MQTT")
+        self._unwritten = Trouble(log, "images that arrive are written again")
+        self._loss: tuple[float, str] = (float("-inf"), "")
+        """When the broker's session was found to be lost, and what is said of it."""
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
         self._thread = threading.Thread(target=self._run, name="mqtt-source", daemon=True)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing arrives; empty when all is well."""
+        told = (self._unheard.text, self._unwritten.text if self._full else "")
+        return "; ".join(text for text in told if text)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not well though images arrive."""
+        at, loss = self._loss
+        told = (
+            "" if self._full else self._unwritten.text,
+            loss if time.monotonic() < at + _FORGOTTEN else "",
+        )
+        return tuple(text for text in told if text)
 
     def start(self) -> None:
         """Begin to receive. An absent broker is nothing special."""
@@ -127,21 +180,22 @@ class MqttSource:
         while not self._stopping:
             began = time.monotonic()
             try:
-                trouble, full = self._receive(), False
-            except _SpoolFailure as error:
-                trouble, full = str(error), True
+                trouble = self._receive()
             except Exception as error:  # a station runs for years: log it and begin again
                 log.exception("the MQTT source failed and begins again")
-                trouble, full = f"unexpected failure, see the log: {error!r}", False
+                trouble = f"unexpected failure, see the log: {error!r}"
             if self._stopping:
                 return
-            self._say(trouble)
+            if not trouble:
+                continue  # what was left is asked for again
+            self._unheard.failed(f"no images from MQTT: {trouble}")
+            self.settled = True
             if time.monotonic() > began + 2 * self._options.reconnect_max:
                 pauses.reset()
-            self._pause(_DISK if full else pauses.next())
+            self._pause(pauses.next())
 
     def _receive(self) -> str:
-        """One connection, from the attempt to its loss; return why it ended."""
+        """One connection, from the attempt to its end; why it ended, empty where we wanted it."""
         settings = self._settings
         listen = Listen(
             self._pattern.filter,
@@ -152,22 +206,54 @@ class MqttSource:
         )
         connection = Connection(self._options, listen=listen)
         self._connection += 1
+        heard = again = False
+        received = 0
         try:
             connection.open()
-            while connection.closed is None and not connection.deaf and not self._stopping:
+            while not (connection.closed or connection.deaf or self._stopping or again):
                 connection.step(self._wake, _TICK)
                 self._wake.clear()
+                if connection.accepted and not heard:
+                    heard = True
+                    self._begin(resumed=connection.resumed)
                 self._acknowledge(connection)
+                if connection.received() != received:
+                    received, self._moved = connection.received(), time.monotonic()
                 for arrived in connection.arrived():
                     self._take(arrived, connection)
                 if connection.listening:
-                    self._say("")
+                    self._listening()
+                again = heard and self._look_at_left()
             self._acknowledge(connection)
         except OSError as error:
             return unreachable(self._options.broker, error)
         finally:
             connection.close()
-        return connection.deaf or connection.closed or ""
+        return connection.deaf or ("" if again else connection.closed or "")
+
+    def _begin(self, *, resumed: bool) -> None:
+        """The broker has let us in: what was left comes again, where it has kept it."""
+        self._moved = time.monotonic()
+        self._awaited, self._left = {**self._awaited, **self._left}, {}
+        if resumed or not self._session.expected:
+            return
+        self._awaited.clear()
+        self.forgotten += 1
+        what = (
+            f"the broker at {self._options.broker} had no session of {self._options.client_id} at "
+            f"{iso_utc(time.time())}, where one was expected: images that waited there may be "
+            "lost. It was restarted without its memory, another client took the session, or the "
+            "station was away for longer than session_expiry: send again what has no verdict"
+        )
+        self._loss = (time.monotonic(), what)
+        log.warning(what)
+
+    def _listening(self) -> None:
+        self._session.begun()
+        if not self.settled:
+            log.info("receiving images from MQTT")
+        self.settled = True
+        self._unheard.worked()
 
     def _acknowledge(self, connection: Connection) -> None:
         while self._claimed:
@@ -178,13 +264,15 @@ class MqttSource:
 
     def _take(self, arrived: Arrived, connection: Connection) -> None:
         offer = read_message(arrived, self._pattern, self._settings)
+        before = self._awaited.pop(arrived.packet, None)
+        if before and not _may_fit(before, self._spool.room()):
+            self._left[arrived.packet] = before
+            return
         try:
             claim = self._store(offer, arrived)
         except OSError as error:
-            raise _SpoolFailure(
-                f"images that arrive can't be written: {error.strerror}: {error.filename}; "
-                "they wait at the broker"
-            ) from None
+            self._fail(offer, arrived, error, before)
+            return
         if claim is None:
             self.repeats += 1
             self._tell_repeat(offer, arrived)
@@ -193,6 +281,50 @@ class MqttSource:
             return
         self._ready.append((claim, self._connection, arrived.packet))
         self._wake_loop()
+
+    def _fail(self, offer: Offer, arrived: Arrived, error: OSError, before: _Left | None) -> None:
+        """It can't be written: it stays the broker's, and holds up no other."""
+        name, size, why = offer.name, len(offer.content), error.strerror or str(error)
+        if not arrived.packet:
+            lost = f"could not be written ({why}) and is lost: it was sent with QoS 0. Use QoS 1"
+            log.error("%s %s", name, lost)
+            self._ignore(name, lost)
+            return
+        room = self._spool.room()
+        tries = before.tries + 1 if before else 0
+        at = time.monotonic() + min(2.0**tries, _LONGEST)
+        # Where there was room enough and it failed all the same (a quota), time alone will tell.
+        wanted = size + _SLACK if room < size + _SLACK else 1
+        self._left[arrived.packet] = _Left(name, size, tries, at, wanted)
+        self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
+        others = len(self._left) + len(self._awaited) - 1
+        self._unwritten.failed(
+            f"{name} ({size} bytes){f' and {others} others' if others else ''} can't be written to "
+            f"{self._spool.work}: {why}. What can't be written waits at the broker until there is "
+            f"room, {self._settings.receive_maximum} images at most (receive_maximum): then no "
+            "other arrives"
+        )
+
+    def _look_at_left(self) -> bool:
+        """Whether to ask again for what could not be written: by another connection."""
+        now = time.monotonic()
+        if self._awaited and now > self._moved + _RESENT:
+            for left in self._awaited.values():
+                log.error("%s could not be written, and was not sent again: lost", left.name)
+                self._ignore(
+                    left.name, "could not be written, and the broker did not send it again"
+                )
+            self._awaited.clear()
+        if not (self._left or self._awaited):
+            self._full = False
+            self._unwritten.worked()
+            return False
+        if now < self._look_at or self._awaited:
+            return False
+        self._look_at = now + _TICK
+        room = self._spool.room()
+        self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
+        return any(now >= left.at and _may_fit(left, room) for left in self._left.values())
 
     def _tell_repeat(self, offer: Offer, arrived: Arrived) -> None:
         """A camera that begins to count again would have no image judged, and nobody would know."""
@@ -206,7 +338,10 @@ class MqttSource:
             "image. Does the camera count from 1 again? Give each image an id of its own, or none"
         )
         log.warning("%s %s", offer.name, why)
-        self.ignored = dict([*self.ignored.items(), (offer.name, why)][-_NAMED:])
+        self._ignore(offer.name, why)
+
+    def _ignore(self, name: str, why: str) -> None:
+        self.ignored = dict([*self.ignored.items(), (name, why)][-_NAMED:])
 
     def _store(self, offer: Offer, arrived: Arrived) -> Claim | None:
         """Into the spool, durable; None where this image is there already, or was judged."""
@@ -226,13 +361,6 @@ class MqttSource:
         # The same bytes and packet id again, but sent for the first time: another image.
         return self._spool.receive(new_id() if here else identity, offer.file, offer.content, note)
 
-    def _say(self, trouble: str) -> None:
-        self.trouble = trouble
-        if trouble != self._said:
-            self._said = trouble
-            shown = f"no images from MQTT: {trouble}" if trouble else "receiving images from MQTT"
-            log.log(logging.ERROR if trouble else logging.INFO, shown)
-
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping and (left := until - time.monotonic()) > 0:
@@ -240,5 +368,6 @@ class MqttSource:
             self._wake.clear()
 
 
-class _SpoolFailure(Exception):  # noqa: N818  ends one connection, no more
-    """The spool could not take an image."""
+def _may_fit(left: _Left, room: int) -> bool:
+    """Whether there is room; now and then it is tried without, for a disk may count otherwise."""
+    return room >= left.room or time.monotonic() >= left.at + _LONGEST

@@ -25,6 +25,10 @@ class Source(Protocol):
     def delayed(self) -> dict[str, str]: ...
     @property
     def trouble(self) -> str: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def forgotten(self) -> int: ...
     def waiting(self) -> int: ...
     def due(self) -> float: ...
     def look(self) -> None: ...
@@ -51,6 +55,14 @@ class Sources:
     def trouble(self) -> str:
         told = [*(source.trouble for source in self._sources), self._failure.text]
         return "; ".join(trouble for trouble in told if trouble)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(warning for source in self._sources for warning in source.warnings)
+
+    @property
+    def forgotten(self) -> int:
+        return sum(source.forgotten for source in self._sources)
 
     def waiting(self) -> int:
         return sum(source.waiting() for source in self._sources)

@@ -41,6 +41,7 @@ _FILED = ".filed.json"
 _ASIDE = ".edge-agent-"
 """What a station's folder in an inbox on another filesystem begins with."""
 REASON = ".reason.json"
+_LITTLE = 1 << 15  # bytes: less than this is no room
 _NAME_LIMIT = 255  # bytes, on every filesystem that matters
 
 
@@ -202,10 +203,9 @@ class Spool:
         Raises:
             OSError: it can't be read, or not be written here; its ``filename`` says which.
         """
-        home = self._work / identity
-        home.mkdir(exist_ok=True)
-        if any(entry.name != _PARTIAL for entry in home.iterdir()):
+        if identity in self._taken:
             return None
+        home = self._home_for(identity)
         partial = home / _PARTIAL
         try:
             copied = yield from copy_in_steps(source, partial)
@@ -236,14 +236,23 @@ class Spool:
         )
 
     def holds(self, identity: str) -> bool:
-        """Whether a frame of this identity is in ``work/``."""
-        try:
-            return any(_claimable(self._work / identity))
-        except FileNotFoundError:
-            return False
+        """Whether a frame of this identity is in ``work/``, and will be judged."""
+        return identity in self._taken
+
+    def _home_for(self, identity: str) -> Path:
+        """An empty directory: what is there was left by a try that failed, and is in no queue."""
+        home = self._work / identity
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(home)
+        home.mkdir()
+        return home
 
     def like(self, start: str) -> list[str]:
-        """The identities in ``work/`` that begin so."""
+        """The identities of frames in ``work/`` that begin so."""
+        return [identity for identity in tuple(self._taken) if identity.startswith(start)]
+
+    def left(self, start: str) -> list[str]:
+        """The identities of frames that an earlier run has left in ``work/`` and begin so."""
         return [home.name for home in self._homes(self._work) if home.name.startswith(start)]
 
     def sha256_of(self, identity: str) -> str:
@@ -262,8 +271,7 @@ class Spool:
             content: what it holds.
             note: what is known beside it.
         """
-        home = self._work / identity
-        home.mkdir(exist_ok=True)
+        home = self._home_for(identity)
         try:
             write_durably(home / _NOTE, _notes.dump_json(note))
             write_durably(home / _PARTIAL, content)
@@ -376,6 +384,21 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             claim.path.unlink()
         self._leave(claim)
+
+    @property
+    def work(self) -> Path:
+        """Where claims lie until they are judged."""
+        return self._work
+
+    def room(self) -> int:
+        """Bytes that ``work/`` has room for; 0 where nothing can be written there at all."""
+        try:
+            with tempfile.TemporaryFile(dir=self._work) as probe:
+                probe.write(bytes(_LITTLE))
+            found = os.statvfs(self._work)
+        except OSError:
+            return 0
+        return found.f_bavail * found.f_frsize
 
     def depth(self) -> int:
         """Frames in ``work/``, and in the inbox if they are claimed there."""

@@ -19,6 +19,8 @@ _NETWORK = {
     *("fuse.s3fs", "fuse.rclone", "fuse.davfs2", "davfs", "orangefs", "beegfs", "gpfs"),
 }
 _LOCAL_FUSE = {"fuseblk", "fuse.fuse-overlayfs", "fuse.overlayfs", "fuse.mergerfs"}
+# Where a file may have another inode number at each mount, or whenever it is looked up.
+_NUMBERED_ANEW = {"vfat", "msdos", "exfat", "ntfs", "9p", "virtiofs", "vboxsf", "davfs"}
 _MEMORY = {"tmpfs", "ramfs"}
 _LAYER = {"overlay", "aufs", "fuse.fuse-overlayfs", "fuse.overlayfs"}
 
@@ -43,6 +45,11 @@ class Mount:
         """
         unknown = self.kind.startswith("fuse") and self.kind not in _LOCAL_FUSE
         return self.kind in _NETWORK or unknown
+
+    @property
+    def numbers_last(self) -> bool:
+        """A file keeps its inode number as long as it exists."""
+        return self.kind not in _NUMBERED_ANEW and not self.kind.startswith("fuse.")
 
     @property
     def fleeting(self) -> str:

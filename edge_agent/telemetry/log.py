@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return json.dumps(line).replace("\x7f", "\\u007f")  # the one that JSON leaves as it is
 
 
 class ConsoleFormatter(logging.Formatter):

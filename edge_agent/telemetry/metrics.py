@@ -121,6 +121,16 @@ def _state(reading: Reading) -> Iterator[Metric]:
         "Workers that crashed, hung or were lost since the start.",
         health.worker_restarts,
     )
+    yield CounterMetricFamily(
+        "edge_agent_commands_refused",
+        "Commands that were not obeyed because too many came, since the start.",
+        health.commands_refused,
+    )
+    yield CounterMetricFamily(
+        "edge_agent_sessions_lost",
+        "How often the broker had no session for [source.mqtt] where one was expected.",
+        health.sessions_lost,
+    )
     if health.broker != "none":
         yield _gauge("broker_connected", "1 while connected.", health.broker == "connected")
         yield _gauge("outbox_messages", "Inspections that no broker has taken yet.", health.outbox)

@@ -13,6 +13,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from edge_agent.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
@@ -47,7 +49,7 @@ class ServiceLink:
         """One line for ``systemctl status``; sent only when it changes."""
         if text != self._status:
             self._status = text
-            self._send(f"STATUS={' '.join(text.split())}")
+            self._send(f"STATUS={printable(' '.join(text.split()), 2000)}")
 
     def reloading(self) -> None:
         """The settings are read again; ``ready`` says when that is done."""

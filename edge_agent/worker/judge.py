@@ -58,7 +58,7 @@ class Judge:
             if isinstance(error, MemoryError):
                 reason = f"no memory left: [worker] memory_mb = {self._options.memory_mb}"
             latency = Latency(decode=_ms(started))
-            truncated = isinstance(error, DecodeError)
+            truncated = isinstance(error, DecodeError) and not isinstance(error, _RefusedError)
             failure = Failure(reason, image, latency, self._memory.rss(), self._memory.gpu())
             number = (error.errno or 0) if isinstance(error, OSError) else 0
             return Failed(identity, failure, signature, truncated, number)
@@ -83,15 +83,19 @@ class Judge:
         return Judged(identity, prediction, signature)
 
 
+class _RefusedError(DecodeError):
+    """The file is not read: whatever may still come, it would not be judged."""
+
+
 def _read(path: Path, limit: int) -> tuple[bytes, tuple[int, int]]:
     """The bytes of a regular file, and its size and mtime; links and pipes are not followed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as stream:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise DecodeError("not a regular file")
+            raise _RefusedError("not a regular file")
         if status.st_size > limit:
-            raise DecodeError(f"{status.st_size} bytes is more than the limit of {limit}")
+            raise _RefusedError(f"{status.st_size} bytes is more than the limit of {limit}")
         # Not up to the limit: as much as is asked for is allocated, whatever the file has.
         return stream.read(status.st_size), (status.st_size, status.st_mtime_ns)
 

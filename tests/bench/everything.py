@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SETS = {"500 x 1250 JPEG": ((500, 1250), ".jpg"), "230 x 630 PNG": ((230, 630), ".png")}
 ROUNDS = 3
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm")
 
 
 def main() -> None:

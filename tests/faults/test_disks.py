@@ -93,6 +93,7 @@ def test_the_power_goes_and_what_was_published_has_a_row(
     with mounted(place, "-o", "loop", str(disk)):
         station.start()
         finish(station, offered, subscriber)
+        assert "missing" not in station.log  # the mark may be older than the journal: no loss
 
 
 @needs_root

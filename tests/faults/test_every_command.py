@@ -252,6 +252,25 @@ def test_a_history_with_a_version_that_is_none(place, tmp_path):
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("shell", "env", "code"),
+    [("<&- >&- 2>&-", {}, 0), (">/dev/full", {}, 2), ("2>/dev/full", {}, 2), ("", ASCII, 0)],
+)
+def test_the_trainer(tmp_path, shell, env, code):
+    out = tmp_path / "Prüfung"
+    line = [sys.executable, "-m", "trainer", "synth", str(out), "--good", "1", "--defect", "0"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {shell}', "sh", *line, "--size", "64x64"],
+        env={**os.environ, "PYTHONUNBUFFERED": "", **env},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert len(list(out.rglob("*.png"))) == 1 or code
+
+
 # -- the daemon --------------------------------------------------------------------------------
 
 

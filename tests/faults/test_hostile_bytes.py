@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from tests.hostile import jpeg_of_scans, png_of, png_of_chunks, tiff_of_frames
 from tests.integration.conftest import children_of
 from tests.line import at_rest, health, reasons, verify, wait_for
 from tests.mutations import mutated, originals
+from tests.tiffs import generated, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,6 +92,25 @@ def test_ten_thousand_mutated_images_through_the_daemon(make_station, capsys):
         print(json.dumps(found))
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.faults)])
+def test_generated_tiffs_through_the_daemon(make_station, count):
+    kinds, files = {}, []
+    for number, (kind, content, _) in enumerate(generated(seed=20, count=count)):
+        name = f"{number:04d}.tif"
+        kinds[name] = kind
+        files.append((name, content))
+    station = make_station(AT_ONCE)
+
+    found = withstand(station, files)
+
+    assert found["worker restarts"] == 0
+    said = reasons(station)
+    for name, kind in kinds.items():
+        reason = refusal(kind)
+        assert (name in said) == (reason is not None), (name, str(kind), said.get(name))
+        assert reason is None or re.fullmatch(reason, said[name]), (str(kind), said[name])
+
+
 def test_what_is_small_and_wants_to_be_large_or_slow(make_station):
     station = make_station(AT_ONCE)
     noise = originals()
@@ -97,6 +118,7 @@ def test_what_is_small_and_wants_to_be_large_or_slow(make_station):
         "pixels.png": png_of(30_000, 30_000, pixels=bytes(1_000_000)),
         "scans.jpg": jpeg_of_scans(7000, 9000, 4000),  # minutes, were they decoded
         "frames.tif": tiff_of_frames(100_000),  # and these, were they counted
+        "chunks.png": png_of_chunks(2_000_000),
         "gif.png": b"GIF89a" + bytes(100),
         "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "svg.png": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
@@ -109,6 +131,7 @@ def test_what_is_small_and_wants_to_be_large_or_slow(make_station):
     said = reasons(station)
     assert "more than the limit of 64000000" in said.pop("pixels.png")
     assert said.pop("scans.jpg") == "the JPEG has 4000 scans, more than the limit of 100"
+    assert said.pop("chunks.png") == "the PNG has more than 100000 chunks"
     assert said.pop("frames.tif") == "the file holds several frames; one image a file is judged"
     assert set(said) == {"gif.png", "postscript.png", "svg.png"}
     assert all(reason.startswith("not an image of an allowed format") for reason in said.values())
@@ -116,9 +139,9 @@ def test_what_is_small_and_wants_to_be_large_or_slow(make_station):
 
 @pytest.fixture
 def slow_to_read() -> Callable[[int], bytes]:
-    """A PNG whose header alone takes far longer than a frame may."""
-    chunks = png_of_chunks(2_000_000)
-    return lambda number: chunks + b"%d" % number
+    """A JPEG of no more scans than are allowed, which takes far longer than a frame may."""
+    scans = jpeg_of_scans(7000, 9000, 100)
+    return lambda number: scans + b"%d" % number
 
 
 def test_two_that_kill_the_decoder_side_by_side_are_poison_and_no_loss_of_the_provider(

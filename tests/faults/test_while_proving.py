@@ -14,7 +14,7 @@ import pytest
 from edge_agent.bundle import write_bundle
 from tests.bundles import make_image, make_manifest, make_model
 from tests.integration.conftest import children_of
-from tests.integration.test_bundle_command import BASE, start
+from tests.integration.test_bundle_command import BASE
 from tests.line import FIXED, Station, finish, verify, wait_for
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def station(
         write_bundle(tmp_path / "shelf" / version, manifest, files)
     mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
     made = make_station(FIXED + PATIENT + mqtt, bundle=tmp_path / "shelf/1.0.0")
-    start(made, broker)
+    made.start()
     go_wrong("hang", "cpu")
     return made
 
@@ -169,7 +169,7 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
         assert not answer["ok"]
     assert ("not reloaded any more: the next start takes" in station.log) is (by == "SIGHUP")
     go_wrong("")
-    start(station, broker)
+    station.start()
     version = {"SIGHUP": "1.1.0", "command": "1.0.0"}[by]
     assert station.log.split("ready: dark ")[2].startswith(f"{version}, ")
     offered += drop(station, range(23, 24))

@@ -48,19 +48,7 @@ def station(make_station: Any, broker: Broker, shelf: Path) -> Station:
     found: Station = make_station(
         f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n', bundle=shelf / "1.0.0"
     )
-    return start(found, broker)
-
-
-def start(station: Station, broker: Broker) -> Station:
-    """Start it and wait until it listens: an order that comes before is nobody's."""
-
-    def heard() -> int:
-        return (broker.log() + "\n").count("SUBACK to edge-agent-site-line-station\n")
-
-    before = heard()
-    station.start()
-    wait_for(lambda: heard() > before)
-    return station
+    return found.start()
 
 
 def order(consumer: Subscriber, **body: Any) -> dict[str, Any]:
@@ -90,7 +78,7 @@ def test_another_runs_also_after_a_restart_until_it_is_rolled_back(station, cons
     assert order(consumer, activate="1.1.0")["ok"]  # once more does no harm
 
     assert station.stop() == 0
-    start(station, broker)
+    station.start()
     assert judges(station) == ("1.1.0", 0.25)
 
     # Back is what ran here: it may be older, and needs no permission.
@@ -128,7 +116,7 @@ def test_a_link_that_is_turned_later_ends_what_was_ordered(make_station, consume
     first, rest = station.config.read_text().split("\n", 1)
     assert first.startswith("bundle = ")
     station.config.write_text(f'bundle = "{link}"\n{rest}')
-    start(station, broker)
+    station.start()
     assert order(consumer, activate="1.1.0")["ok"]
     assert judges(station)[0] == "1.1.0"
 
@@ -162,7 +150,7 @@ def test_what_the_settings_name_later_ends_what_was_ordered(station, consumer, b
     wait_for(lambda: station.log.count("reloaded") == 3)
     assert judges(station)[0] == "1.2.0"
     assert station.stop() == 0
-    start(station, broker)
+    station.start()
     assert judges(station)[0] == "1.2.0"
     assert station.stop() == 0
 

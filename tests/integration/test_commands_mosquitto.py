@@ -24,23 +24,11 @@ def verdicts(subscriber):
     return [r.payload for r in subscriber.received("/verdict")]
 
 
-def ready(subscriber, publisher):
-    """Until the station listens: commands that come before are nobody's."""
-    until(lambda: publisher.state().connected)
-
-    def answered():
-        subscriber.send(TOPICS.command + "/hello")
-        return subscriber.received("/reply")
-
-    until(answered)
-
-
 def test_a_replay_is_in_order_and_byte_identical(broker, subscribe, line):
     subscriber = subscribe(broker.port)
     line.record(range(300))
     line.record([300], Verdict.DEFECT)
-    publisher = line.publisher(broker.port, commands={})
-    ready(subscriber, publisher)
+    line.publisher(broker.port, commands={})
     until(lambda: line.unacknowledged() == 0)
     wanted = [m.payload for m in line.messages]
     subscriber.wait(lambda _: len(verdicts(subscriber)) == 301)
@@ -81,7 +69,6 @@ def test_a_replay_has_a_limit_and_says_what_it_left_out(broker, subscribe, line,
     monkeypatch.setattr("edge_agent.publish.session._REPLAY_LIMIT", 20)
     subscriber = subscribe(broker.port)
     publisher = line.publisher(broker.port, commands={})
-    ready(subscriber, publisher)
     line.record(range(50), publisher=publisher)
     until(lambda: line.unacknowledged() == 0)
     found = [
@@ -100,7 +87,6 @@ def test_a_replay_has_a_limit_and_says_what_it_left_out(broker, subscribe, line,
 def test_a_replay_in_the_middle_of_publishing_misses_nothing(broker, subscribe, line):
     subscriber = subscribe(broker.port)
     publisher = line.publisher(broker.port, commands={}, max_inflight=7)
-    ready(subscriber, publisher)
     line.record(range(200), publisher=publisher)
     for start in (1, 120, 60):
         assert subscriber.ask(TOPICS.command + "/replay", f'{{"from": {start}}}')["ok"]
@@ -121,7 +107,6 @@ def test_commands_that_answer_late_and_wrong_ones(broker, subscribe, line):
     asked = []
     commands = {"activate": Command(Nothing, lambda body, answer: asked.append(answer))}
     publisher = line.publisher(broker.port, commands=commands)
-    ready(subscriber, publisher)
     assert (
         "no such command: there are activate, replay"
         in (subscriber.ask(TOPICS.command + "/reboot")["reason"])
@@ -147,8 +132,7 @@ def test_a_retained_command_is_not_obeyed_at_each_start(broker, subscribe, line)
     subscriber.send(TOPICS.command + "/pause", retain=True)
     paused = []
     commands = {"pause": Command(Nothing, lambda body, answer: paused.append(answer.done()))}
-    publisher = line.publisher(broker.port, commands=commands)
-    ready(subscriber, publisher)
+    line.publisher(broker.port, commands=commands)
     assert subscriber.ask(TOPICS.command + "/pause")["ok"]
     assert len(paused) == 1
 

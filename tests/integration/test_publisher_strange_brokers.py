@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -14,6 +15,7 @@ from edge_agent.mqtt import Connection
 from edge_agent.publish import MqttOptions, Publisher, Station, TlsOptions, topics_of
 from edge_agent.publish.session import Announcements
 from edge_agent.types import Message
+from tests.rawbroker import RawBroker
 
 TOPICS = topics_of(Station("s", "l", "n"))
 ACCEPTED = b"\x20\x03\x00\x00\x00"
@@ -73,7 +75,14 @@ def publish():
     """Start a publisher on a server or port; everything ends with the test."""
     ends = []
 
-    def start(talk_or_port, outbox=None, birth=lambda: b"birth", telemetry_every=0.0, **options):
+    def start(
+        talk_or_port,
+        outbox=None,
+        birth=lambda: b"birth",
+        telemetry_every=0.0,
+        commands=None,
+        **options,
+    ):
         port = talk_or_port
         if callable(talk_or_port):
             server = Server(talk_or_port)
@@ -86,6 +95,7 @@ def publish():
             Announcements(birth, b"will", b"farewell", lambda: b"well", telemetry_every),
             lambda: outbox or OneRow(),
             LookupError,
+            commands=commands,
         )
         publisher.start()
         ends.append(lambda: publisher.stop(1))
@@ -183,6 +193,16 @@ def test_a_failure_that_nobody_foresaw_is_logged_and_got_over(publish, caplog):
 def test_a_broker_that_acknowledges_nothing_is_left(publish):
     publisher = publish(reply(ACCEPTED), ack_timeout=0.3)
     said(publisher, "has acknowledged nothing")
+
+
+def test_a_broker_that_does_not_say_whether_commands_are_heard_is_left(publish):
+    """It is not said to be online, and not for ever."""
+    with closing(RawBroker()) as raw:
+        raw.suback = lambda _number: b""
+        publisher = publish(raw.port, commands={}, ack_timeout=0.3)
+        said(publisher, "has not said for 0 s whether it sends messages")
+        assert not any(topic.endswith(b"/status") for topic, _ in raw.published)
+        assert any(topic.endswith(b"/verdict") for topic, _ in raw.published)
 
 
 def test_no_more_is_in_flight_than_the_broker_allows(publish):

@@ -39,6 +39,10 @@ def said(capsys, program, way, option, value) -> tuple[int, str]:
             code = 0
     except SystemExit as end:
         code = end.code
+    except ModuleNotFoundError as missing:  # it was let through, and the work needs torch
+        if missing.name != "torch":
+            raise
+        code = 0
     return code, capsys.readouterr().err
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PIL import ExifTags, Image
-
+from edge_agent.bundle.formats import open_picture
 from edge_agent.bundle.preprocess import DecodeError, decode
 from trainer.data.dataset import DatasetError, Sample
 from trainer.data.problems import Kind, Problem
@@ -147,8 +145,7 @@ def _look_at(root: Path, entry: Entry) -> Seen:
 
 def _turned(data: bytes) -> bool:
     """Whether a camera noted that an image lies on its side: labelling programs differ in that."""
-    with Image.open(io.BytesIO(data)) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return open_picture(data).orientation != 1
 
 
 def _bytes_of(file: Path) -> bytes:

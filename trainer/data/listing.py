@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from trainer.data.dataset import Split
     from trainer.data.problems import Problem
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-_OTHERS = frozenset(
-    {".jfif", ".jpe", ".gif", ".jp2", ".j2k", ".heic", ".heif", ".avif", ".pgm", ".ppm", ".pnm"}
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"}
 )
+_OTHERS = frozenset({".jfif", ".jpe", ".gif", ".jp2", ".j2k", ".heic", ".heif", ".avif"})
 """Images too, in formats that are not read."""
 
 

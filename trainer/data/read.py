@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageOps
-
-from edge_agent.bundle.preprocess import DecodeError, decode, decode_for
+from edge_agent.bundle.preprocess import DecodeError, decode, decode_for, decode_levels
 from trainer.data.dataset import DatasetError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
     from edge_agent.bundle import Preprocess
     from edge_agent.bundle.preprocess import Frame
     from trainer.data.dataset import Sample
 
-_JPEG = b"\xff\xd8\xff"
 _FAINT = 31  # of 255
 
 
@@ -69,24 +65,15 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     Every pixel that is neither black nor transparent is defect: so one-bit masks, 0/255, class
     numbers 1, 2, 3 in 8 bits or in 16, palettes, and colours on transparent ground all mean what
     they were meant to. Antialiasing makes it wider by a fraction of a pixel, no more. A JPEG has
-    ringing around every edge, faint grey that nobody drew, so there the cut is at half of its
-    brightest; faint grey alone marks nothing.
+    ringing around every edge, faint grey that nobody drew, so there (and in all that is compressed
+    with losses) the cut is at half of its brightest; faint grey alone marks nothing.
 
     Raises:
         DecodeError: as the decoder of images.
     """
-    levels = np.asarray(decode(data))
-    if levels.ndim == 3:  # red is a mark as good as white
-        levels = levels.max(axis=2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of palettes and damaged metadata
-        image = Image.open(io.BytesIO(data))
-        if image.mode.startswith("I;16"):  # an image's upper 8 bits are enough, a mask's are not
-            levels = np.asarray(ImageOps.exif_transpose(image))
-        elif image.has_transparency_data:
-            alpha = ImageOps.exif_transpose(image.convert("RGBA")).getchannel("A")
-            levels = np.where(np.asarray(alpha) > 0, levels, 0)
-    return levels > (max(levels.max() // 2, _FAINT) if data.startswith(_JPEG) else 0)
+    levels = decode_levels(data)
+    cut = max(levels.pixels.max() // 2, _FAINT) if levels.lossy else 0
+    return levels.pixels > cut
 
 
 def _bytes_of(file: Path) -> bytes:

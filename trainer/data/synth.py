@@ -67,8 +67,8 @@ def make_surfaces(
     few = min(good, defect, seed) >= 0 and max(good, defect) <= _MOST
     if not (few and min(width, height) >= SMALLEST and max(width, height) <= _WIDEST):
         raise DatasetError(
-            f"--good, --defect and --seed are 0 or more, the first two at most {_MOST}, --size "
-            f"{SMALLEST}x{SMALLEST} to {_WIDEST}x{_WIDEST}; given: good "
+            f"--good, --defect and --seed are 0 or more, the first two at most {_MOST}, width "
+            f"and height at least {SMALLEST} and at most {_WIDEST}; given: good "
             f"{good}, defect {defect}, seed {seed}, width {width}, height {height}"
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -34,7 +34,9 @@ def parts(tmp_path, clock):
     return {
         "loop": SimpleNamespace(trouble={}, delayed={}, held_up=lambda: 0),
         "tally": Tally(),
-        "source": SimpleNamespace(trouble="", ignored={}, delayed={}, waiting=lambda: 4),
+        "source": SimpleNamespace(
+            trouble="", warnings=(), forgotten=0, ignored={}, delayed={}, waiting=lambda: 4
+        ),
         "spool": SimpleNamespace(depth=lambda: 2),
         "pool": SimpleNamespace(
             trouble="", restarts=1, working=lambda: 1, processes=lambda: [os.getpid(), 2**30]
@@ -95,6 +97,13 @@ def test_what_waits_to_be_taken_or_judged_again_degrades_and_is_named(parts):
     assert "a.png is still being written, and 1 more" in health.reasons[0]
     assert health.held_up == 1
     assert "a.png" in health.ignored
+
+
+def test_what_the_journal_lacks_degrades_and_says_what_to_do(parts):
+    health = Vitals(**parts, losses=("inspection 3 is missing from journal.db",)).health()
+    assert health.status == "degraded"
+    (reason,) = health.reasons
+    assert reason.startswith("inspection 3 is missing from journal.db: stop the agent and run")
 
 
 def test_drift_degrades_and_says_where_to_look(parts):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from edge_agent.doctor.station import holder_of, look_at_health, look_at_journal, look_at_station
+from edge_agent.doctor.station import (
+    holder_of,
+    look_at_health,
+    look_at_journal,
+    look_at_losses,
+    look_at_station,
+)
 from edge_agent.journal import Journal
 from edge_agent.lock import hold
 from edge_agent.settings import HttpSettings
@@ -139,3 +146,32 @@ def test_a_journal_that_is_none(tmp_path):
 
 def journal_file(directory):
     return directory / "journal.db"
+
+
+def test_what_is_missing_from_a_journal_is_an_error(tmp_path):
+    with Journal(journal_file(tmp_path)) as journal:
+        journal.record([inspection(n) for n in (1, 2)], lambda *_: b"{}")
+    assert look_at_losses(journal_file(tmp_path)) == []
+    older = journal_file(tmp_path).read_bytes()
+    with Journal(journal_file(tmp_path)) as journal:
+        journal.record([inspection(3)], lambda *_: b"{}")
+    journal_file(tmp_path).write_bytes(older)
+
+    (found,) = look_at_losses(journal_file(tmp_path))
+
+    assert found.level == "error"
+    assert found.what == "inspection 3 is missing from journal.db"
+    assert "edge-agent journal repair" in found.mend
+
+
+def test_a_last_row_that_can_not_be_read_is_named(tmp_path):
+    with Journal(journal_file(tmp_path)) as journal:
+        journal.record([inspection(1)], lambda *_: b"{}")
+    with closing(sqlite3.connect(journal_file(tmp_path))) as db:
+        db.execute("UPDATE inspections SET verdict = 'oj'")
+        db.commit()
+
+    found = look_at_journal(journal_file(tmp_path), 0.0)
+
+    assert found.level == "error"
+    assert "row 1 of the journal can't be read: verdict is 'oj'" in found.what

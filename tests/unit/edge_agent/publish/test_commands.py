@@ -96,3 +96,93 @@ def test_retained_and_oversized_commands_are_not_obeyed(told):
 @given(name=st.text(st.characters(exclude_categories=["Cs"])), payload=st.binary())
 def test_whatever_arrives_is_answered_once(name, payload):
     ReplyMessage.model_validate(Told().send(name, payload))
+
+
+# -- too many ----------------------------------------------------------------------------------
+
+
+class Busy(Told):
+    """With a clock that a test turns, and answers that nobody takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 100.0
+        known = {
+            name: Command(Nothing, lambda _, answer: (self.bodies.append(1), answer.done()))
+            for name in ("pause", "resume")
+        }
+        self.commands = Commands(known, self._wake, lambda: self.now)
+
+    def flood(self, name, count):
+        for number in range(count):
+            self.commands.obey(
+                Arrived(f"{BELOW}/{name}", b"", correlation=b"%d" % number), BELOW, {}
+            )
+
+    def answers(self):
+        replies = iter(self.commands.reply, None)
+        return [(reply.correlation, json.loads(reply.payload)) for reply in replies]
+
+
+def test_of_one_kind_so_many_are_obeyed_and_one_of_the_others_is_answered(caplog):
+    busy = Busy()
+    busy.flood("pause", 1000)
+    assert len(busy.bodies) == 20
+    answers = busy.answers()
+    assert len(answers) == 21
+    assert [answer["ok"] for _, answer in answers] == [True] * 20 + [False]
+    mark, refused = answers[-1]
+    assert mark == b"20"
+    assert "too many come: of one kind 5 a second are obeyed" in refused["reason"]
+    assert busy.commands.refused == 980
+    assert "more pause commands come than the 5 a second" in busy.commands.trouble
+    assert len(caplog.records) <= 3
+
+    # Others have an allowance of their own, and those that nobody knows have one together.
+    busy.flood("resume", 1)
+    busy.flood("reboot", 15)
+    busy.flood("halt", 15)
+    answers = busy.answers()
+    assert answers[0][1]["ok"]
+    assert len(answers) == 1 + 20 + 1
+
+    # The next one that is answered says how many were not.
+    busy.now += 0.1
+    busy.flood("pause", 5)
+    assert busy.answers() == []
+    busy.now += 1.0
+    busy.flood("pause", 5)
+    assert [answer["ok"] for _, answer in busy.answers()] == [True] * 5
+    busy.flood("pause", 1)
+    ((_, refused),) = busy.answers()
+    assert "nor were 984 before it" in refused["reason"]
+
+
+def test_it_is_over_when_they_come_as_seldom_as_they_should():
+    busy = Busy()
+    assert busy.commands.trouble == ""
+    busy.flood("pause", 30)
+    busy.now += 9
+    assert busy.commands.trouble
+    busy.flood("pause", 20)
+    assert busy.commands.trouble
+    busy.now += 11
+    assert busy.commands.trouble == ""
+    busy.flood("pause", 20)
+    assert busy.commands.trouble == ""
+
+
+def test_answers_that_nobody_takes_do_not_pile_up():
+    busy = Busy()
+    for _ in range(1000):
+        busy.flood("pause", 10)
+        busy.flood("reboot", 10)
+        busy.now += 1
+    assert len(busy.answers()) == 100
+    assert busy.commands.refused > 10_000
+
+
+def test_what_is_no_mqtt_is_refused_in_words(told):
+    answer = told.send("pause", malformed="its topic and properties have 9 bytes")
+    assert "not as MQTT wants it: its topic and properties have 9 bytes" in answer["reason"]
+    assert told.bodies == []

@@ -126,7 +126,8 @@ def test_a_file_that_grows_is_not_taken(camera):
             stream.write(b"more")
 
     assert taken == []
-    line.look(after=1)  # a scan is due, whether or not the last event has arrived
+    line.told()
+    line.look(after=1)
     assert line.look(after=0.5) == ["a.png"]
 
 
@@ -408,6 +409,7 @@ def test_what_stays_and_is_in_work_after_a_restart_is_not_taken_twice(camera):
     line.source.close()
 
     again = camera(after="keep")
+    assert len(list(again.spool.recover())) == 1
     again.look()
 
     assert again.look(after=1) == []
@@ -607,6 +609,21 @@ def test_the_same_again_is_another_image(camera, way):
     assert taken == ["a.png"]
     for _ in range(3):
         assert line.look(after=1) == []
+
+
+def test_where_inodes_get_other_numbers_the_bytes_decide(camera):
+    """As after another mount of a FAT filesystem, or of one in user space."""
+    line, path = kept(camera)
+    line.source.close()
+    (line.inbox / "other").write_bytes(b"pixels")
+    os.utime(line.inbox / "other", (5, 5))
+    (line.inbox / "other").rename(path)
+    for last in (False, True):
+        again = camera(after="keep", judged=line.judged)
+        again.source._inodes_last = last
+        again.look()
+        assert again.look(after=1) == (["a.png"] if last else [])
+        again.source.close()
 
 
 def test_after_a_restart_the_bytes_decide(camera):
@@ -864,6 +881,7 @@ def test_a_file_that_can_be_removed_after_a_restart_is_no_other_frame(
     line.inbox.chmod(0o755)
 
     again = camera(root=unprivileged, judged=line.judged)
+    assert len(list(again.spool.recover())) == (not recorded)
     again.look()
 
     assert again.look(after=1) == []

@@ -507,8 +507,9 @@ def test_what_was_received_in_part_is_nothing(tmp_path):
     spool = Spool(work, tmp_path / "processed", tmp_path / "quarantine")
     spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
     (work / IDENTITY / "a.png").rename(work / IDENTITY / ".partial")
-    assert not spool.holds(IDENTITY)
+    spool = Spool(work, tmp_path / "processed", tmp_path / "quarantine")
     assert list(spool.recover()) == []
+    assert not spool.holds(IDENTITY)
     assert not list(work.iterdir())
 
 
@@ -593,3 +594,24 @@ def test_a_full_disk_leaves_nothing_half_received(tmp_path, monkeypatch):
             spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
     assert not list(work.iterdir())
     assert spool.receive(IDENTITY, "a.png", b"bytes", NOTE).path.read_bytes() == b"bytes"
+
+
+def test_what_failed_and_could_not_be_cleared_is_received_again(tmp_path, monkeypatch):
+    """It is in no queue: taken for one that is, it would not be judged before the next start."""
+    spool = Spool(tmp_path / "work", tmp_path / "processed", tmp_path / "quarantine")
+
+    def busy(*_, **__):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.sources.spool.sync_directory", busy)
+        patch.setattr("edge_agent.sources.spool.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(OSError, match="busy"):
+            spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
+    assert (tmp_path / "work" / IDENTITY / "a.png").exists()
+    assert not spool.holds(IDENTITY)
+
+    claim = spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
+
+    assert spool.holds(IDENTITY)
+    assert claim.path.read_bytes() == b"bytes"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from edge_agent.bundle.preprocess import DecodeError
+from tests import tiffs
 from trainer.data import DatasetError, Sample, load_image, load_mask
 from trainer.data.read import decode_mask
 
@@ -46,6 +49,64 @@ def test_one_bit_and_palette() -> None:
 def test_sixteen_bits(kind: str, white: int) -> None:
     deep = Image.fromarray(TRUE.astype(np.uint16) * white)
     np.testing.assert_array_equal(decode_mask(saved(deep, kind)), TRUE)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("photometric", [tiffs.BLACK_IS_ZERO, tiffs.WHITE_IS_ZERO, tiffs.RGB])
+@pytest.mark.parametrize("bits", [1, 4, 8, 12, 16, 32])
+def test_a_tiff_of_any_bits_marks_what_is_not_black(
+    bits: int, photometric: int, order: str
+) -> None:
+    for planar, white in product((1, 2), (1, (1 << bits) - 1)):
+        kind = tiffs.Kind(bits=bits, photometric=photometric, planar=planar, order=order)
+        channels = 3 if photometric == tiffs.RGB else 1
+        values = np.zeros((*TRUE.shape, channels), np.uint64)
+        values[TRUE, 0] = white
+        if photometric == tiffs.WHITE_IS_ZERO:
+            values = (1 << bits) - 1 - values
+        np.testing.assert_array_equal(decode_mask(tiffs.write(kind, values)), TRUE)
+
+
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("photometric", [tiffs.BLACK_IS_ZERO, tiffs.WHITE_IS_ZERO, tiffs.RGB])
+def test_what_is_transparent_in_a_tiff_is_not_marked(photometric: int, planar: int) -> None:
+    kind = tiffs.Kind(bits=16, photometric=photometric, planar=planar, extra=(2,))
+    channels = 3 if photometric == tiffs.RGB else 1
+    values = np.full((*TRUE.shape, channels + 1), 7, np.uint64)
+    values[:, :, -1] = TRUE
+
+    np.testing.assert_array_equal(decode_mask(tiffs.write(kind, values)), TRUE)
+
+
+@pytest.mark.parametrize("palette_bits", [8, 16])
+def test_a_tiff_with_a_palette_marks_what_has_a_colour(palette_bits: int) -> None:
+    kind = tiffs.Kind(photometric=tiffs.PALETTE, palette_bits=palette_bits)
+    values = TRUE[:, :, None].astype(np.uint64) * 3
+    black = tiffs.palette_of(8) * 0
+    black[3] = (0, 0, 1)  # nearly black is not black
+    tags = {320: ("H", black.T.ravel().tolist())}
+
+    np.testing.assert_array_equal(decode_mask(tiffs.write(kind, values, tags)), TRUE)
+
+
+def test_a_tiff_of_floating_point_is_refused_as_an_image_is() -> None:
+    kind = tiffs.Kind(bits=32, sample_format=tiffs.FLOAT)
+    with pytest.raises(DecodeError, match="a TIFF of 32-bit floating point is not read"):
+        decode_mask(tiffs.write(kind, np.zeros((4, 4, 1), np.uint64)))
+
+
+def test_ringing_in_a_tiff_that_holds_jpeg_is_not_a_defect() -> None:
+    stream = io.BytesIO()
+    drawn = Image.fromarray(TRUE.astype(np.uint8) * 255)
+    drawn.save(stream, "TIFF", compression="jpeg")
+    np.testing.assert_array_equal(decode_mask(stream.getvalue()), TRUE)
+
+
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_a_pgm(white: int) -> None:
+    header = b"P5 40 48 %d\n" % (255 if white < 256 else 65535)
+    values = (TRUE * white).astype(np.uint8 if white < 256 else ">u2")
+    np.testing.assert_array_equal(decode_mask(header + values.tobytes()), TRUE)
 
 
 @pytest.mark.parametrize(

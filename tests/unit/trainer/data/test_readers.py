@@ -216,6 +216,15 @@ def test_folders_keep_an_official_split(tmp_path: Path) -> None:
     assert [sample.mask is not None for sample in dataset.samples] == [False, True, False, True]
 
 
+def test_what_camera_sdks_write_is_read(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.pgm")
+    put_image(tmp_path / "defect" / "2.pnm")
+    put_mask(tmp_path / "masks" / "2.pgm")
+    dataset = open_dataset(tmp_path)
+    assert [load_image(sample).size for sample in dataset.samples] == [(24, 32), (24, 32)]
+    assert load_mask(dataset.samples[1]).any()
+
+
 def test_images_that_the_layout_has_no_place_for_are_told(tmp_path: Path) -> None:
     put_image(tmp_path / "ok" / "1.png")
     put_image(tmp_path / "defect" / "2.png")
