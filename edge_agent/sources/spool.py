@@ -341,7 +341,7 @@ class Spool:
 
     def reachable(self, claim: Claim) -> bool:
         """Whether the place that the claim lies in is there: a share may have gone away."""
-        return claim.path.parent.parent.is_dir()
+        return os.path.isdir(claim.path.parent.parent)  # noqa: PTH112  whatever is wrong with it
 
     def ours(self, claim: Claim) -> bool:
         """Whether the frame lies on the station's own disk, and not on that of the inbox."""
@@ -417,7 +417,7 @@ class Spool:
 
     def _places(self) -> Iterator[Path]:
         yield self._work
-        if self._aside is not None and self._aside.is_dir():
+        if self._aside is not None and os.path.isdir(self._aside):  # noqa: PTH112  as above
             yield self._aside
 
     def _homes(self, place: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, reject, seed, settings
+from hypothesis import HealthCheck, given, note, reject, seed, settings
 from hypothesis import strategies as st
 
 from tests.bundles import make_image
@@ -65,7 +65,10 @@ PLACES = {
     "quarantine": "*/state/quarantine*",
     "journal": "*/state/journal.db*",
 }
-ERRORS = (errno.EIO, errno.ESTALE, errno.EBUSY, errno.ENOSPC, errno.EDQUOT)
+ERRORS = (errno.EIO, errno.ESTALE, errno.EBUSY)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+GROWING = {"create", "write", "sync", "rename", "mkdir", "rmdir", "unlink", "truncate"}
+"""What a full disk or a quota can refuse."""
 # The calls that there are, by place: those of a way that has others are not met there.
 CALLS = {
     "inbox": ("stat", "list", "open", "read", "rename"),
@@ -146,11 +149,13 @@ def scripts(way: str) -> st.SearchStrategy[Script]:
         chance = random.Random(f"{number} {come}")
         if not chance.randrange(8):
             return Script(tuple(come), None)
+        call, place = chance.choice(met)
         fault = Fault(
-            *chance.choice(met),
+            call,
+            place,
             number=chance.choice((1, 1, 2, 2, 3, 4)),
             times=chance.choice((1, 2)),
-            error=chance.choice((*ERRORS, 0, 0)),
+            error=chance.choice((*(FULL if call in GROWING else ()), *ERRORS, 0, 0)),
         )
         return Script(tuple(come), fault)
 
@@ -508,6 +513,7 @@ def explore(
         )
         @given(scripts(way))
         def play(script: Script) -> None:
+            note(str(script))
             if script in failed:
                 raise failed[script]
             if len(failed) >= SHORTER or (failed and tally.scripts >= last_of[0]):
