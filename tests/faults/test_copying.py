@@ -112,7 +112,7 @@ def test_a_file_whose_length_comes_first_is_judged_once_and_whole(tmp_path, bund
 
 
 @pytest.mark.parametrize("call", ["stat", "open", "read"])
-@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("error", [errno.EIO, pytest.param(errno.ESTALE, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_read_error_that_passes_costs_no_image_and_holds_up_no_other(
     tmp_path, bundle, calls, way, error, call
