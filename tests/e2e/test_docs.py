@@ -183,6 +183,42 @@ def test_the_doctor(desk):
     assert "station.toml can be used" in said
 
 
+def test_a_folder_that_lies_elsewhere_on_purpose_is_accepted(desk):
+    note = desk.state / "mounts.json"
+    wait_for(note.exists)
+    before = note.stat().st_ino
+
+    desk.type(
+        one(DOCS / "troubleshooting.md", "A share is not mounted").text,
+        {"sudo ": "", STATE: str(desk.state)},
+    )
+
+    wait_for(lambda: not note.exists() or note.stat().st_ino != before)
+
+
+def test_an_image_without_an_inspection_gets_one(desk):
+    assert desk.stop() == 0
+    count = len(desk.rows())
+    (desk.state / "processed" / "orphan.png").write_bytes(OK.read_bytes() + b"orphan")
+    installed = "sudo -u edge-agent /opt/edge-agent/current/bin/edge-agent"
+
+    said = desk.type(
+        one(DOCS / "troubleshooting.md", "Inspections are missing").text,
+        {
+            "systemctl stop edge-agent\n": "",
+            "systemctl start edge-agent\n": "",
+            installed: "edge-agent",
+            "/etc/edge-agent/": "",
+        },
+    )
+
+    assert "recovered     1 of 1 images" in said
+    desk.start()
+    at_rest(desk, count + 1)
+    assert desk.rows()[-1]["verdict"] == "error"
+    assert desk.rows()[-1]["reason"].startswith("recovered: ")
+
+
 def test_a_damaged_journal_is_saved_as_far_as_it_goes(desk):
     need("sqlite3")
     page, journal = DOCS / "troubleshooting.md", desk.state / "journal.db"
@@ -295,6 +331,8 @@ def test_no_block_is_left_out():
         ("docs/install.md", "Put a backup back"),
         ("docs/monitoring.md", "Watching a station"),
         ("docs/mqtt.md", "Try it"),
+        ("docs/troubleshooting.md", "A share is not mounted"),
+        ("docs/troubleshooting.md", "Inspections are missing"),
         ("docs/troubleshooting.md", "The journal is damaged"),
         ("docs/troubleshooting.md", "When something is wrong"),
     }
