@@ -363,7 +363,8 @@ class FolderSource:
         except OSError as error:
             if error.errno in _NO_ROOM or str(error.filename or path) != str(path):
                 raise  # not for this file's sake
-            self._put_off(name, signature, f"can not be taken: {error.strerror}")
+            how = "read" if self._settings.after == "keep" else "taken"
+            self._put_off(name, signature, f"can not be {how}: {error.strerror}")
             return None
         if claim is not None:
             self._is_well(name)

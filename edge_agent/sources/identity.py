@@ -6,9 +6,12 @@ The first ones alone find the versions of a file that differ in the rest only.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,8 @@ STAYS = "s"
 REFUSED = "r"
 """The file was to be moved, and may not be."""
 _EARLIER = "k"  # what files that stay were known by in version 0.1
+
+_GETVERSION = 0x80087601  # FS_IOC_GETVERSION, <linux/fs.h>
 
 FORM = re.compile(rf"[0-9a-f]{{24}}|[{STAYS}{REFUSED}{_EARLIER}][0-9a-f]{{23}}")
 """Every frame's identity."""
@@ -43,12 +48,16 @@ class Identity:
 
 
 def identity_of(path: Path, status: os.stat_result, *, stays: bool) -> Identity:
-    """The identity of a file at a path, from what ``lstat`` says of it."""
+    """The identity of a file at a path, from what ``lstat`` says of it.
+
+    Raises:
+        OSError: it can't be opened.
+    """
     key = f"{os.fsencode(path)!r}\0{status.st_size}\0{status.st_mtime_ns}"
     earlier = _digest(key)
     return Identity(
         look=(STAYS if stays else REFUSED) + earlier[:8],
-        inode=_digest(str(status.st_ino))[:8],
+        inode=_digest(f"{status.st_ino} {_generation(path)}")[:8],
         change=_digest(str(status.st_ctime_ns))[:7],
         earlier=_EARLIER + earlier[:23] if stays else "",
     )
@@ -62,6 +71,17 @@ def is_copy_of_what_stays(identity: str) -> bool:
 def is_copy(identity: str) -> bool:
     """Whether the frame is a copy, and the file that it was made from is still in its folder."""
     return identity.startswith((STAYS, REFUSED, _EARLIER))
+
+
+def _generation(path: Path) -> int:
+    """Which file has the inode's number: it is given again. 0 where the filesystem doesn't say."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            return int(struct.unpack("=q", fcntl.ioctl(file, _GETVERSION, bytes(8)))[0])
+        return 0
+    finally:
+        os.close(file)
 
 
 def _digest(text: str) -> str:

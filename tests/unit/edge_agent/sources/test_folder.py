@@ -16,6 +16,7 @@ import pytest
 
 from edge_agent.settings import FolderSettings
 from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.identity import identity_of
 from edge_agent.sources.spool import Spool, SpoolError
 
 if TYPE_CHECKING:
@@ -643,6 +644,25 @@ def test_after_a_restart_the_bytes_decide(camera):
     other.look()
 
     assert other.look(after=1) == ["a.png"]
+
+
+def test_an_inode_number_that_is_given_again_is_another_file(camera, monkeypatch):
+    """Where the filesystem tells by the inode's generation, as ext4, XFS and Btrfs do."""
+    line, path = kept(camera)
+    line.source.close()
+    path.chmod(0o600)
+    for generation, taken in ((7, []), (8, ["a.png"])):
+        monkeypatch.setattr("edge_agent.sources.identity._generation", lambda _, g=generation: g)
+        if generation == 7:
+            line.judged = {
+                identity_of(path, path.lstat(), stays=True).whole: digest
+                for digest in line.judged.values()
+            }
+            path.chmod(0o644)
+        again = camera(after="keep", judged=line.judged)
+        again.look()
+        assert again.look(after=1) == taken
+        again.source.close()
 
 
 def test_what_version_0_1_has_judged_is_not_judged_again(camera):
