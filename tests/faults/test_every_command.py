@@ -76,6 +76,7 @@ class Place:
             "journal tail": Line(["journal", "tail", *config]),
             "journal export": Line(["journal", "export", *config]),
             "journal stats": Line(["journal", "stats", *config]),
+            "journal repair": Line(["journal", "repair", *config]),
         }
 
 
