@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from watchdog.events import (
     FileClosedEvent,
+    FileClosedNoWriteEvent,
     FileCreatedEvent,
     FileModifiedEvent,
     FileMovedEvent,
@@ -46,6 +47,7 @@ class _Emitter(InotifyFullEmitter):
             | InotifyConstants.IN_MODIFY
             | InotifyConstants.IN_OPEN
             | InotifyConstants.IN_CLOSE_WRITE
+            | InotifyConstants.IN_CLOSE_NOWRITE
             | InotifyConstants.IN_MOVED_TO
             | InotifyConstants.IN_DELETE_SELF
         )
@@ -66,6 +68,8 @@ class Watch:
         self._renamed: list[str] = []
         self._made: set[str] = set()
         """Files that were created, and not opened since."""
+        self._opened: set[str] = set()
+        """Files that were opened then, and not written to: by their writer, or by a reader."""
         self._writing: set[str] = set()
         """Files that somebody has open for writing, as far as events tell."""
         self._fresh: set[str] = set()
@@ -91,7 +95,7 @@ class Watch:
 
     def writing(self, name: str) -> bool:
         """Whether a file was written to by somebody who has not closed it."""
-        return name in self._writing
+        return name in self._writing or name in self._opened
 
     def fresh(self) -> set[str]:
         """Names of files that were created, renamed in or closed by a writer since the last call.
@@ -106,6 +110,7 @@ class Watch:
         """Forget what is known of all other files."""
         with self._lock:
             self._writing &= names
+            self._opened &= names
             self._made &= names
 
     def lost(self) -> bool:
@@ -142,7 +147,7 @@ class Watch:
 
     def _renamed_in(self, name: str) -> None:
         with self._lock:
-            self._writing.discard(name)
+            self._forget(name)
             self._freshen(name)
             if len(self._renamed) < _HINTS:
                 self._renamed.append(name)
@@ -153,23 +158,34 @@ class Watch:
         """Take it in; whether it calls for a scan."""
         with self._lock:
             if isinstance(event, FileCreatedEvent):  # or linked: then nobody opens it
-                self._writing.discard(name)
+                self._forget(name)
                 self._made.add(name)
                 self._freshen(name)
             elif isinstance(event, FileOpenedEvent):
                 if name not in self._made:
                     return False  # by a reader, for all that is known
                 self._made.discard(name)
-                self._writing.add(name)
+                self._opened.add(name)
+            elif isinstance(event, FileClosedNoWriteEvent):
+                if name not in self._opened:
+                    return False
+                self._opened.discard(name)
             elif isinstance(event, FileModifiedEvent):
                 if name in self._writing:
                     return False
+                self._opened.discard(name)
                 self._writing.add(name)
             elif isinstance(event, FileClosedEvent):
-                self._writing.discard(name)
+                self._forget(name)
                 self._freshen(name)
             self._changed = True
             return True
+
+    def _forget(self, name: str) -> None:
+        """Nobody is known to have it open."""
+        self._made.discard(name)
+        self._opened.discard(name)
+        self._writing.discard(name)
 
     def _freshen(self, name: str) -> None:
         if len(self._fresh) < _HINTS:

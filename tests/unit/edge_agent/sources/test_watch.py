@@ -88,6 +88,25 @@ def test_linked_in_is_a_change(seen, outside):
     seen.until(lambda: seen.changed)
 
 
+def test_who_only_reads_is_no_writer(seen, outside):
+    os.link(outside, seen.folder / "linked.png")
+    with (seen.folder / "linked.png").open("rb"):
+        seen.until(lambda: seen.watch.writing("linked.png"))  # for all that is known
+    seen.until(lambda: not seen.watch.writing("linked.png"))
+
+
+def test_a_reader_ends_no_writing(seen, outside):
+    path = seen.folder / "a.png"
+    with path.open("wb", buffering=0) as writer:
+        writer.write(b"pix")
+        seen.until(lambda: seen.watch.writing("a.png"))
+        path.read_bytes()
+        outside.rename(seen.folder / "last.png")  # events come in order
+        seen.until(lambda: "last.png" in seen.renamed)
+        assert seen.watch.writing("a.png")
+    seen.until(lambda: not seen.watch.writing("a.png"))
+
+
 def test_renamed_out_is_nothing(seen, outside):
     (seen.folder / "a.png").write_bytes(b"pixels")
     seen.until(lambda: seen.changed)
