@@ -21,7 +21,7 @@ from edge_agent.decide import decide
 from edge_agent.journal import JournalError
 from edge_agent.system.trouble import Trouble
 from edge_agent.types import Failure, Image, Inspection, Latency, Prediction, Region, Verdict
-from edge_agent.waiting import Waiting
+from edge_agent.waiting import UNREAD, Waiting
 from edge_agent.worker.pool import Lost, Outcome
 from edge_agent.worker.protocol import Failed, Judged
 
@@ -45,7 +45,6 @@ _OWN_DISK = 100
 """Times ``retry_truncated``: how long an image is tried that the station's own disk can't read."""
 _REREAD = 2.0  # seconds without a change after which a file that had changed is read again
 _DONE = object()
-_UNREAD = (0, 0)  # the size and mtime of what no worker has read
 _LATER = 1000  # truncated frames waiting for their rest; beyond that they are judged as they are
 # What says something of the file. All else may pass: a share or its server does not answer, a
 # process has no descriptor left.
@@ -265,7 +264,7 @@ class Loop:
         try:
             self._spool.discard(claim)
         except OSError as error:
-            self._waiting.add(claim, f"can't be removed: {error}", _UNREAD, float("inf"))
+            self._waiting.add(claim, f"can't be removed: {error}", UNREAD, float("inf"))
             return
         self._waiting.drop(claim)
         log.info("%s was copied before it was whole: it is taken again", claim.name)
@@ -275,7 +274,7 @@ class Loop:
         if claim.refused is None or ready is None:
             self._pool.submit(claim)
         else:
-            failed = Failed(claim.id, claim.refused, _UNREAD)
+            failed = Failed(claim.id, claim.refused, UNREAD)
             self._settle([Outcome(claim, failed, ready)])
 
     # -- out ---------------------------------------------------------------------------------
@@ -289,7 +288,7 @@ class Loop:
                 if not self._judged:
                     self._commit_at = time.monotonic() + _GROUP_WAIT
                 reply = outcome.reply
-                signature = _UNREAD if isinstance(reply, Lost) else reply.signature
+                signature = UNREAD if isinstance(reply, Lost) else reply.signature
                 self._judged.append(_Judged(outcome.claim, inspection, signature))
 
     def _commit(self, *, behind: bool) -> None:
@@ -341,7 +340,7 @@ class Loop:
             if here and (reply.errno in _LASTING or not passes):
                 return False
             why = f"can not be read: {os.strerror(reply.errno)}"
-            return self._waiting.add(claim, why, _UNREAD, float("inf"))
+            return self._waiting.add(claim, why, UNREAD, float("inf"))
         if not reply.truncated or claim.whole or len(self._waiting) >= _LATER:
             return False
         return self._waiting.add(claim, "is not whole yet", reply.signature, self._retry_truncated)
@@ -420,7 +419,7 @@ class Loop:
             status = claim.path.lstat()
         except OSError:
             return False
-        if judged.signature in (_UNREAD, (status.st_size, status.st_mtime_ns)):
+        if judged.signature in (UNREAD, (status.st_size, status.st_mtime_ns)):
             return False
         if not self._waiting.waited(claim):
             log.info("%s was still being written: it is judged again", claim.name)

@@ -20,6 +20,8 @@ _NAMED_AFTER = 10.0  # seconds
 _NAMED = 100
 
 Signature = tuple[int, int]
+UNREAD: Signature = (0, 0)
+"""The size and mtime of what no worker has read."""
 
 
 @dataclass
@@ -125,9 +127,9 @@ class Waiting:
         return self.clock() - wait.began if wait else 0.0
 
     def changed(self, claim: Claim) -> bool:
-        """Whether the frame's file is another than when it was read."""
+        """Whether the frame's file is another than when it was read; not so if it never was."""
         wait = self._by_id.get(claim.id)
-        return wait is not None and wait.seen != wait.read
+        return wait is not None and wait.read not in (UNREAD, wait.seen)
 
     def named(self) -> dict[str, str]:
         """The frames that have waited for long, by name, and why."""

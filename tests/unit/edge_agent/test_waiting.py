@@ -107,6 +107,18 @@ def test_what_can_not_be_read_is_read_again_with_growing_pauses(line):
     assert 15 < read < 60
 
 
+def test_what_was_never_read_has_not_changed(line):
+    """A copy that can't be read now is read again, and not given up for another version."""
+    line.files["stale"], line.files["half"] = (5, 5), (5, 5)
+    stale, half = (Claim(n, n, Path(n), 0.0, 0.0, 0.0) for n in ("stale", "half"))
+    line.waiting.add(stale, "can not be read", (0, 0), FOREVER)
+    line.waiting.add(half, "is not whole yet", (4, 4), 30.0)
+
+    assert set(line.turn(2.0)) == {"stale", "half"}
+    assert not line.waiting.changed(stale)
+    assert line.waiting.changed(half)
+
+
 def test_what_is_away_is_waited_for(line):
     line.add("away", FOREVER)
     line.files["away"] = None
