@@ -130,8 +130,8 @@ class Vitals:
             degraded.append(f"not what was asked for: {running.degraded}")
         if self._reload.refused:
             degraded.append(f"not reloaded: {self._reload.refused}")
-        delayed = loop.delayed | self._source.delayed
-        if delayed:
+        waiting_again = loop.delayed
+        if delayed := waiting_again | self._source.delayed:
             degraded.append(_delayed(delayed))
         degraded += [f"{loss}: {_REPAIR}" for loss in self._losses]
         since = self._pause.since
@@ -165,7 +165,7 @@ class Vitals:
             outbox=state.backlog if state else 0,
             broker="none" if state is None else "connected" if state.connected else "not connected",
             worker_restarts=pool.restarts,
-            ignored=self._source.ignored | loop.delayed,
+            ignored=self._source.ignored | waiting_again,
             paused=since is not None,
             held_up=loop.held_up(),
             commands_refused=state.commands_refused if state else 0,

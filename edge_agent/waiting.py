@@ -40,7 +40,6 @@ class Wait:
     """Since when it has been so."""
     began: float
     looks: int = 0
-    delay: float = _BACKOFF[0]
 
 
 @dataclass
@@ -140,9 +139,9 @@ class Waiting:
 
     def _look_later(self, wait: Wait, now: float) -> None:
         wait.looks += 1
-        wait.delay = min(_BACKOFF[0] * 2 ** min(wait.looks // 4, 10), _BACKOFF[1])
+        delay = min(_BACKOFF[0] * 2 ** min(wait.looks // 4, 10), _BACKOFF[1])
         if wait.seen != wait.read:
-            pause = max(wait.delay, _QUIET)
+            pause = max(delay, _QUIET)
         else:
-            pause = max(0.01, min(wait.delay, wait.until_quiet - (now - wait.since)))
+            pause = max(0.01, min(delay, wait.until_quiet - (now - wait.since)))
         heapq.heappush(self._due, (now + pause, wait.claim.id))

@@ -21,7 +21,7 @@ from fnmatch import fnmatch
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from edge_agent.sources.identity import REFUSED, identity_of
+from edge_agent.sources.identity import REFUSED, identity_of, look_of
 from edge_agent.sources.spool import Spool, SpoolError, sha256_of
 from edge_agent.sources.watch import Watch
 from edge_agent.system.trouble import Trouble
@@ -127,8 +127,7 @@ class FolderSource:
         self._done: dict[str, _Done] = {}
         """Files that stay where they are."""
         self._sick: dict[str, _Sick] = {}
-        self._refused = {known[: len(REFUSED) + 8] for known in judged(REFUSED)}
-        self._refused |= {known[: len(REFUSED) + 8] for known in spool.left(REFUSED)}
+        self._refused = {look_of(known) for known in (*judged(REFUSED), *spool.left(REFUSED))}
         """How files look that could not be moved, and were copied."""
         self._remove_at = 0.0
         """When what could not be removed is tried again."""
@@ -361,8 +360,8 @@ class FolderSource:
                 raise  # it is the spool that is gone
             return None
         except OSError as error:
-            if error.errno in _NO_ROOM or str(error.filename or path) != str(path):
-                raise  # not for this file's sake
+            if not _of_the_file(error, path):
+                raise
             how = "read" if self._settings.after == "keep" else "taken"
             self._put_off(name, signature, f"can not be {how}: {error.strerror}")
             return None
@@ -383,7 +382,7 @@ class FolderSource:
             try:
                 return self._spool.claim(path)
             except OSError as error:
-                if error.errno not in _REFUSALS or str(error.filename or path) != str(path):
+                if error.errno not in _REFUSALS or not _names(error, path):
                     raise
         identity = identity_of(path, status, stays=stays)
         if self._was_taken(path, identity):
@@ -409,8 +408,8 @@ class FolderSource:
                 raise
             return None
         except OSError as error:
-            if error.errno in _NO_ROOM or str(error.filename or path) != str(path):
-                raise  # not for this file's sake
+            if not _of_the_file(error, path):
+                raise
             self._put_off(path.name, _signature(status), f"can not be read: {error.strerror}")
             return None
         if claim is None:
@@ -517,6 +516,16 @@ class FolderSource:
 
 def _signature(status: os.stat_result) -> Signature:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _names(error: OSError, path: Path) -> bool:
+    """Whether it is this file that an error speaks of, and nothing of the station's own."""
+    return str(error.filename or path) == str(path)
+
+
+def _of_the_file(error: OSError, path: Path) -> bool:
+    """Whether an error concerns this file alone: it is tried again by itself."""
+    return error.errno not in _NO_ROOM and _names(error, path)
 
 
 def _unfinished(name: str) -> bool:

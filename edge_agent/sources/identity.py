@@ -26,8 +26,10 @@ _EARLIER = "k"  # what files that stay were known by in version 0.1
 
 _GETVERSION = 0x80087601  # FS_IOC_GETVERSION, <linux/fs.h>
 
-FORM = re.compile(rf"[0-9a-f]{{24}}|[{STAYS}{REFUSED}{_EARLIER}][0-9a-f]{{23}}")
+PATTERN = rf"[0-9a-f]{{24}}|[{STAYS}{REFUSED}{_EARLIER}][0-9a-f]{{23}}"
+FORM = re.compile(PATTERN)
 """Every frame's identity."""
+_LOOK = 9  # of an identity's characters: its kind, and the digits of path, size and mtime
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,16 @@ def identity_of(path: Path, status: os.stat_result, *, stays: bool) -> Identity:
     key = f"{os.fsencode(path)!r}\0{status.st_size}\0{status.st_mtime_ns}"
     earlier = _digest(key)
     return Identity(
-        look=(STAYS if stays else REFUSED) + earlier[:8],
+        look=look_of((STAYS if stays else REFUSED) + earlier),
         inode=_digest(f"{status.st_ino} {_generation(path)}")[:8],
         change=_digest(str(status.st_ctime_ns))[:7],
         earlier=_EARLIER + earlier[:23] if stays else "",
     )
+
+
+def look_of(identity: str) -> str:
+    """What identities of one path, size and mtime begin with."""
+    return identity[:_LOOK]
 
 
 def is_copy_of_what_stays(identity: str) -> bool:
