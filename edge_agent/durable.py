@@ -33,16 +33,6 @@ def write_durably(file: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def sync_file(file: Path) -> None:
-    """Make the bytes of a file that was written survive a power cut.
-
-    Raises:
-        OSError: it can't be done.
-    """
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
 def sync_directory(directory: Path) -> None:
     """Make what was created, renamed or removed in a directory survive a power cut.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from edge_agent.sources.message import file_names
-from edge_agent.sources.spool import REASON, numbered, sha256_of
+from edge_agent.sources.reason import REASON, note_of, read_note
+from edge_agent.sources.spool import numbered, sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def remove(directory: Path, filed: Filed, *, for_room: bool = False) -> tuple[Fa
             # Of a round that was cut short, only the note may be left.
             path.unlink(missing_ok=filed.quarantined)
             if filed.quarantined:
-                _note_of(path).unlink(missing_ok=True)
+                note_of(path).unlink(missing_ok=True)
         except FileNotFoundError:
             continue
         except OSError as failure:
@@ -83,18 +83,10 @@ def _is(path: Path, filed: Filed) -> bool:
         OSError: it can't be read, or is not there.
     """
     if filed.id in path.name:
-        return os.path.lexists(path) or (filed.quarantined and os.path.lexists(_note_of(path)))
-    if filed.quarantined:
-        note = None
-        with contextlib.suppress(FileNotFoundError, ValueError):  # a power cut has emptied it
-            note = json.loads(_note_of(path).read_bytes())
-        if isinstance(note, dict):
-            return bool(note.get("id") == filed.id)
+        return os.path.lexists(path) or (filed.quarantined and os.path.lexists(note_of(path)))
+    if filed.quarantined and (note := read_note(path)):
+        return bool(note.get("id") == filed.id)
     return sha256_of(path) == filed.sha256
-
-
-def _note_of(path: Path) -> Path:
-    return path.with_name(path.name + REASON)
 
 
 def _places(directory: Path, filed: Filed) -> list[Path]:

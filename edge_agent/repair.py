@@ -11,22 +11,24 @@ import contextlib
 import errno
 import filecmp
 import hashlib
-import json
 import os
 import re
-import shutil
 import stat
 import time
+from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import lock
-from edge_agent.durable import sync_directory, sync_file
+from edge_agent.durable import sync_directory
 from edge_agent.journal import RECOVERED, FiledImage, Journal, JournalError, mark_of, orphans
 from edge_agent.publish import Station, verdict_payload
-from edge_agent.sources.spool import REASON, numbered, sha256_of
+from edge_agent.sources.copying import copy_in_steps
+from edge_agent.sources.identity import PATTERN
+from edge_agent.sources.reason import REASON, leaves_room, read_note, write_note
+from edge_agent.sources.spool import numbered, sha256_of
 from edge_agent.text import printable
 from edge_agent.types import Image, Inspection, Latency, Model, Verdict
 
@@ -38,8 +40,7 @@ if TYPE_CHECKING:
 
 _REASON = "the journal has lost the inspection of this image, and its verdict with it"
 _UNKNOWN = Model(*["unknown"] * 5)
-_NUMBERED = re.compile(r"\.([0-9a-f]{24}|k[0-9a-f]{23})(?:\.|$)")
-_NAME_LIMIT = 255  # bytes
+_NUMBERED = re.compile(rf"\.({PATTERN})(?:\.|$)")
 _BATCH = 100  # images in one commit
 
 
@@ -163,8 +164,9 @@ class _Repairer:
 
     def _set_aside(self, path: Path, made: Inspection) -> None:
         target = self._quarantine / path.name
-        fits = len(os.fsencode(path.name)) <= _NAME_LIMIT - len(REASON)
-        if not fits or (os.path.lexists(target) and _note_of(target).get("id") != made.id):
+        if not leaves_room(path.name) or (
+            os.path.lexists(target) and _note_of(target).get("id") != made.id
+        ):
             target = self._quarantine / numbered(path, made.id)
         if os.path.lexists(target) and filecmp.cmp(path, target, shallow=False):
             path.unlink()  # of a call that was cut short between the copy and this
@@ -176,8 +178,7 @@ class _Repairer:
             if error.errno != errno.EXDEV:
                 raise
             partial = self._quarantine / f".{made.id}.partial"
-            shutil.copy2(path, partial)
-            sync_file(partial)
+            deque(copy_in_steps(path, partial), maxlen=0)
             partial.rename(target)
             sync_directory(self._quarantine)
             path.unlink()
@@ -186,12 +187,10 @@ class _Repairer:
 def _note_of(path: Path) -> dict[str, object]:
     """What lies beside an image in quarantine; empty where it can't be read."""
     try:
-        note = json.loads(path.with_name(path.name + REASON).read_bytes())
-    except (OSError, ValueError):
+        return read_note(path)
+    except OSError:
         return {}
-    return note if isinstance(note, dict) else {}
 
 
 def _write_note(path: Path, made: Inspection) -> None:
-    note = {"id": made.id, "name": made.name, "reason": made.reason, "received": made.received}
-    path.with_name(path.name + REASON).write_text(json.dumps(note, indent=2) + "\n")
+    write_note(path, frame=made.id, name=made.name, reason=made.reason, received=made.received)

@@ -27,6 +27,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from edge_agent.durable import sync_directory, write_durably
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
+from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, write_note
 from edge_agent.text import printable
 from edge_agent.types import Claim, Failure, ReplyTo
 
@@ -40,9 +41,7 @@ _FILED = ".filed.json"
 """Lies beside an image that was copied to where it is filed, until it is removed here."""
 _ASIDE = ".edge-agent-"
 """What a station's folder in an inbox on another filesystem begins with."""
-REASON = ".reason.json"
 _LITTLE = 1 << 15  # bytes: less than this is no room
-_NAME_LIMIT = 255  # bytes, on every filesystem that matters
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def sha256_of(path: Path) -> str:
 def numbered(path: Path, identity: str) -> str:
     """The name under which a frame is filed away when its own is taken, or too long."""
     tail = os.fsencode("." + identity + path.suffix[:16])
-    stem = os.fsencode(path.stem)[: _NAME_LIMIT - len(REASON) - len(tail)]
+    stem = os.fsencode(path.stem)[: NAME_LIMIT - len(REASON) - len(tail)]
     return os.fsdecode(stem + tail)
 
 
@@ -451,10 +450,7 @@ class Spool:
     def _free(self, directory: Path, claim: Claim) -> str:
         """A name that is free in ``directory`` and leaves room for the reason's suffix."""
         name = claim.path.name
-        # No image is called like another one's reason, which would be written over it.
-        fits = len(os.fsencode(name)) <= _NAME_LIMIT - len(REASON)
-        fits = fits and not name.lower().endswith(REASON)
-        if fits and not os.path.lexists(directory / name):
+        if leaves_room(name) and not os.path.lexists(directory / name):
             return name
         return numbered(claim.path, claim.id)
 
@@ -499,10 +495,8 @@ class Spool:
 
     def _note_reason(self, claim: Claim, target: Path, reason: str) -> None:
         if reason:
-            note = {"id": claim.id, "name": claim.name, "reason": reason}
-            _write(
-                target.with_name(target.name + REASON),
-                json.dumps({**note, "received": claim.received}, indent=2) + "\n",
+            write_note(
+                target, frame=claim.id, name=claim.name, reason=reason, received=claim.received
             )
 
     def _leave(self, claim: Claim) -> None:
@@ -562,8 +556,3 @@ def _make_writable(directory: Path) -> None:
 
 def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)

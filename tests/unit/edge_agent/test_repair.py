@@ -142,6 +142,19 @@ def test_each_row_names_one_image(line):
     assert repair(line.settings).images == 0
 
 
+@pytest.mark.parametrize("kind", ["0", "k", "s", "r"])
+def test_an_image_is_known_by_the_identity_in_its_name(line, kind):
+    """Whatever the claim was: the bytes that its row speaks of are not those that lie there."""
+    line.judge("a.png", b"first")
+    identity = kind + "0123456789abcdef0123456"
+    made = inspection(2, id=identity, name="a.png", image=Image(sha256(b"judged").hexdigest(), 6))
+    with Journal(line.storage.journal) as journal:
+        journal.record([made], plain)
+    (line.storage.processed_dir / f"a.{identity}.png").write_bytes(b"written to since")
+
+    assert repair(line.settings).images == 0
+
+
 def test_names_that_a_journal_holds_in_another_form(line):
     line.judge("t\u00fcr\n.png", b"1")
     line.judge(os.fsdecode(b"\xff\xfe.png"), b"2")
