@@ -11,19 +11,13 @@ from edge_agent.reading import Drift
 from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.tally import Tally
 from edge_agent.vitals import Vitals
+from tests.fakes import Clock
 from tests.inspections import MODEL, inspection
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

@@ -11,19 +11,11 @@ from hypothesis import strategies as st
 
 from edge_agent.mqtt.message import MAX_HEAD
 from edge_agent.mqtt.strainer import Strainer
+from tests.rawbroker import digits
 
 LIMIT = 1000
 EMPTY = b"\x26\0\0\0\0"
 """A user property without a name or a value."""
-
-
-def digits(value):
-    found = bytearray()
-    while True:
-        value, low = divmod(value, 128)
-        found.append(low | (128 if value else 0))
-        if not value:
-            return bytes(found)
 
 
 def publish(payload, *, topic=b"t", qos=1, properties=b""):

@@ -3,13 +3,7 @@ import logging
 import pytest
 
 from edge_agent.system.trouble import Trouble
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes import Clock
 
 
 @pytest.fixture

@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.telemetry.progress import Progress
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes import Clock
 
 
 @pytest.fixture
