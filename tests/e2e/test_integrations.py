@@ -167,7 +167,7 @@ def test_node_red_tells_people_and_stops_the_line(station, broker, plc, node_red
 
 # -- What happens on a line, played on that station from the camera to the PLC's coils -------------
 
-EXPECTED, OVERRIDE, OTHERS = 5.0, 0.34, 0.25  # seconds; thresholds
+EXPECTED, OVERRIDE, OTHERS = 8.0, 0.34, 0.25  # seconds; thresholds
 
 
 @dataclass
@@ -218,7 +218,7 @@ def play_the_stories(scene: Scene) -> None:
     )
     station.start()
     assert f"changed over: {brackets.title} judges here now, before it demo-surfaces" in station.log
-    for story in (silence, changeover):
+    for story in (silence, changeover):  # the next one, of a picture of nothing, comes in here
         story(scene)
     assert station.stop() == 0
     assert "Traceback" not in station.log
@@ -252,9 +252,10 @@ def silence(scene: Scene) -> None:
     assert not coil(plc, WORKS)
     assert plant.received("/status")[-1].json()["failing"]
 
+    told = len(alarms(node_red))
     scene.judges(OK.read_bytes())
     wait_for(lambda: coil(plc, WORKS))
-    wait_for(lambda: alarms(node_red)[-1] == f"WELL {STATION}")
+    wait_for(lambda: f"WELL {STATION}" in alarms(node_red)[told:])
 
 
 def changeover(scene: Scene) -> None:
