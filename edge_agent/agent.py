@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_agent import __version__, lock
-from edge_agent.decide import overridden
+from edge_agent.decide import decision_for, in_words
 from edge_agent.housekeeping import Housekeeping, check_limits
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
@@ -49,6 +49,7 @@ from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
 from edge_agent.telemetry.pages import running_pages, starting_pages
 from edge_agent.telemetry.progress import Progress
+from edge_agent.telemetry.silence import Silence
 from edge_agent.telemetry.systemd import Pulse, ServiceLink
 from edge_agent.telemetry.tally import Tally
 from edge_agent.tuning.select import Choice, Selector
@@ -108,9 +109,7 @@ class Agent:
             wish = wish_of(settings)
             service.status(f"verifying {wish.bundle}")
             bundle = open_trusted(wish)
-            decision = overridden(
-                bundle.manifest.decision, settings.decision.threshold, settings.decision.review
-            )
+            decision = decision_for(bundle, settings.decision)
             page = _page(settings, stack)
             journal = stack.enter_context(_journal(storage.journal, page, service))
             for loss in journal.losses:
@@ -151,6 +150,7 @@ class Agent:
                     storage.journal,
                     started,
                     watch,
+                    lambda: vitals.failing,
                     read,
                     lambda: topic is None or topic.settled,
                 )
@@ -188,6 +188,11 @@ class Agent:
             self._obey_signals(stack, pool, reload)
             progress = Progress(_patience(settings.worker))
             housekeeping = Housekeeping(settings, away=mounts.away)
+            silence = Silence(
+                settings.source.expect_every,
+                last=lambda: tally.last,
+                paused=lambda: pause.since is not None,
+            )
             vitals = Vitals(
                 loop=loop,
                 tally=tally,
@@ -202,6 +207,7 @@ class Agent:
                 progress=progress,
                 housekeeping=housekeeping,
                 mounts=mounts,
+                silence=silence,
                 storage=storage,
                 losses=journal.losses,
             )
@@ -220,8 +226,8 @@ class Agent:
                 log.warning("degraded: %s", running.degraded)
             model = running.model_of(ready)
             log.info(
-                "ready: %s %s, %s on %s %s, golden images within %.4f; %d frames recovered",
-                *(model.name, model.version, model.variant, model.provider, model.device),
+                "ready: %s, %s on %s %s, golden images within %.4f; %d frames recovered",
+                *(in_words(bundle, decision), model.variant, model.provider, model.device),
                 *(ready.golden_error, recovered),
             )
             service.ready()
@@ -233,6 +239,7 @@ class Agent:
                     if publisher:
                         publisher.notify()  # what it says at birth has changed
                 mounts.look()
+                silence.look()
                 reload.step()
                 pulse.beat(loop.recorded + pool.restarts)
             service.stopping()
@@ -410,6 +417,7 @@ def _publisher(
     journal: Path,
     started: float,
     watch: DriftWatch,
+    failing: Callable[[], bool],
     read: Callable[[], Reading],
     ready: Callable[[], bool],
 ) -> Publisher:
@@ -421,6 +429,7 @@ def _publisher(
             started=started,
             degraded=bool(running.degraded),
             paused=pause.since is not None,
+            failing=failing(),
             drift=[one.figure for one in watch.figures if one.drifting],
         ),
         last_will=offline_payload(station, "connection lost", version=__version__, started=started),

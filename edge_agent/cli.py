@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from edge_agent import __version__
-from edge_agent.bundle import BundleError, read_manifest
+from edge_agent.bundle import BundleError, look_at_bundle
 from edge_agent.settings import SettingsError, load_settings
 from edge_agent.system.limits import shortage
 from edge_agent.system.numbers import address, real, whole
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN)
+_STRETCHES = 20  # of the last that `journal stats` shows
 _WORKERS, _THREADS = whole(0, 64), whole(0, 256)
 
 
@@ -134,14 +135,16 @@ def _classify(parsed: argparse.Namespace) -> int:
 
 
 def _bundle_show(parsed: argparse.Namespace) -> int:
-    manifest = read_manifest(parsed.bundle)
+    bundle = look_at_bundle(parsed.bundle)
+    manifest = bundle.manifest
     if parsed.json:
         say_json(manifest.model_dump(mode="json"), indent=2)
         return OK
     size, decision = manifest.preprocess, manifest.decision
-    say(f"{printable(manifest.name)} {manifest.version}, made {manifest.created}")
+    say(f"{bundle.title}, made {manifest.created}")
     if manifest.notice:
         say(manifest.notice)
+    say(f"digest     {bundle.digest}")
     say(f"input      {size.width} x {size.height} {size.colour}, {size.fit}")
     band = f", review {decision.review[0]:g} to {decision.review[1]:g}" if decision.review else ""
     say(f"threshold  {decision.threshold:.4f} by {decision.rule}{band}")
@@ -179,17 +182,20 @@ def _bundle_sign(parsed: argparse.Namespace) -> int:
 
 def _bundle_verify(parsed: argparse.Namespace) -> int:
     from edge_agent.bundle.history import bundle_to_run
+    from edge_agent.decide import decision_for
     from edge_agent.worker.verify import prove_apart, verify_apart
 
-    provider, place, trust = parsed.provider, parsed.bundle, None
+    provider, place, trust, decision = parsed.provider, parsed.bundle, None, None
     if parsed.config:
         settings = load_settings(parsed.config)
         place = bundle_to_run(settings.storage.bundles, settings.bundle)
-        trust = settings.trust
+        trust, decision = settings.trust, settings.decision
         if provider is None and settings.runtime.provider != AUTO:
             provider = settings.runtime.provider
     bundle = verify_apart(place, trust)
-    say("files, hashes and graphs: as the manifest says")
+    say(f"{bundle.title}: files, hashes and graphs as the manifest says")
+    if decision:
+        decision_for(bundle, decision)  # a start would refuse it, too
     if trust and trust.keys:
         say(f"signed by {bundle.signed_by}" if bundle.signed_by else "not signed")
     for variant in bundle.manifest.variants:
@@ -235,7 +241,7 @@ def _complain_of(row: Unreadable) -> None:
 
 def _journal_stats(parsed: argparse.Namespace) -> int:
     from edge_agent.journal import stats
-    from edge_agent.text import iso_utc
+    from edge_agent.text import iso_utc, titled
 
     found = stats(load_settings(parsed.config).storage.journal, _selection(parsed))
     if parsed.json:
@@ -252,8 +258,16 @@ def _journal_stats(parsed: argparse.Namespace) -> int:
     for one in found.models:
         model = one.model
         say(
-            f"model         {model.name} {model.version} {model.variant} "
+            f"model         {titled(model.name, model.version, model.digest)} {model.variant} "
             f"on {model.provider} {model.device}: {one.count}"
+        )
+    if len(found.judged) > _STRETCHES:
+        say(f"judged        {len(found.judged) - _STRETCHES} changes before these: see --json")
+    for span in found.judged[-_STRETCHES:]:
+        say(
+            f"judged        {iso_utc(span.first)}  {iso_utc(span.last)}  "
+            f"{titled(span.name, span.version, span.digest)}, threshold {span.threshold:.4f}: "
+            f"{span.count}"
         )
     say(f"unpublished   {found.unacknowledged}")
     for row in found.unreadable:

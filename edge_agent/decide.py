@@ -6,10 +6,39 @@ import math
 from typing import TYPE_CHECKING
 
 from edge_agent.settings import SettingsError
+from edge_agent.text import SHORT
 from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
-    from edge_agent.bundle import Decision
+    from edge_agent.bundle import Bundle, Decision
+    from edge_agent.settings import DecisionSettings
+
+
+def decision_for(bundle: Bundle, wanted: DecisionSettings) -> Decision:
+    """The bundle's decision, or what the settings say instead, if they say it of this bundle.
+
+    Raises:
+        SettingsError: it is said of another bundle, or not of which; or threshold and review band
+            don't fit each other.
+    """
+    given = {"threshold": wanted.threshold, "review": wanted.review and list(wanted.review)}
+    keys = [key for key, value in given.items() if value is not None]
+    if keys and not (wanted.bundle and bundle.digest.startswith(wanted.bundle)):
+        said = " and ".join(f"{key} = {given[key]}" for key in keys)
+        whose = f"is for the bundle {wanted.bundle}" if wanted.bundle else "names no bundle"
+        raise SettingsError(
+            f"[decision] {said} {whose}, and this is {bundle.title}. If it was chosen for this "
+            f'one, write bundle = "{bundle.digest[:SHORT]}" into [decision]; else remove '
+            f"{' and '.join(keys)} there: the bundle's own threshold is "
+            f"{bundle.manifest.decision.threshold:.4f}"
+        )
+    return overridden(bundle.manifest.decision, wanted.threshold, wanted.review)
+
+
+def in_words(bundle: Bundle, decision: Decision) -> str:
+    """What judges and by which threshold, as the log says it."""
+    band = f", review {decision.review[0]:g} to {decision.review[1]:g}" if decision.review else ""
+    return f"{bundle.title}, threshold {decision.threshold:.4f}{band}"
 
 
 def overridden(

@@ -24,6 +24,13 @@ class Order:
     activate: str | None
     """The name of a bundle's directory; None: the one that ran before."""
     answer: Answer
+    name: str | None = None
+    """What the bundle is called that is meant; None: as the one that runs."""
+
+    @property
+    def body(self) -> dict[str, str | bool]:
+        """What was asked for, without the name."""
+        return {"roll_back": True} if self.activate is None else {"activate": self.activate}
 
 
 class Orders:
@@ -66,7 +73,7 @@ class Orders:
                 refused = "another order waits: ask again when it was answered"
             else:
                 refused = ""
-                self._waits = Order(body.activate, answer)
+                self._waits = Order(body.activate, answer, body.name)
         if refused:
             answer.refused(refused)
         else:

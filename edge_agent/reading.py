@@ -15,7 +15,8 @@ class Health:
     """The station's state, as told to whoever asks."""
 
     status: Literal["ok", "degraded", "failing"]
-    """``degraded``: images are judged and kept, but not all is well. ``failing``: they are not."""
+    """``degraded``: images are judged and kept, but not all is well. ``failing``: they are not, or
+    none comes where some are expected."""
     reasons: tuple[str, ...]
     """What is wrong, in words an operator can act on; empty when ``ok``."""
     inspections: int
@@ -34,6 +35,8 @@ class Health:
     """What lies in the folder and is not taken, with the reason."""
     paused: bool = False
     """By a command: images wait."""
+    silent: bool = False
+    """No image comes although some are expected, and nothing else is failing."""
     held_up: int = 0
     """Of those in work: nothing can be done about them now, so that they are no backlog."""
     commands_refused: int = 0

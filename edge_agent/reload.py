@@ -7,6 +7,7 @@ as there are to be. Whatever is wrong with the bundle, the old one goes on.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from dataclasses import dataclass, replace
@@ -19,9 +20,10 @@ from edge_agent.bundle.history import (
     bundle_before,
     bundle_to_run,
     check_version,
+    ran_last,
     remember,
 )
-from edge_agent.decide import overridden
+from edge_agent.decide import decision_for, in_words
 from edge_agent.orders import STOPS
 from edge_agent.running import Prepared
 from edge_agent.settings import Settings, SettingsError, load_settings
@@ -92,15 +94,41 @@ def open_trusted(wish: Wish) -> Bundle:
 
 
 def note_running(wish: Wish, bundle: Bundle) -> bool:
-    """Write down that the bundle runs, for the next start and for the way back; False: can't."""
+    """Write down that the bundle runs, for the next start and for the way back; False: can't.
+
+    A bundle of another name than the last one's is another product's: the log warns of it.
+    """
     settings, chosen = wish.settings, wish.order is not None or wish.bundle != wish.settings.bundle
     history, back = settings.storage.bundles, wish.ran is not None
     try:
+        last = ran_last(history)
         remember(history, bundle, settings.bundle, chosen=chosen, back=back)
     except (OSError, BundleError, ValueError) as error:
         log.warning("%s can't be written: %s", history, error)
         return False
+    if last and last.name not in ("", bundle.manifest.name):
+        log.warning("changed over: %s judges here now, before it %s", bundle.title, last.name)
     return True
+
+
+def check_name(order: Order | None, found: Bundle, runs: Bundle) -> None:
+    """See that an order which leads to a bundle of another name than what runs says so.
+
+    Raises:
+        BundleError: it does not, or the bundle is not called what it says; with what to send.
+    """
+    if order is None:
+        return
+    name = found.manifest.name
+    if (order.name or runs.manifest.name) == name:
+        return
+    meant = json.dumps({**order.body, "name": name})
+    if order.name is None:
+        raise BundleError(
+            f"{found.title} is of another name than {runs.title}, which runs: if the station is "
+            f"to change over to it, send {meant}"
+        )
+    raise BundleError(f"{found.path.name} holds {found.title}, not {order.name}: send {meant}")
 
 
 class Reload:
@@ -218,10 +246,11 @@ class Reload:
             if (found.path, found.digest) == (runs.bundle.path, runs.bundle.digest):
                 if wish.settings.trust != self._settings.trust:
                     open_trusted(wish)  # it runs already, and may not be trusted any more
+                check_name(wish.order, found, runs.bundle)
                 self._outcome = runs.bundle
             else:
                 log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)
-                self._outcome = prepare(wish, runs.choice, self._cache)
+                self._outcome = prepare(wish, runs.bundle, runs.choice, self._cache)
         except (BundleError, ProviderError, WorkerStartError, SettingsError) as error:
             self._outcome = str(error)
         except Exception as error:  # a thread's traceback would tell nobody
@@ -237,9 +266,9 @@ class Reload:
             self._let_prepare(wish)
             return
         bundle = outcome.bundle if isinstance(outcome, Prepared) else outcome
-        decision, manifest = wish.settings.decision, bundle.manifest
+        manifest, before = bundle.manifest, in_words(self._running.bundle, self._loop.decision)
         try:
-            decided = overridden(manifest.decision, decision.threshold, decision.review)
+            decided = decision_for(bundle, wish.settings.decision)
         except SettingsError as error:
             self._end(wish.order, str(error))
             return
@@ -249,10 +278,8 @@ class Reload:
         self._settings = wish.settings
         logging.getLogger().setLevel(wish.settings.log.level.upper())
         kept = note_running(wish, bundle)
-        log.info(
-            "reloaded: %s %s, threshold %.4f",
-            *(manifest.name, manifest.version, decided.threshold),
-        )
+        now = in_words(bundle, decided)
+        log.info("reloaded: %s, %s", now, "as before" if now == before else f"before: {before}")
         self._notify()
         self._end(wish.order, "")
         if wish.order:
@@ -260,6 +287,7 @@ class Reload:
                 directory=bundle.path.name,
                 name=manifest.name,
                 version=manifest.version,
+                digest=bundle.digest,
                 kept=kept,
             )
 
@@ -276,15 +304,22 @@ class Reload:
             order.answer.refused(f"what ran before goes on: {refused}")
 
 
-def prepare(wish: Wish, current: Choice, cache: Path | None) -> Prepared:
+def prepare(wish: Wish, runs: Bundle, current: Choice, cache: Path | None) -> Prepared:
     """Verify a bundle and let a worker prove its golden images, on what runs now if that fits.
+
+    Args:
+        wish: what is to be.
+        runs: the bundle that judges meanwhile.
+        current: what that one runs on.
+        cache: where measurements are kept.
 
     Raises:
         BundleError, ProviderError, WorkerStartError, SettingsError: it may not, or can't, run here.
     """
     bundle = open_trusted(wish)
-    settings, decision = wish.settings, wish.settings.decision
-    overridden(bundle.manifest.decision, decision.threshold, decision.review)
+    settings = wish.settings
+    check_name(wish.order, bundle, runs)
+    decision_for(bundle, settings.decision)
     selector = Selector(bundle, settings.runtime, settings.worker, cache)
     has = {variant.name for variant in bundle.manifest.variants}
     # Measuring would take the cores from the line. The next start measures.

@@ -65,6 +65,7 @@ class Running:
             self.bundle.manifest.name,
             self.bundle.manifest.version,
             *(ran.variant, ran.provider, ran.device),
+            self.bundle.digest,
         )
 
     def change_over(self, pool: WorkerPool, to: Prepared) -> None:

@@ -53,6 +53,7 @@ CREDENTIALS = Path("/run/credentials")
 """Where systemd puts a unit's, while it runs."""
 _CREDENTIAL = re.compile(r"credential:([A-Za-z0-9][A-Za-z0-9._-]*)")
 _UNTOLD = tuple(("mqtt", key) for key in ("host", "username", "password_file", "key_file"))
+_DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _HOST = re.compile(r"[\w.:%-]+")  # a name, or an address with its zone; no URL
 
 
@@ -132,6 +133,8 @@ class MqttSourceSettings(_Section):
 class SourceSettings(_Section):
     """Where images come from: a folder, a topic, or both."""
 
+    expect_every: Seconds = 0.0
+    """Without a judged image for so long the station is failing; 0: it may be quiet for ever."""
     folder: FolderSettings | None = None
     mqtt: MqttSourceSettings | None = None
 
@@ -194,8 +197,20 @@ class StorageSettings(_Section):
 class DecisionSettings(_Section):
     """Instead of what the bundle says, where this station must be stricter or laxer."""
 
+    bundle: str | None = None
+    """The start of the digest of the bundle that ``threshold`` and ``review`` were chosen for."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     review: tuple[float, float] | None = None
+
+    @field_validator("bundle")
+    @classmethod
+    def _digest(cls, bundle: str | None) -> str | None:
+        if bundle is not None and not _DIGEST.fullmatch(bundle):
+            raise ValueError(
+                "must be the start of a bundle's digest, at least 12 digits, as `edge-agent "
+                "bundle show` prints it"
+            )
+        return bundle
 
     @field_validator("review")
     @classmethod

@@ -9,6 +9,8 @@ from typing import TextIO
 
 _FIRST, _LAST = -62135596800.0, 253402300799.0  # years 1 and 9999: what a date can be
 _LONGEST = 4000  # characters of a line that a person is shown
+SHORT = 12
+"""Hexadecimal digits of a digest that a person is shown."""
 
 
 def iso_utc(seconds: float) -> str:
@@ -19,6 +21,17 @@ def iso_utc(seconds: float) -> str:
     bounded = min(max(seconds, _FIRST), _LAST)
     moment = datetime.fromtimestamp(bounded, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def titled(name: str, version: str, digest: str) -> str:
+    """A bundle as people tell it from others: ``brackets 1.4.0 (3f2a91c07d5e)``.
+
+    Args:
+        name: of the bundle.
+        version: of the bundle.
+        digest: SHA-256 of its manifest, of which `SHORT` digits are shown; empty: not known.
+    """
+    return f"{name} {version} ({digest[:SHORT]})" if digest else f"{name} {version}"
 
 
 def printable(text: str, limit: int = 500) -> str:

@@ -144,6 +144,8 @@ class Model:
     variant: str
     provider: str
     device: str
+    digest: str = ""
+    """SHA-256 of the bundle's manifest; empty where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,13 @@ class Keeps(Protocol):
     def trouble(self) -> list[str]: ...
 
 
+class Silent(Protocol):
+    """Whether images are missing that are expected."""
+
+    @property
+    def text(self) -> str: ...
+
+
 class Mounts(Protocol):
     """Whether the folders lie where they lay."""
 
@@ -93,6 +100,7 @@ class Vitals:
         progress: Progress,
         housekeeping: Keeps,
         mounts: Mounts,
+        silence: Silent,
         storage: StorageSettings,
         losses: Sequence[str] = (),
     ) -> None:
@@ -111,12 +119,19 @@ class Vitals:
         self._losses = losses
         self._housekeeping = housekeeping
         self._mounts = mounts
+        self._silence = silence
+        self._failing = False
         self._places = {
             "state": storage.root,
             "processed": storage.processed_dir,
             "quarantine": storage.quarantine_dir,
         }
         self._process = psutil.Process()
+
+    @property
+    def failing(self) -> bool:
+        """Whether it was failing when it was asked last: the loop asks every second. At no cost."""
+        return self._failing or bool(self._progress.stuck())
 
     def known(self) -> Health:
         """What the parts say of themselves."""
@@ -153,6 +168,9 @@ class Vitals:
             in_work = self._spool.depth()
         except OSError as error:  # told, and no reason to stop: it may be mended
             failing.append(f"{error.filename} can't be listed: {error.strerror}")
+        silent = not failing and bool(self._silence.text)  # else something else is the reason
+        failing += [self._silence.text] if silent else []
+        self._failing = bool(failing)
         verdicts = {verdict.value: count for verdict, count in self._tally.verdicts.items()}
         return Health(
             status="failing" if failing else "degraded" if degraded else "ok",
@@ -167,6 +185,7 @@ class Vitals:
             worker_restarts=pool.restarts,
             ignored=self._source.ignored | waiting_again,
             paused=since is not None,
+            silent=silent,
             held_up=loop.held_up(),
             commands_refused=state.commands_refused if state else 0,
             sessions_lost=self._source.forgotten,

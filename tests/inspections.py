@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_agent.types import Image, Inspection, Latency, Model, Region, Verdict
 
-MODEL = Model("demo", "1.2.0", "fp32", "CPUExecutionProvider", "CPU")
+MODEL = Model("demo", "1.2.0", "fp32", "CPUExecutionProvider", "CPU", "3f2a91c07d5e" + 52 * "0")
 
 
 def inspection(number: int, verdict: Verdict = Verdict.OK, **changes: Any) -> Inspection:

@@ -105,13 +105,14 @@ def _said(error: OSError, arguments: argparse.Namespace) -> str:
 
 def _train(arguments: argparse.Namespace) -> int:
     """Cross-validate, fit, calibrate, export, prove."""
+    from edge_agent.bundle import look_at_bundle
     from trainer.config import run_config
     from trainer.data import hold_back, open_dataset
     from trainer.errors import UsageError
     from trainer.report import write_report
     from trainer.run import make_run, resume_run, write_command, write_json
 
-    config = run_config(_given(arguments, _SETTINGS))
+    config = run_config({**_given(arguments, _SETTINGS), **_named(arguments)})
     if arguments.resume and config.recipe != "seed":
         raise UsageError("--resume: is an option of the seed recipe, not of this one")
     if os.environ.get("WORLD_SIZE", "1") != "1" and config.recipe != "seed":
@@ -150,6 +151,7 @@ def _train(arguments: argparse.Namespace) -> int:
         say(f"trainer train: {late}", stream=sys.stderr)
     say(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
     say(f"seconds       {metrics['seconds']['total']:.0f}")
+    say(f"name          {look_at_bundle(arguments.out / 'bundle').title}")
     say(f"bundle        {arguments.out / 'bundle'}")
     say(f"report        {write_report(arguments.out, dataset, summary)}")
     if unmet := metrics["calibration"]["unmet"]:
@@ -160,6 +162,27 @@ def _train(arguments: argparse.Namespace) -> int:
         )
         return 1
     return 0
+
+
+def _named(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the bundle is called, and its version; said on stderr where nobody has chosen it."""
+    from trainer.config import read_config
+    from trainer.naming import bundle_name, bundle_version
+
+    begun = arguments.out / "config.json"
+    if arguments.resume and begun.exists():
+        was = read_config(begun)
+        return {
+            "name": arguments.name or was.name,
+            "version": arguments.version or was.version,
+        }
+    name, note = bundle_name(arguments.data, arguments.name)
+    version, why = bundle_version(name, arguments.version, arguments.out)
+    first = os.environ.get("RANK", "0") == "0"  # of several under torchrun
+    for text in (note, why and f"the bundle is made {name} {version}: {why}"):
+        if text and first:
+            say(f"note: {text}", stream=sys.stderr)
+    return {"name": name, "version": version}
 
 
 def _recipe(config: RunConfig, learned: LearningSet, test: HeldBack, out: Path) -> dict[str, Any]:
@@ -521,8 +544,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", type=int, help="for cross-validation (5)")
     parser.add_argument("--seed", type=int, help="same seed, same result (0)")
-    parser.add_argument("--name", help="of the bundle (the recipe's)")
-    parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (1.0.0)")
+    parser.add_argument("--name", help="of the bundle: the product's (the name of the folder DATA)")
+    parser.add_argument(
+        "--version",
+        metavar="X.Y.Z",
+        help="of the bundle (1.0.0, or the next after those of this name beside RUN)",
+    )
     parser.add_argument("--notice", help="shown wherever the bundle is")
     _add_aim(parser)
     _add_variants(parser)

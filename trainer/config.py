@@ -86,7 +86,8 @@ class RunConfig(Aim):
     """What every recipe has."""
 
     recipe: str
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field("unnamed", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Of the product that the bundle judges; `trainer.naming` says which, where none is given."""
     version: str = Field("1.0.0", pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")
     notice: str = ""
     """Goes into the bundle; shown wherever the bundle is."""
@@ -117,7 +118,6 @@ class DenseConfig(RunConfig):
     """The ``dense`` recipe. None is decided by looking at the images, and then written down."""
 
     recipe: Literal["dense"] = "dense"
-    name: str = Field("dense", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     backbone: BackboneName = "efficientnet_lite0"
     strides: tuple[int, ...] = STRIDES
     """The maps that the head sees. The backbone is cut after the coarsest."""
@@ -167,7 +167,6 @@ class SeedConfig(RunConfig):
     """The ``seed`` recipe, with the defaults of what this project began as."""
 
     recipe: Literal["seed"] = "seed"
-    name: str = Field("seed", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     backbone: BackboneName = "efficientnet_b0"
     size: tuple[int, int] = (224, 224)
     """Input (width, height), multiples of 32."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import Decision, open_bundle, write_bundle
-from edge_agent.bundle.manifest import VERSION
 from edge_agent.target import CPU
 from trainer.calibrate import calibrate
 from trainer.crossval import oof_file, read_oof
-from trainer.errors import UsageError
 from trainer.gate import compare_scores
 from trainer.metrics import accuracy_at
+from trainer.naming import bundle_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +41,7 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
         run: what `trainer train` wrote.
         aim: the rule.
         out: a new directory.
-        version: of the new bundle; None: the next after that of RUN's, 1.0.0 to 1.0.1.
+        version: of the new bundle; None: the next after RUN's and those beside, 1.0.0 to 1.0.1.
 
     Raises:
         UsageError: RUN is not finished, or (`RuleError`) the rule can't be kept.
@@ -51,9 +49,9 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
     """
     groups, result = read_oof(run / "oof.csv")
     old = open_bundle(run / "bundle")
-    version = next_version(old.manifest.version, version)
-    calibration = calibrate(result.labels, result.scores, groups, aim)
     manifest = old.manifest
+    version, _ = bundle_version(manifest.name, version, out, run, old=manifest.version)
+    calibration = calibrate(result.labels, result.scores, groups, aim)
     judged = [_judge(run, one, calibration.threshold, result) for one in manifest.variants]
     variants = tuple(one for one, fault in judged if not fault)
     kept = [one.name for one in variants]
@@ -117,17 +115,3 @@ def _judge(run: Path, variant: Variant, threshold: float, result: OutOfFold) -> 
         "gate": {name: faults.get(name) or was for name, was in variant.gate.items()},
     }
     return variant.model_copy(update=changed), faults.get(CPU, "")
-
-
-def next_version(old: str, wanted: str | None) -> str:
-    """Of a bundle that replaces one of version ``old``: ``wanted``, or the next, 1.0.0 to 1.0.1.
-
-    Raises:
-        UsageError: what is wanted is not X.Y.Z.
-    """
-    if wanted is None:
-        head, _, last = old.rpartition(".")
-        wanted = f"{head}.{int(last) + 1}"
-    if not re.fullmatch(VERSION, wanted):
-        raise UsageError(f"--version: {wanted!r} is not X.Y.Z, such as 1.2.0")
-    return wanted

@@ -18,9 +18,9 @@ from trainer.data import fingerprint, hold_back, open_dataset
 from trainer.errors import UsageError
 from trainer.evaluate import judge, open_graph
 from trainer.golden import make_golden
+from trainer.naming import bundle_version
 from trainer.progress import progress
 from trainer.rebuild import rebuild_folds
-from trainer.recalibrate import next_version
 from trainer.variants import Proven, make_variants, time_variants
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def requantize(
         data: the images that it was trained on: INT8's ranges come from them.
         settings: ``variants``, ``calibrator``, ``seven_bit``, as far as they are given.
         out: a new directory.
-        version: of the new bundle; None: the next after that of the old one.
+        version: of the new bundle; None: the next after the old one's and those beside.
         bundle: the old one, whose threshold the variants are held to; None: RUN's own.
 
     Raises:
@@ -71,7 +71,7 @@ def requantize(
     if old.variant("fp32").sha256 != own.variant("fp32").sha256:
         raise UsageError(f"{old.path} is not of {run}: give a bundle that was made from this run")
     manifest = old.manifest
-    version = next_version(manifest.version, version)
+    version, _ = bundle_version(manifest.name, version, out, run, old=manifest.version)
     if out.exists():
         raise UsageError(f"{out} exists: a bundle is never changed, give --out another name")
     learned, _ = hold_back(open_dataset(data, folds=config.folds))

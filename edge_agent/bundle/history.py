@@ -32,6 +32,8 @@ class Ran(BaseModel):
     directory: str
     digest: str
     """Of its manifest."""
+    name: str = ""
+    """As its manifest has it; empty where an earlier program has noted it."""
 
 
 class _History(BaseModel):
@@ -75,6 +77,15 @@ def bundle_before(history: Path) -> Ran | None:
     return _read(history).before
 
 
+def ran_last(history: Path) -> Ran | None:
+    """What ran here last, or runs; None where nothing did.
+
+    Raises:
+        BundleError: the history is damaged.
+    """
+    return _read(history).runs
+
+
 def check_version(history: Path, manifest: Manifest) -> None:
     """Refuse a bundle that is older than the one of the same name that ran here last.
 
@@ -107,14 +118,14 @@ def remember(
         ValueError: its path is no text.
     """
     known, manifest = _read(history), bundle.manifest
-    runs = Ran(directory=str(bundle.path), digest=bundle.digest)
+    runs = Ran(directory=str(bundle.path), digest=bundle.digest, name=manifest.name)
     changed: dict[str, object] = {
         "versions": {**known.versions, manifest.name: manifest.version},
         "runs": runs,
         "chosen": runs.directory if chosen else "",
         "configured": str(configured.resolve()) if chosen else "",
     }
-    if known.runs != runs and not back:
+    if not _same(known.runs, runs) and not back:
         changed["before"] = known.runs
     new = known.model_copy(update=changed)
     if new == known:
@@ -123,6 +134,11 @@ def remember(
     write_durably(partial, new.model_dump_json(indent=2).encode())
     partial.rename(history)
     sync_directory(history.parent)
+
+
+def _same(one: Ran | None, other: Ran) -> bool:
+    """Whether they are the same bundle at the same place, whoever has noted its name."""
+    return one is not None and (one.directory, one.digest) == (other.directory, other.digest)
 
 
 def _read(file: Path) -> _History:

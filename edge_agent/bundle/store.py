@@ -16,6 +16,7 @@ from edge_agent.bundle.errors import BundleError
 from edge_agent.bundle.graph import check_graph
 from edge_agent.bundle.manifest import FORMAT, Golden, Manifest, Variant
 from edge_agent.durable import sync_directory, write_durably
+from edge_agent.text import titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,11 @@ class Bundle:
     """SHA-256 of manifest.json's bytes: what was verified, whatever lies there by now."""
     signed_by: str = ""
     """Name of the key that vouches for it; empty where none does, or nobody asked."""
+
+    @property
+    def title(self) -> str:
+        """Its name, version and the start of its digest, as people are shown it everywhere."""
+        return titled(self.manifest.name, self.manifest.version, self.digest)
 
     def variant(self, name: str) -> Variant:
         """The variant called ``name``.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError
-from edge_agent.bundle.history import bundle_to_run
+from edge_agent.bundle.history import bundle_to_run, ran_last
+from edge_agent.decide import decision_for, in_words
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.providers import remembered_table
+from edge_agent.settings import SettingsError
 from edge_agent.target import AUTO, CPU
 from edge_agent.tuning.measure import choose
 from edge_agent.worker.pool import WorkerStartError
@@ -27,13 +29,18 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
             bundle_to_run(settings.storage.bundles, settings.bundle), settings.trust
         )
         variant, provider = what_runs(settings, bundle)
+        last = ran_last(settings.storage.bundles)
     except BundleError as error:
         mend = "copy it again from where it was trained, whole; or set `bundle` to one that is"
         return [Finding(TOPIC, "error", str(error), mend)]
     manifest = bundle.manifest
-    what = f"{manifest.name} {manifest.version}: files, hashes and graphs as the manifest says"
+    what = f"{bundle.title}: files, hashes and graphs as the manifest says"
     what += f", signed by {bundle.signed_by}" if bundle.signed_by else ""
-    found = [Finding(TOPIC, "ok", what)]
+    found = [Finding(TOPIC, "ok", what), _decides(settings, bundle)]
+    if last and last.name not in ("", manifest.name):
+        what = f"{last.name} ran here last, and the next start or reload changes over to "
+        mend = "if it should not, name the other one in station.toml: bundle = ..."
+        found.append(Finding(TOPIC, "warning", what + bundle.title, mend))
     try:
         ready = prove_apart(bundle, variant, provider)
     except WorkerStartError as error:
@@ -45,6 +52,15 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
         f"within {ready.golden_error:.5f}"
     )
     return [*found, Finding(TOPIC, "ok", what)]
+
+
+def _decides(settings: Settings, bundle: Bundle) -> Finding:
+    """By which threshold it judges; a start and a reload refuse one that is another bundle's."""
+    try:
+        return Finding(TOPIC, "ok", in_words(bundle, decision_for(bundle, settings.decision)))
+    except SettingsError as error:
+        mend = "each bundle has a threshold of its own: look at `edge-agent bundle show` first"
+        return Finding(TOPIC, "error", str(error), mend)
 
 
 def what_runs(settings: Settings, bundle: Bundle) -> tuple[str, str]:

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from edge_agent.journal.errors import explained
 from edge_agent.journal.mark import mark_of, read_mark
 from edge_agent.journal.recovery import missing_from, unacknowledged
-from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, Record, Unreadable, fault_of, to_record
+from edge_agent.journal.rows import (
+    COLUMNS,
+    KNOWN_VERDICTS,
+    MODEL,
+    Record,
+    Unreadable,
+    fault_of,
+    to_record,
+)
 from edge_agent.journal.schema import open_reader
 from edge_agent.percentiles import Percentiles, percentiles
 from edge_agent.text import iso_utc
@@ -51,6 +59,21 @@ class ModelCount:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Inspections in a row that one bundle made by one threshold."""
+
+    name: str
+    version: str
+    digest: str
+    """Of the bundle's manifest; empty in rows of programs that did not say."""
+    threshold: float
+    first: float
+    """When the first one was completed, by sequence; seconds since the epoch."""
+    last: float
+    count: int
+
+
+@dataclass(frozen=True)
 class Stats:
     """Figures of a selection."""
 
@@ -68,6 +91,8 @@ class Stats:
     """Messages of the whole journal that no broker has taken yet."""
     unreadable: tuple[Unreadable, ...] = ()
     """Rows that are not counted, at most 100."""
+    judged: tuple[Stretch, ...] = ()
+    """Which bundle and threshold judged when, in sequence."""
 
 
 def tail(path: Path, count: int) -> list[Record | Unreadable]:
@@ -150,29 +175,26 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
     """
     verdicts = dict.fromkeys(Verdict, 0)
     models: dict[Model, int] = {}
+    stretches: list[tuple[tuple[str, str, str, float], list[float]]] = []
     times: list[float] = []
     latency = {stage: array("f") for stage in STAGES}
     unreadable = []
-    named = (
-        "sequence",
-        "verdict",
-        "completed",
-        "model",
-        "version",
-        "variant",
-        "provider",
-        "device",
-    )
+    named = ("sequence", "verdict", "completed", "threshold", *MODEL)
     columns = (*named, *STAGES)
     with explained(path), closing(open_reader(path)) as db:
         for row in _select(db, columns, selection):
             if fault := fault_of(dict(zip(columns, row, strict=True))):
                 unreadable.append(Unreadable(row[0], fault))
                 continue
-            _, verdict, completed, name, version, variant, provider, device, *stages = row
+            _, verdict, completed, threshold, *rest = row
+            model, stages = Model(*rest[: len(MODEL)]), rest[len(MODEL) :]
             verdicts[Verdict(verdict)] += 1
-            model = Model(name, version, variant, provider, device)
             models[model] = models.get(model, 0) + 1
+            judge = (model.name, model.version, model.digest, threshold)
+            if not stretches or stretches[-1][0] != judge:
+                stretches.append((judge, [completed, completed, 0]))
+            span = stretches[-1][1]
+            span[1], span[2] = completed, span[2] + 1
             times[1:] = [completed]
             if verdict != Verdict.ERROR.value:
                 for stage, milliseconds in zip(STAGES, stages, strict=True):
@@ -191,6 +213,7 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
         models=tuple(ModelCount(model, count) for model, count in models.items()),
         unacknowledged=waiting,
         unreadable=tuple(unreadable[:_NAMED]),
+        judged=tuple(Stretch(*judge, span[0], span[1], int(span[2])) for judge, span in stretches),
     )
 
 

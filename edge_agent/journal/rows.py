@@ -18,7 +18,7 @@ COLUMNS = (
     "sha256", "bytes", "width", "height", "captured", "received", "completed",
     "model", "version", "variant", "provider", "device",
     "wait", "decode", "preprocess", "infer", "total", "worker_rss", "agent_rss", "regions",
-    "gpu_memory",
+    "gpu_memory", "digest",
 )  # fmt: skip
 
 
@@ -28,6 +28,8 @@ _REAL = {
     "score", "threshold", "captured", "received", "completed",
     "wait", "decode", "preprocess", "infer", "total",
 }  # fmt: skip
+MODEL = ("model", "version", "variant", "provider", "device", "digest")
+"""The columns of a `Model`, in its order."""
 _MAY_BE_NULL = {"score", "gpu_memory"}
 _REGION = {"x": (int,), "y": (int,), "width": (int,), "height": (int,), "peak": (int, float)}
 
@@ -60,7 +62,7 @@ def to_row(sequence: int, i: Inspection) -> tuple[Any, ...]:
         latency.wait, latency.decode, latency.preprocess, latency.infer, latency.total,
         i.worker_rss, i.agent_rss,
         json.dumps([asdict(region) for region in i.regions], separators=(",", ":")),
-        i.gpu_memory,
+        i.gpu_memory, model.digest,
     )  # fmt: skip
 
 
@@ -91,7 +93,7 @@ def to_record(row: Sequence[Any]) -> Record | Unreadable:
             captured=v["captured"],
             received=v["received"],
             completed=v["completed"],
-            model=Model(v["model"], v["version"], v["variant"], v["provider"], v["device"]),
+            model=Model(*(v[key] for key in MODEL)),
             latency=Latency(v["wait"], v["decode"], v["preprocess"], v["infer"], v["total"]),
             worker_rss=v["worker_rss"],
             agent_rss=v["agent_rss"],

@@ -124,6 +124,8 @@ MIGRATIONS = (
     );
     DELETE FROM meta WHERE key IN ('passed_ok', 'passed_others');
     """,
+    # Which bundle judged: the SHA-256 of its manifest; empty in rows of programs that did not say.
+    "ALTER TABLE inspections ADD COLUMN digest TEXT NOT NULL DEFAULT '';",
 )
 VERSION = len(MIGRATIONS)
 

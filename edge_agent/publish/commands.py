@@ -66,6 +66,12 @@ class BundleBody(CommandBody):
         description="its directory's name, beside the bundle that the settings name",
     )
     roll_back: bool = Field(default=False, description="run what ran before this one")
+    name: str | None = Field(
+        default=None,
+        max_length=64,
+        description="what the bundle is called, in its manifest: needed where the one that runs "
+        "is called otherwise",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> BundleBody:

@@ -45,6 +45,9 @@ class ModelName(Message):
     name: str
     version: str
     variant: str
+    digest: str = Field(
+        default="", description="SHA-256 of the bundle's manifest; not in messages made earlier"
+    )
 
 
 class Runtime(Message):
@@ -114,6 +117,10 @@ class StatusMessage(Message):
     degraded: bool = Field(description="it runs, but not on the execution provider asked for")
     paused: bool = Field(description="it takes no images until it gets command/resume")
     drift: list[str] = Field(description="figures in which images differ from the training images")
+    failing: bool = Field(
+        default=False,
+        description="images are not judged or not kept, or none comes; telemetry says why",
+    )
 
 
 def verdict_payload(station: Station, sequence: int, inspection: types.Inspection) -> bytes:
@@ -166,9 +173,10 @@ def birth_payload(
     started: float,
     degraded: bool = False,
     paused: bool = False,
+    failing: bool = False,
     drift: Sequence[str] = (),
 ) -> bytes:
-    """The status of a station that works; ``started`` in seconds since the epoch."""
+    """The status of a station that runs; ``started`` in seconds since the epoch."""
     return _status(
         station,
         version=version,
@@ -178,6 +186,7 @@ def birth_payload(
         runtime=runtime_name(model),
         degraded=degraded,
         paused=paused,
+        failing=failing,
         drift=drift,
     )
 
@@ -203,6 +212,7 @@ def _status(
     runtime: Runtime | None = None,
     degraded: bool = False,
     paused: bool = False,
+    failing: bool = False,
     drift: Sequence[str] = (),
 ) -> bytes:
     message = StatusMessage(
@@ -216,6 +226,7 @@ def _status(
         degraded=degraded,
         paused=paused,
         drift=list(drift),
+        failing=failing,
     )
     return message.model_dump_json().encode()
 
@@ -225,7 +236,9 @@ def station_name(station: Station) -> StationName:
 
 
 def model_name(model: types.Model) -> ModelName:
-    return ModelName(name=model.name, version=model.version, variant=model.variant)
+    return ModelName(
+        name=model.name, version=model.version, variant=model.variant, digest=model.digest
+    )
 
 
 def runtime_name(model: types.Model) -> Runtime:

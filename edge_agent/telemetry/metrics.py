@@ -75,6 +75,7 @@ def _what_runs(reading: Reading, version: str) -> Iterator[Metric]:
             "variant": model.variant,
             "provider": model.provider,
             "device": model.device,
+            "digest": model.digest,
         },
     )
 
@@ -107,7 +108,14 @@ def _work(reading: Reading) -> Iterator[Metric]:
 
 def _state(reading: Reading) -> Iterator[Metric]:
     health = reading.health
-    yield _gauge("failing", "1 when images are not judged or not kept.", health.status == "failing")
+    yield _gauge(
+        "failing",
+        "1 when images are not judged or not kept, or none comes.",
+        health.status == "failing",
+    )
+    yield _gauge(
+        "silent", "1 when failing since none comes within [source] expect_every.", health.silent
+    )
     yield _gauge("degraded", "1 when something is not as it should be.", health.status != "ok")
     yield _gauge("paused", "1 while a command keeps it from taking images.", health.paused)
     yield _gauge(

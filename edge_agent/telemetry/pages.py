@@ -50,8 +50,8 @@ def _told(health: Health) -> Answer:
 
 
 def _ready(health: Health) -> Answer:
-    """Whether an image that is offered now would be judged."""
-    fine = health.status != "failing" and not health.paused
+    """Whether an image that is offered now would be judged; also where none comes."""
+    fine = (health.status != "failing" or health.silent) and not health.paused
     return _json(200 if fine else 503, {"ready": fine, "reasons": health.reasons})
 
 

@@ -97,8 +97,9 @@ class Pulse:
         health = self._ask()
         self._link.status(status_line(health))
         # What is failing is known, said and tried again: a new start would do no better. And
-        # whoever has paused the station wants its images to wait.
-        due = health.status != "failing" and not health.paused
+        # whoever has paused the station wants its images to wait. That none came does not excuse
+        # that one which has come now does not move.
+        due = (health.status != "failing" or health.silent) and not health.paused
         waiting = due and bool(health.waiting or health.in_work > health.held_up)
         if self._progress.advances(waiting=waiting, moved=moved):
             self._link.alive()

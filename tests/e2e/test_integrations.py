@@ -10,8 +10,10 @@ import json
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +22,21 @@ import pytest
 import yaml
 from pyModbusTCP.server import DataBank, ModbusServer
 
+from edge_agent.bundle import look_at_bundle
 from edge_agent.demo.station import BUNDLE, IMAGES
+from edge_agent.journal import stats
 from edge_agent.worker import regions
 from tests.broker import MOSQUITTO, Broker, free_port
 from tests.docs import REPO, replaced
-from tests.line import Station, at_rest, wait_for
+from tests.line import FIXED, Station, at_rest, wait_for
 from tests.nodered import MISSING, NODE_RED, NodeRed
 from tests.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from edge_agent.bundle import Bundle
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -155,6 +162,142 @@ def test_node_red_tells_people_and_stops_the_line(station, broker, plc, node_red
 
     assert station.stop() == 0
     wait_for(lambda: f"OFFLINE {STATION}: stopped" in alarms(node_red))
+    play_the_stories(Scene(station, plc, node_red, plant))
+
+
+# -- What happens on a line, played on that station from the camera to the PLC's coils -------------
+
+EXPECTED, OVERRIDE, OTHERS = 8.0, 0.34, 0.25  # seconds; thresholds
+
+
+@dataclass
+class Scene:
+    """Who takes part."""
+
+    station: Station
+    plc: ModbusServer
+    node_red: NodeRed
+    plant: Subscriber
+
+    def judges(self, image: bytes) -> dict[str, Any]:
+        """The verdict of one more image."""
+        known = len(self.plant.received("/verdict"))
+        self.station.drop(f"{known}.png", image)
+        self.plant.wait(lambda _: len(self.plant.received("/verdict")) > known, 60)
+        return self.plant.received("/verdict")[known].json()
+
+    def telemetry(self, status: str) -> dict[str, Any]:
+        """The first message from now on that says so."""
+        seen = len(self.plant.received("/telemetry"))
+
+        def since() -> list[dict[str, Any]]:
+            return [one.json() for one in self.plant.received("/telemetry")[seen:]]
+
+        self.plant.wait(lambda _: any(one["status"] == status for one in since()), 60)
+        return next(one for one in since() if one["status"] == status)
+
+    def reload(self, changes: dict[str, str], answer: str) -> str:
+        """Change station.toml and have it read; what was logged of it."""
+        said = len(self.station.log)
+        self.station.config.write_text(replaced(self.station.config.read_text(), changes))
+        self.station.daemon.send_signal(signal.SIGHUP)
+        wait_for(lambda: answer in self.station.log[said:])
+        return self.station.log[said:]
+
+
+def play_the_stories(scene: Scene) -> None:
+    """One more start, of the same station with another bundle; each story leaves it at work."""
+    station = scene.station
+    shelf = station.home / "shelf"
+    brackets = called(shelf / "brackets", "brackets")
+    called(shelf / "lids", "lids", threshold=OTHERS)
+    settings = station.config.read_text().split("\n", 1)[1]
+    station.config.write_text(
+        f'bundle = "{brackets.path}"\n{settings}[source]\nexpect_every = {EXPECTED}\n'
+        f'[decision]\nbundle = "{brackets.digest[:12]}"\nthreshold = {OVERRIDE}\n'
+    )
+    station.start()
+    assert f"changed over: {brackets.title} judges here now, before it demo-surfaces" in station.log
+    for story in (silence, changeover):  # the next one, of a picture of nothing, comes in here
+        story(scene)
+    assert station.stop() == 0
+    assert "Traceback" not in station.log
+
+
+def called(place: Path, name: str, **decision: Any) -> Bundle:
+    """The demo's bundle under another name."""
+    shutil.copytree(BUNDLE, place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["name"] = name
+    manifest["decision"].update(decision)
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    return look_at_bundle(place)
+
+
+def silence(scene: Scene) -> None:
+    """The camera's cable comes off: the heartbeat stops until there are images again."""
+    plc, plant, node_red = scene.plc, scene.plant, scene.node_red
+    scene.judges(OK.read_bytes())
+    scene.telemetry("ok")
+    wait_for(lambda: f"FAILING {STATION}: telemetry says why" in alarms(node_red))
+    (reason,) = scene.telemetry("failing")["reasons"]
+    assert reason.startswith(f"no image was judged for more than {EXPECTED:g} s")
+    plc.data_bank.set_coils(STOP, [False, False])
+    for _ in range(3):
+        scene.telemetry("failing")
+    alarm = plant.received("/defect")[0].json() | {"id": secrets.token_hex(16)}
+    alarm["completed"] = datetime.now(timezone.utc).isoformat()
+    assert plant.send(f"{STATION}/defect", json.dumps(alarm)) == 0
+    wait_for(lambda: coil(plc, STOP))  # behind the telemetry, on the same way
+    assert not coil(plc, WORKS)
+    assert plant.received("/status")[-1].json()["failing"]
+
+    told = len(alarms(node_red))
+    scene.judges(OK.read_bytes())
+    wait_for(lambda: coil(plc, WORKS))
+    wait_for(lambda: f"WELL {STATION}" in alarms(node_red)[told:])
+
+
+def changeover(scene: Scene) -> None:
+    """Another product: never by mistake, never with the threshold that was the other's."""
+    station, plc, plant = scene.station, scene.plc, scene.plant
+    before = scene.judges(OK.read_bytes())
+    assert (before["model"]["name"], before["threshold"]) == ("brackets", OVERRIDE)
+
+    said = scene.reload({'/brackets"': '/lids"'}, "not reloaded, what ran before goes on")
+    assert f"[decision] threshold = {OVERRIDE} is for the bundle" in said
+    still = scene.judges(OK.read_bytes())
+    assert (still["model"], still["threshold"]) == (before["model"], OVERRIDE)
+    assert "not reloaded: [decision]" in scene.telemetry("degraded")["reasons"][0]
+    plc.data_bank.set_coils(WORKS, [False])
+    scene.judges(OK.read_bytes())
+    wait_for(lambda: coil(plc, WORKS))  # it inspects, by what it is sure of
+
+    override = station.config.read_text().partition("[decision]\n")[2].partition(FIXED)[0]
+    said = scene.reload({'/lids"': '/brackets"', override: ""}, "reloaded: brackets 1.0.0 (")
+    assert re.search(rf"threshold {before['threshold']:.4f}$", said.strip(), re.MULTILINE)
+    order = {"activate": "lids"}
+    refused = plant.ask(f"{STATION}/command/bundle", json.dumps(order))
+    assert "lids 1.0.0 (" in refused["reason"]
+    meant = json.loads(re.search(r"send (\{.*\})", refused["reason"])[1])
+    assert meant == order | {"name": "lids"}
+    assert plant.ask(f"{STATION}/command/bundle", json.dumps(meant))["ok"]
+
+    plc.data_bank.set_coils(STOP, [False])
+    after = scene.judges(SPOT.read_bytes())
+    assert (after["model"]["name"], after["threshold"], after["verdict"]) == (
+        "lids",
+        OTHERS,
+        "defect",
+    )
+    wait_for(lambda: coil(plc, STOP))
+    plant.wait(lambda _: plant.received("/status")[-1].json()["model"] == after["model"], 60)
+    judged = stats(station.state / "journal.db").judged
+    assert [(one.name, one.threshold) for one in judged][-2:] == [
+        ("brackets", OVERRIDE),
+        ("lids", OTHERS),
+    ]
+    assert judged[-1].digest == after["model"]["digest"] != before["model"]["digest"]
 
 
 # -- Home Assistant and Telegraf, on real messages -----------------------------------------------

@@ -109,7 +109,7 @@ class Swaps:
             call = fault.split(":", maxsplit=1)[0]
             self.points[call] = self.points.get(call, 0) + 1
             self.station.start()
-            self.runs = self.station.log.rpartition("ready: dark ")[2].partition(",")[0]
+            self.runs = self.station.log.rpartition("ready: dark ")[2].partition(" ")[0]
         else:
             self.runs = self.other
         assert self.runs in allowed

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,14 +83,20 @@ def test_a_valid_one_takes_over_between_two_frames(make_station, tmp_path):
     load(station, COUNT)
     at_rest(station, 2 * COUNT)
 
-    assert "reloaded: dark 1.1.0, threshold 0.2500" in said
+    was, new = (sha256((path / "manifest.json").read_bytes()).hexdigest() for path in (
+        station.bundle, tmp_path / "new"
+    ))  # fmt: skip
+    assert (
+        f"reloaded: dark 1.1.0 ({new[:12]}), threshold 0.2500, "
+        f"before: dark 1.0.0 ({was[:12]}), threshold 0.5000"
+    ) in said
     assert station.stop() == 0
     assert "is replaced" not in station.log  # the one that proved it went on and judged
     assert "Traceback" not in station.log
     assert verify(station, 2 * COUNT).wrong == []
     rows = station.rows()
-    judged = [(row["version"], row["threshold"]) for row in rows]
-    assert set(judged) == {("1.0.0", 0.5), ("1.1.0", 0.25)}
+    judged = [(row["version"], row["threshold"], row["digest"]) for row in rows]
+    assert set(judged) == {("1.0.0", 0.5, was), ("1.1.0", 0.25, new)}
     assert judged == sorted(judged)  # one after the other, never mixed
     # Nor does a row name another model than the one that gave the score.
     defects = [row for row in rows if row["verdict"] == "defect"]
@@ -232,14 +240,26 @@ def test_a_bundle_that_was_changed_in_place_is_not_judged_with(make_station, tmp
     assert "2.0.0" not in {row["version"] for row in station.rows()}
 
 
-def test_settings_that_can_change_and_those_that_can_not(make_station, bundle):
+def test_settings_that_can_change_and_those_that_can_not(make_station, bundle, tmp_path):
     station = make_station().start()
-    said = swap(station, bundle, "[decision]\nthreshold = 0.9\n[log]\nlevel = 'debug'\n")
-    assert "reloaded: dark 1.0.0, threshold 0.9000" in said
+    digest = sha256((bundle / "manifest.json").read_bytes()).hexdigest()[:12]
+    chosen = f"[decision]\nbundle = '{digest}'\nthreshold = 0.9\n[log]\nlevel = 'debug'\n"
+    said = swap(station, bundle, chosen)
+    assert re.search(r"reloaded: dark 1\.0\.0 \(\w+\), threshold 0\.9000, before: .* 0\.5000", said)
     load(station, 0)
     at_rest(station, COUNT)
     assert {row["threshold"] for row in station.rows()} == {0.9}
     assert " debug " in station.log
+
+    # What was chosen for one bundle is no other's: neither at a reload nor at a start.
+    other = write(tmp_path / "other", name="bright")
+    said = swap(station, other)
+    assert "not reloaded, what ran before goes on: [decision] threshold = 0.9 is for the" in said
+    assert re.search(f"{digest}, and this is bright 1\\.0\\.0 \\((\\w+)\\).*write bundle = ", said)
+    load(station, COUNT)
+    at_rest(station, 2 * COUNT)
+    assert {(row["model"], row["threshold"]) for row in station.rows()} == {("dark", 0.9)}
+    swap(station, bundle)
 
     said = swap(station, bundle, "[http]\nport = 1\n")
     assert "taken at the next restart: http" in said

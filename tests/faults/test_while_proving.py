@@ -127,7 +127,7 @@ def test_orders_are_answered_while_a_bundle_is_proved(station, consumer, go_wron
 
     (answer,) = consumer.answers(waits)
     assert (answer["ok"], answer["detail"]["version"]) == (True, "1.2.0")
-    assert [said[:6] for said in station.log.split("reloaded: dark ")[1:]] == ["1.1.0,", "1.2.0,"]
+    assert [said[:6] for said in station.log.split("reloaded: dark ")[1:]] == ["1.1.0 ", "1.2.0 "]
     # Another bundle does not end a pause.
     offered += drop(station, range(6, 9))
     assert ask(consumer, "replay", **{"from": 1}) == (True, "")
@@ -171,7 +171,7 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
     go_wrong("")
     station.start()
     version = {"SIGHUP": "1.1.0", "command": "1.0.0"}[by]
-    assert station.log.split("ready: dark ")[2].startswith(f"{version}, ")
+    assert station.log.split("ready: dark ")[2].startswith(f"{version} (")
     offered += drop(station, range(23, 24))
     finish(station, offered, consumer)
     assert {row["version"] for row in station.rows()} == {"1.0.0", version}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_agent.bundle import Decision, Golden, write_bundle
+from edge_agent.bundle import Decision, Golden, look_at_bundle, write_bundle
 from tests.bundles import make_image, make_manifest, make_model
 from tests.line import Station, wait_for
 
@@ -71,7 +71,13 @@ def test_another_runs_also_after_a_restart_until_it_is_rolled_back(station, cons
         "command": "bundle",
         "ok": True,
         "reason": "",
-        "detail": {"directory": "1.1.0", "name": "dark", "version": "1.1.0", "kept": True},
+        "detail": {
+            "directory": "1.1.0",
+            "name": "dark",
+            "version": "1.1.0",
+            "digest": look_at_bundle(station.bundle.parent / "1.1.0").digest,
+            "kept": True,
+        },
     }
     assert judges(station) == ("1.1.0", 0.25)
     consumer.wait(lambda _: consumer.received("/status")[-1].json()["model"]["version"] == "1.1.0")
@@ -158,6 +164,7 @@ def test_what_the_settings_name_later_ends_what_was_ordered(station, consumer, b
 def test_what_can_not_run_changes_nothing(station, consumer, shelf):
     (shelf / "damaged").mkdir()
     (shelf / "damaged/manifest.json").write_text("{}")
+    write(shelf / "lids", "1.0.0", name="lids")
     manifest, files = make_manifest(make_model(), version="2.0.0")
     wrong = tuple(
         Golden(**{**one.model_dump(), "scores": {"fp32": 1 - one.scores["fp32"]}})
@@ -174,6 +181,9 @@ def test_what_can_not_run_changes_nothing(station, consumer, shelf):
         ({}, 'give either "activate" with a name, or "roll_back": true'),
         ({"activate": "1.1.0", "roll_back": True}, 'give either "activate"'),
         ({"roll_back": True}, "it is not known what ran here before"),
+        ({"activate": "lids"}, 'over to it, send {"activate": "lids", "name": "lids"}'),
+        ({"activate": "lids", "name": "dark"}, "lids holds lids 1.0.0 ("),
+        ({"activate": "1.0.0", "name": "lids"}, "1.0.0 holds dark 1.0.0 ("),
     ):
         answer = order(consumer, **body)
         assert not answer["ok"]

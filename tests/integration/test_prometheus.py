@@ -116,6 +116,8 @@ SERIES = """
         values: '{outbox}'
       - series: 'edge_agent_failing{{instance="s"}}'
         values: '{failing}'
+      - series: 'edge_agent_silent{{instance="s"}}'
+        values: '{silent}'
       - series: 'edge_agent_degraded{{instance="s"}}'
         values: '{degraded}'
       - series: 'edge_agent_paused{{instance="s"}}'
@@ -135,8 +137,9 @@ DAY = 24 * 12  # steps of five minutes
 # 60 images in five minutes, 2 % defects, for two days and a half: nothing is wrong.
 WELL = {
     "ok": "0+59x800", "defect": "0+1x800", "error": "0x800", "waiting": "1x800", "work": "1x800",
-    "outbox": "3x800", "failing": "0x800", "degraded": "0x800", "restarts": "0x800",
-    "drifting": "0x800", "paused": "0x800", "free": "60x800", "started": "0x800",
+    "outbox": "3x800", "failing": "0x800", "silent": "0x800", "degraded": "0x800",
+    "restarts": "0x800", "drifting": "0x800", "paused": "0x800", "free": "60x800",
+    "started": "0x800",
 }  # fmt: skip
 # Each the same until two days have passed, and then something else.
 WRONG = {
@@ -144,6 +147,11 @@ WRONG = {
         "ok": f"0+59x{2 * DAY} {59 * 2 * DAY}x200", "defect": f"0+1x{2 * DAY} {2 * DAY}x200",
     },
     "EdgeAgentFailing": {"failing": f"0x{2 * DAY} 1x200", "degraded": f"0x{2 * DAY} 1x200"},
+    "EdgeAgentSilent": {
+        "failing": f"0x{2 * DAY} 1x200", "degraded": f"0x{2 * DAY} 1x200",
+        "silent": f"0x{2 * DAY} 1x200", "ok": f"0+59x{2 * DAY} {59 * 2 * DAY}x200",
+        "defect": f"0+1x{2 * DAY} {2 * DAY}x200", "waiting": "0x800", "work": "0x800",
+    },
     "EdgeAgentDegraded": {"degraded": f"0x{2 * DAY} 1x200"},
     "EdgeAgentOutboxGrowing": {"outbox": f"3x{2 * DAY} 3+60x200"},
     "EdgeAgentDiskAlmostFull": {"free": f"60x{2 * DAY} 9x200"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -73,12 +74,12 @@ def test_metrics_are_what_the_journal_has(make_station: Callable[..., Station]) 
 
 
 @pytest.mark.broker
-def test_what_waits_is_told_while_nothing_is_taken(
+def test_what_waits_is_told_while_nothing_is_taken_and_that_nothing_comes(
     make_station: Callable[..., Station], broker: Broker, subscribe: Callable[..., Subscriber]
 ) -> None:
-    """It was the number from before the pause: none waited, and the inbox filled up."""
+    """It was the number from before the pause; and a dead camera looked like good parts."""
     port = free_port()
-    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n[source]\nexpect_every = 2.0\n'
     station = make_station(f"{QUICK}[http]\nport = {port}\n{mqtt}").start()
     consumer = subscribe(broker.port, "inspection/#")
     base = "inspection/site/line/station/command"
@@ -92,6 +93,23 @@ def test_what_waits_is_told_while_nothing_is_taken(
     assert consumer.ask(f"{base}/resume")["ok"]
     wait_for(lambda: len(station.rows()) == 3)
     wait_for(lambda: scrape(port)["edge_agent_waiting_images",] == 0)
+
+    def failing() -> bool:
+        return bool(consumer.received("/status")[-1].json()["failing"])
+
+    wait_for(lambda: scrape(port)["edge_agent_silent",] == 1)
+    assert scrape(port)["edge_agent_failing",] == 1
+    with pytest.raises(urllib.error.HTTPError, match="503") as caught:
+        ask(port, "/healthz")
+    (reason,) = json.loads(caught.value.read())["reasons"]
+    assert reason.startswith("no image was judged for more than 2 s ([source] expect_every): look")
+    assert json.loads(ask(port, "/readyz"))["ready"]  # one that came would be judged
+    wait_for(failing)
+    station.drop("again.png", make_image(defect=False))
+    wait_for(lambda: scrape(port)["edge_agent_failing",] == 0)
+    wait_for(lambda: not failing())
+    assert station.log.count(reason) == 1
+    assert "images are judged again" in station.log
     assert station.stop() == 0
 
 

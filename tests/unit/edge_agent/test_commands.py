@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.bundle import read_manifest
+from edge_agent.bundle import look_at_bundle, read_manifest
 from edge_agent.cli import run
 from tests.bundles import make_bundle, make_image
 
@@ -134,7 +134,10 @@ def test_threads_that_can_not_be(bundle, images, capsys, threads):
 
 def test_a_bundle_is_shown_and_verified(bundle, capsys):
     assert run(["bundle", "show", str(bundle)]) == 0
-    assert "dark 1.0.0" in capsys.readouterr().out
+    digest = look_at_bundle(bundle).digest
+    said = capsys.readouterr().out
+    assert f"dark 1.0.0 ({digest[:12]}), made" in said
+    assert f"digest     {digest}\n" in said
     assert run(["bundle", "show", "--json", str(bundle)]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "dark"
     assert run(["bundle", "verify", str(bundle)]) == 0
@@ -155,6 +158,11 @@ def test_the_bundle_of_a_station_is_verified_as_the_station_would(bundle, tmp_pa
     assert run(["bundle", "verify", "--config", str(config)]) == 2
     assert "cuda" in capsys.readouterr().err
     assert run(["bundle", "verify", "--config", str(config), "--provider", "cpu"]) == 0
+
+    digest = look_at_bundle(bundle).digest[:12]
+    config.write_text(text + f'"cpu"\n[decision]\nthreshold = 0.9\nbundle = "{"0" * 12}"\n')
+    assert run(["bundle", "verify", "--config", str(config)]) == 2  # an upgrade goes by this
+    assert f'write bundle = "{digest}" into [decision]' in capsys.readouterr().err
 
 
 def test_a_damaged_bundle_is_not_verified(tmp_path, capsys):

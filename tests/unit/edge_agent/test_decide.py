@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.bundle import Decision
-from edge_agent.decide import decide
+from edge_agent.bundle import Bundle, Decision
+from edge_agent.decide import decide, decision_for, in_words
+from edge_agent.settings import DecisionSettings, SettingsError
 from edge_agent.types import Verdict
+from tests.bundles import make_manifest, make_model
 
 SCORES = st.floats(0, 1)
 
@@ -71,3 +74,51 @@ def test_a_higher_score_is_never_a_better_verdict(scores, limits):
     first, second = (order.index(decide(score, decision)) for score in sorted(scores))
 
     assert first <= second
+
+
+# -- what a station's settings say instead -------------------------------------------------------
+
+DIGEST = "3f2a91c07d5e" + 52 * "0"
+OWN = Decision(threshold=0.4, rule="by hand")
+
+
+def bundle(**changes):
+    manifest, _ = make_manifest(make_model(), **{"decision": OWN, "name": "brackets", **changes})
+    return Bundle(Path("/b"), manifest, DIGEST)
+
+
+def test_what_is_said_of_this_bundle_counts():
+    for known_as in (DIGEST, DIGEST[:12], DIGEST[:20]):
+        wanted = DecisionSettings(bundle=known_as, threshold=0.34)
+        assert decision_for(bundle(), wanted).threshold == 0.34
+    band = DecisionSettings(bundle=DIGEST[:12], review=(0.3, 0.6))
+    assert decision_for(bundle(), band).review == (0.3, 0.6)
+
+
+def test_what_is_said_of_another_bundle_is_refused_with_the_line_that_would_do():
+    wanted = DecisionSettings(bundle="77aa00000000", threshold=0.34, review=(0.3, 0.6))
+    with pytest.raises(SettingsError) as caught:
+        decision_for(bundle(), wanted)
+    assert str(caught.value) == (
+        "[decision] threshold = 0.34 and review = [0.3, 0.6] is for the bundle 77aa00000000, and "
+        "this is brackets 1.0.0 (3f2a91c07d5e). If it was chosen for this one, write "
+        'bundle = "3f2a91c07d5e" into [decision]; else remove threshold and review there: the '
+        "bundle's own threshold is 0.4000"
+    )
+
+
+@pytest.mark.parametrize("said", [{"threshold": 0.34}, {"review": (0.3, 0.6)}])
+def test_what_names_no_bundle_is_refused(said):
+    with pytest.raises(SettingsError, match=r"names no bundle, and this is brackets 1\.0\.0 \(3f2"):
+        decision_for(bundle(), DecisionSettings(**said))
+
+
+def test_where_nothing_is_said_the_bundle_decides():
+    assert decision_for(bundle(), DecisionSettings()) == OWN
+    assert decision_for(bundle(), DecisionSettings(bundle="77aa00000000")) == OWN
+
+
+def test_what_judges_is_told_with_its_digest_and_threshold():
+    assert in_words(bundle(), OWN) == "brackets 1.0.0 (3f2a91c07d5e), threshold 0.4000"
+    band = OWN.model_copy(update={"review": (0.3, 0.6)})
+    assert in_words(bundle(), band).endswith("threshold 0.4000, review 0.3 to 0.6")

@@ -15,7 +15,7 @@ LEAST = 'bundle = "b"\n[source.folder]\npath = "inbox"\n[storage]\nroot = "state
 EXAMPLES_OF_WHAT_HAS_NO_DEFAULT = {
     "mqtt.host", "mqtt.client_id", "mqtt.username", "mqtt.password_file", "mqtt.tls",
     "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file", "bundle", "source.folder.path",
-    "storage.root", "decision.threshold", "decision.review", "trust.keys",
+    "storage.root", "decision.bundle", "decision.threshold", "decision.review", "trust.keys",
     "retention.ok_days", "retention.defect_days", "retention.max_images",
     "retention.min_free_mb", "retention.journal_days",
     "source.mqtt.topic", "source.mqtt.folder", "source.mqtt.client_id",
@@ -211,6 +211,9 @@ def test_an_unknown_key_in_any_section(tmp_path, section):
         ('[source.mqtt]\ntopic = "a/{part}"', "source.mqtt.topic: {part}: a level may be called"),
         ("[source.mqtt]\nmax_bytes = 1", "source.mqtt.topic: is missing"),
         ('[source.mqtt]\ntopic = "a"\nreceive_maximum = 0', "source.mqtt.receive_maximum: "),
+        ('[decision]\nbundle = "3f2a"', "decision.bundle: must be the start of a bundle's digest"),
+        ('[decision]\nbundle = "brackets 1.0.0"', "as `edge-agent bundle show` prints it"),
+        ("[source]\nexpect_every = -1", "source.expect_every: "),
         ('work = "w"\nprocessed = "w"', "storage.processed and storage.work are both"),
         ('work = "inbox"', "storage.work and source.folder.path are both"),
         ('quarantine = "processed"\nprocessed = "./processed"', "and storage.processed are both"),

@@ -43,6 +43,7 @@ def parts(tmp_path, clock):
         "progress": Progress(60.0, clock),
         "housekeeping": SimpleNamespace(trouble=[]),
         "mounts": SimpleNamespace(trouble=""),
+        "silence": SimpleNamespace(text=""),
         "storage": storage,
     }
 
@@ -98,6 +99,29 @@ def test_what_the_journal_lacks_degrades_and_says_what_to_do(parts):
     assert health.status == "degraded"
     (reason,) = health.reasons
     assert reason.startswith("inspection 3 is missing from journal.db: stop the agent and run")
+
+
+def test_silence_is_a_failure_that_is_told_where_nothing_else_is_the_reason(parts):
+    vitals = Vitals(**parts)
+    assert not vitals.known().silent
+    parts["silence"].text = "no image was judged for more than 60 s"
+    health = vitals.health()
+    assert (health.status, health.silent) == ("failing", True)
+    assert health.reasons == ("no image was judged for more than 60 s",)
+    assert vitals.failing  # what `status` says
+    parts["loop"].trouble = {"journal": "the disk is full"}
+    health = vitals.health()
+    assert (health.status, health.silent) == ("failing", False)
+    assert health.reasons == ("the disk is full",)
+    parts["loop"].trouble, parts["silence"].text = {}, ""
+    assert vitals.health().status == "ok"
+    assert not vitals.failing
+
+
+def test_what_fell_silent_itself_is_failing_though_nobody_asks_any_more(parts, clock):
+    vitals = Vitals(**parts)
+    clock.now = 61.0
+    assert vitals.failing
 
 
 def test_drift_degrades_and_says_where_to_look(parts):

@@ -186,3 +186,16 @@ def test_a_foreign_checkpoint_is_refused(finished, tmp_path):
 def test_masks_are_used_at_all(surfaces):
     marked = [load_mask(s).any() for s in open_dataset(surfaces).samples if s.defect]
     assert all(marked)
+
+
+def test_the_bundle_is_called_after_the_data_set_and_no_other_has_its_version(
+    surfaces, finished, capsys
+):
+    manifest = open_bundle(finished / "bundle").manifest
+    assert (manifest.name, manifest.version) == (surfaces.name, "1.0.0")
+    again = ["train", str(surfaces), "--out", str(finished.parent / "again"), *QUICK]
+    assert run([*again, "--version", "1.0.0"]) == 2
+    assert "leave --version out, which makes it 1.0.1" in capsys.readouterr().err
+    assert run([*again, "--name", "dense"]) == 2
+    assert "dense is the name of a recipe" in capsys.readouterr().err
+    assert not (finished.parent / "again").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from edge_agent.bundle.history import (
     bundle_before,
     bundle_to_run,
     check_version,
+    ran_last,
     remember,
 )
 from tests.bundles import make_manifest, make_model
@@ -80,7 +82,7 @@ def test_the_way_back_is_to_what_ran_before_and_not_to_the_last_start(tmp_path):
     assert bundle_before(file) is None
     for _ in range(2):
         ran(file, "a", "2.0.0")
-        assert bundle_before(file) == Ran(directory="/shelf/a-1.0.0", digest="digest")
+        assert bundle_before(file) == Ran(directory="/shelf/a-1.0.0", digest="digest", name="a")
 
 
 def test_the_way_back_leads_to_the_same_place_when_it_was_gone(tmp_path):
@@ -88,7 +90,7 @@ def test_the_way_back_leads_to_the_same_place_when_it_was_gone(tmp_path):
     ran(file, "a", "1.0.0")
     ran(file, "a", "2.0.0", chosen=True)
     ran(file, "a", "1.0.0", chosen=True, back=True)
-    assert bundle_before(file) == Ran(directory="/shelf/a-1.0.0", digest="digest")
+    assert bundle_before(file) == Ran(directory="/shelf/a-1.0.0", digest="digest", name="a")
 
 
 def test_versions_that_were_noted_before_commands_could_choose_still_count(tmp_path):
@@ -99,3 +101,19 @@ def test_versions_that_were_noted_before_commands_could_choose_still_count(tmp_p
     ran(file, "b", "1.0.0")
     with pytest.raises(BundleError, match=r"older than 2\.0\.0"):
         check_version(file, manifest("a", "1.0.0"))
+
+
+def test_what_ran_last_is_known_by_name_and_an_earlier_programs_note_is_none(tmp_path):
+    file = tmp_path / "bundles.json"
+    assert ran_last(file) is None
+    ran(file, "a", "1.0.0")
+    ran(file, "a", "2.0.0")
+    assert ran_last(file).name == "a"
+    nameless = json.loads(file.read_text())
+    for one in ("runs", "before"):
+        del nameless[one]["name"]
+    file.write_text(json.dumps(nameless))
+    assert ran_last(file).name == ""
+    ran(file, "a", "2.0.0")  # the same bundle at the same place: not another one before it
+    assert ran_last(file).name == "a"
+    assert bundle_before(file).directory == "/shelf/a-1.0.0"

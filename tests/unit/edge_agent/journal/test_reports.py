@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,28 @@ def test_stats(path):
     assert found.latency["infer"] == Percentiles(1250.0, 2375.0, 2475.0)
     assert [(m.model, m.count) for m in found.models] == [(MODEL, 2501)]
     assert found.unacknowledged == 2501
+
+
+def test_stats_say_which_bundle_and_threshold_judged_when(tmp_path):
+    path, other = tmp_path / "journal.db", replace(MODEL, digest="f" * 64)
+    made = [inspection(1), inspection(2)]
+    made += [inspection(3, threshold=0.34), inspection(4, model=other, threshold=0.34)]
+    made += [inspection(5, model=replace(other, variant="int8"), threshold=0.34), inspection(6)]
+    with Journal(path) as journal:
+        journal.record(made, plain)
+
+    found = stats(path).judged
+
+    assert [(one.digest, one.threshold, one.count) for one in found] == [
+        (MODEL.digest, 0.5, 2),
+        (MODEL.digest, 0.34, 1),
+        (other.digest, 0.34, 2),
+        (MODEL.digest, 0.5, 1),
+    ]
+    assert (found[2].first, found[2].last) == (made[3].completed, made[4].completed)
+    assert (found[0].name, found[0].version) == (MODEL.name, MODEL.version)
+    assert {one.model.digest for one in stats(path).models} == {MODEL.digest, other.digest}
+    assert len(stats(path, Selection(since=made[4].completed)).judged) == 2
 
 
 def test_stats_of_nothing(path):

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.telemetry.metrics import Metrics
+from tests.inspections import MODEL
 from tests.readings import READING, WELL
 
 PROMTOOL = shutil.which("promtool")
@@ -56,6 +57,12 @@ def test_how_it_is(status, expected):
     found = samples(replace(READING, health=replace(WELL, status=status)))
     names = ("edge_agent_failing", "edge_agent_degraded")
     assert tuple(value(found, name) for name in names) == expected
+    assert value(found, "edge_agent_silent") == 0
+
+
+def test_silence_is_a_failure_of_its_own():
+    found = samples(replace(READING, health=replace(WELL, status="failing", silent=True)))
+    assert value(found, "edge_agent_failing") == value(found, "edge_agent_silent") == 1
 
 
 def test_what_runs():
@@ -68,6 +75,7 @@ def test_what_runs():
         "variant": "fp32",
         "provider": "CPUExecutionProvider",
         "device": "CPU",
+        "digest": MODEL.digest,
     }
     assert value(found, "edge_agent_provider_degraded") == 1
     assert value(found, "edge_agent_ready_workers") == 2

@@ -169,6 +169,12 @@ def test_a_full_disk_is_waited_for_and_not_restarted_over(ear, environment):
     assert heard[0].endswith("; the disk is full")
 
 
+def test_an_image_that_ends_a_silence_and_then_hangs_starves_the_watchdog(ear, environment):
+    health = replace(WELL, status="failing", silent=True, waiting=1)
+
+    assert "WATCHDOG=1" not in beat_once(ear, environment, health, stalled=True)
+
+
 def test_a_pause_is_no_stall(ear, environment):
     health = replace(WELL, status="degraded", waiting=4, paused=True)
 
