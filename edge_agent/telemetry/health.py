@@ -11,11 +11,11 @@ from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+from edge_agent.telemetry.pages import Answer, no_such_page, refused
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
-
-    from edge_agent.telemetry.pages import Answer
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +65,31 @@ class HealthServer:
 
             def do_GET(self) -> None:
                 page = server._pages.get(self.path.split("?")[0])
-                if page is None:
-                    self.send_error(404)
-                    return
-                answer = page()
+                self._send(page() if page else no_such_page(server._pages))
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_OPTIONS(self) -> None:
+                self._send(Answer(204))
+
+            def send_error(self, code: int, *_: object) -> None:
+                """What is no request, or has a method that is none of these."""
+                self._send(refused(code))
+
+            def _send(self, answer: Answer) -> None:
                 self.send_response(answer.code)
-                self.send_header("Content-Type", answer.kind)
-                self.send_header("Content-Length", str(len(answer.body)))
+                if answer.code in (204, 405):
+                    self.send_header("Allow", "GET, HEAD, OPTIONS")
+                if answer.kind:
+                    self.send_header("Content-Type", answer.kind)
+                    self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
+
+            def version_string(self) -> str:
+                return "edge-agent"  # and not which Python, for whoever looks for its faults
 
             def log_message(self, form: str, *arguments: object) -> None:
                 log.debug("http: %s", form % arguments)
