@@ -147,7 +147,7 @@ class FolderSource:
         self._next_settled = float("inf")
         self._adopt = False
         """The folder was not there for a while: an earlier run may have claimed images in it."""
-        _check(self._path, writable=settings.after == "move")
+        check_inbox(settings)
         self._wake = wake
         self._watch = Watch(self._path, wake)
 
@@ -533,7 +533,13 @@ def _unfinished(name: str) -> bool:
     return name.lower().endswith((".tmp", ".temp", ".part", ".partial", ".filepart", "~"))
 
 
-def _check(path: Path, *, writable: bool) -> None:
+def check_inbox(settings: FolderSettings) -> None:
+    """See that the folder is there, and may be used as the settings say.
+
+    Raises:
+        SpoolError: it may not; the message says what to do.
+    """
+    path = settings.path
     try:
         if not path.is_dir():
             raise SpoolError(
@@ -541,7 +547,7 @@ def _check(path: Path, *, writable: bool) -> None:
                 "write there"
             )
         next(path.iterdir(), None)
-        if writable:
+        if settings.after == "move":
             with tempfile.TemporaryFile(dir=path):  # without a name: a kill leaves nothing
                 pass
     except OSError as error:

@@ -102,6 +102,7 @@ def _station_mark(root: Path) -> str:
             mark = file.read_text("ascii", "replace").strip()
             if len(mark) == 12 and mark.isalnum():
                 return mark
+        root.mkdir(parents=True, exist_ok=True)
         partial = root / ".id.partial"
         mark = secrets.token_hex(6)
         write_durably(partial, f"{mark}\n".encode())
@@ -113,6 +114,19 @@ def _station_mark(root: Path) -> str:
             "that no two have one image"
         ) from None
     return mark
+
+
+def check_root(root: Path, work: Path) -> None:
+    """See that a root that is to be made is that of a new station, where that can be told.
+
+    Raises:
+        SpoolError: its disk seems to be away: a new journal would begin at 1 again.
+    """
+    if work.is_dir() and not os.path.lexists(root):
+        raise SpoolError(
+            f"[storage] root {root} does not exist, though the station's {work} does: mount the "
+            f"disk that it lies on; or, where the station is new, mkdir -p {root}"
+        )
 
 
 class Spool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edge_agent.telemetry.pages import Answer, no_such_page, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,28 @@ class PortError(Exception):
     """The HTTP port can't be had; the message says what to do."""
 
 
+def check_port(host: str, port: int) -> None:
+    """Whether a station could take the port now; nobody is kept from taking it meanwhile.
+
+    Raises:
+        PortError: it could not.
+    """
+    with _explained(host, port), socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        trial.bind((host, port))  # without listening
+
+
+@contextlib.contextmanager
+def _explained(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PortError(
+            f"[http] {host}:{port} can't be used ({error.strerror}): choose another port, "
+            "or leave the [http] section out"
+        ) from None
+
+
 class HealthServer:
     """Answers from threads of its own, one a connection."""
 
@@ -36,13 +58,8 @@ class HealthServer:
         Raises:
             PortError: the address is in use or not ours.
         """
-        try:
+        with _explained(host, port):
             self._server = _Server((host, port), BaseHTTPRequestHandler)
-        except OSError as error:
-            raise PortError(
-                f"[http] {host}:{port} can't be used ({error.strerror}): choose another port, "
-                "or leave the [http] section out"
-            ) from None
         self._thread: threading.Thread | None = None
         self._pages: Mapping[str, Callable[[], Answer]] = {}
 
