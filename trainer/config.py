@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from edge_agent.system.forms import NAME, VERSION, explained
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class RunConfig(Aim):
     """What every recipe has."""
 
     recipe: str
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    version: str = Field("1.0.0", pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")
+    name: str = Field(pattern=NAME)
+    version: str = Field("1.0.0", pattern=VERSION)
     notice: str = ""
     """Goes into the bundle; shown wherever the bundle is."""
     seed: int = Field(0, ge=0, lt=2**31)
@@ -117,7 +118,7 @@ class DenseConfig(RunConfig):
     """The ``dense`` recipe. None is decided by looking at the images, and then written down."""
 
     recipe: Literal["dense"] = "dense"
-    name: str = Field("dense", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field("dense", pattern=NAME)
     backbone: BackboneName = "efficientnet_lite0"
     strides: tuple[int, ...] = STRIDES
     """The maps that the head sees. The backbone is cut after the coarsest."""
@@ -167,7 +168,7 @@ class SeedConfig(RunConfig):
     """The ``seed`` recipe, with the defaults of what this project began as."""
 
     recipe: Literal["seed"] = "seed"
-    name: str = Field("seed", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field("seed", pattern=NAME)
     backbone: BackboneName = "efficientnet_b0"
     size: tuple[int, int] = (224, 224)
     """Input (width, height), multiples of 32."""
@@ -256,8 +257,8 @@ def _checked(model: type[Checked], settings: Mapping[str, object]) -> Checked:
         return model.model_validate(settings)
     except ValidationError as error:
         parts = []
-        for detail in error.errors(include_url=False, include_context=False):
-            said = detail["msg"].removeprefix("Value error, ")
+        for detail in error.errors(include_url=False):
+            said = explained(detail)
             if not detail["loc"]:  # about several, which it names itself
                 parts.append(said)
                 continue

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import Decision, open_bundle, write_bundle
-from edge_agent.bundle.manifest import VERSION
+from edge_agent.system.forms import VERSION
 from edge_agent.target import CPU
 from trainer.calibrate import calibrate
 from trainer.crossval import oof_file, read_oof

@@ -148,8 +148,27 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         "  runtime.threads: Input should be a valid integer (it is 'many')",
         "  mqtt.host: is missing",
         "  mqtt.port: Input should be less than or equal to 65535 (it is 70000)",
-        "  bundel: unknown key; see deploy/examples/station.toml for all that there are",
+        (
+            "  bundel: unknown key; did you mean bundle? deploy/examples/station.toml has all that "
+            "there are"
+        ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[source.folder]\nsettel = 1", "source.folder.settel: unknown key; did you mean settle? "),
+        ("[mqtt]\nSettle = 1", "mqtt.Settle: unknown key; deploy/"),
+        ("[mqtt]\nsettle = 1", "mqtt.settle: unknown key; did you mean source.folder.settle? "),
+        ("[soruce]", "soruce: unknown key; did you mean source? "),
+        ("[folder]", "folder: unknown key; did you mean source.folder or source.mqtt.folder? "),
+        ("[worker]\nxyzzy = 1", "worker.xyzzy: unknown key; deploy/examples/station.toml has all"),
+        ("[runtime]\nprovider = 'opnvino:GPU'", "tensorrt; did you mean openvino:GPU? (it is"),
+    ],
+)
+def test_what_a_mistyped_key_may_mean_is_said(tmp_path, text, said):
+    assert f"{said}" in refusal(tmp_path, text)
 
 
 SECTIONS = [
