@@ -130,6 +130,8 @@ class Loop:
         self._commit_at = float("inf")
         self._busy = _CLAIMED_MS
         """How long the last frame kept its worker, ms."""
+        self._unsynced: list[Claim] = []
+        """Claims that are not durable yet: nothing of them may be committed."""
         self._unrecorded: list[_Judged] = []
         """What a full disk, or another program's lock, keeps from being committed."""
         self._filing: deque[_Filing] = deque()
@@ -250,7 +252,19 @@ class Loop:
             trouble.worked()
         self._take_up(claims)
         self._submit_queue()
-        self._spool.sync(claims)  # while the workers are at it already
+        self._unsynced += claims
+        self._sync()  # while the workers are at it already
+
+    def _sync(self) -> bool:
+        try:
+            self._spool.sync(self._unsynced)
+        except OSError as error:
+            self._troubles["claim"].failed(
+                f"what is claimed can't be brought to the disk: {error.strerror}: {error.filename}"
+            )
+            return False
+        self._unsynced.clear()
+        return True
 
     def _idle(self) -> bool:
         """Nothing new waits to be judged."""
@@ -387,13 +401,15 @@ class Loop:
         done = [one for one in judged if not self._rewritten(one)]
         if not done:
             return
+        if not self._sync():
+            self._hold_back(done)
+            return
         try:
             self._journal.record([one.inspection for one in done], self._render)
         except JournalError as error:
             if not error.temporary:
                 raise  # the disk is failing: only a new start knows what is really on it
-            self._unrecorded.extend(done)
-            self._retry_at = time.monotonic() + _RETRY
+            self._hold_back(done)
             self._troubles["journal"].failed(str(error))
             return
         self._troubles["journal"].worked()
@@ -408,6 +424,10 @@ class Loop:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)
             self._file(_Filing(claim, inspection.verdict, inspection.reason))
+
+    def _hold_back(self, judged: list[_Judged]) -> None:
+        self._unrecorded.extend(judged)
+        self._retry_at = time.monotonic() + _RETRY
 
     def _rewritten(self, judged: _Judged) -> bool:
         """Whether a camera has written to it since it was read; then it is judged again.

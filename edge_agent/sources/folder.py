@@ -12,12 +12,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import stat
 import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import translate
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,7 @@ class FolderSource:
         """
         self._settings = settings
         self._path = settings.path
+        self._wanted = re.compile("|".join(map(translate, settings.patterns))).match
         self._spool = spool
         self._judged = judged
         self._max_bytes = max_bytes
@@ -315,18 +317,20 @@ class FolderSource:
 
     def _entries(self) -> Iterator[tuple[str, os.stat_result | None, str]]:
         """Names, what lies behind them, and why it is not to be taken."""
-        for path in self._path.iterdir():
-            if path.name.startswith(".") or _unfinished(path.name):
-                continue
-            try:
-                status = path.lstat()
-            except FileNotFoundError:
-                continue
-            except OSError as error:  # of a share: this one entry, and not the others
-                self._put_off(path.name, (0, 0, 0, 0), f"can not be looked at: {error.strerror}")
-                yield path.name, None, self._sick[path.name].why
-                continue
-            yield path.name, status, self._why_not(path.name, status)
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith(".") or _unfinished(name):
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:  # of a share: this one entry, and not the others
+                    self._put_off(name, (0, 0, 0, 0), f"can not be looked at: {error.strerror}")
+                    yield name, None, self._sick[name].why
+                    continue
+                yield name, status, self._why_not(name, status)
 
     def _why_not(self, name: str, status: os.stat_result) -> str:
         if stat.S_ISLNK(status.st_mode):
@@ -335,7 +339,7 @@ class FolderSource:
             return "is a directory: only files directly in the folder are taken"
         if not stat.S_ISREG(status.st_mode):
             return "is not a regular file"
-        if not any(fnmatch(name.lower(), pattern) for pattern in self._settings.patterns):
+        if not self._wanted(name.lower()):
             return "its name matches none of the patterns in [source.folder]"
         return ""
 

@@ -310,6 +310,7 @@ class Spool:
         """Make claims durable: a power cut can't put a file that was judged back in the inbox.
 
         Raises:
+            OSError: there is no room for it; nothing was taken back.
             SpoolError: the disk is failing; only a new start knows what is really on it.
         """
         for claim in claims:
@@ -322,6 +323,8 @@ class Spool:
             except OSError as error:
                 if claim.path.parent.parent == self._aside:
                     continue  # not our disk: whoever serves it may not know how
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
                 raise SpoolError(
                     f"{self._work} can't be brought to the disk ({error.strerror}): look at the "
                     "disk (`dmesg`), then start again"
