@@ -85,6 +85,7 @@ class FolderSettings(_Section):
     """The camera-drop folder."""
 
     path: Path
+    depth: int = Field(default=0, ge=0, le=8)
     after: Literal["move", "keep"] = "move"
     settle: Seconds = 0.5
     scan_every: Annotated[float, Field(ge=0.05, le=3600.0)] = 1.0
@@ -431,11 +432,25 @@ class Settings(_Section):
             if real in taken:
                 raise ValueError(f"{name} and {taken[real]} are both {path}: each needs its own")
             taken[real] = name
+        self._not_among_images(taken)
         work = Path(os.path.realpath(storage.work_dir))
         for real, name in taken.items():
             if work in Path(real).parents:  # whatever lies there is taken for an image
                 raise ValueError(f"{name} lies inside of storage.work, {work}: move it out")
         return self
+
+    def _not_among_images(self, taken: dict[str, str]) -> None:
+        """What is the station's own must not lie where it looks for images."""
+        folder = self.source.folder
+        if folder is None or not folder.depth:
+            return
+        inbox = Path(os.path.realpath(folder.path))
+        for real, name in taken.items():
+            if inbox in Path(real).parents:
+                raise ValueError(
+                    f"{name} lies inside of source.folder.path, {inbox}, whose folders are looked "
+                    "into: move it out, or set depth = 0"
+                )
 
 
 def load_settings(file: Path) -> Settings:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from edge_agent.durable import sync_directory, write_durably
+from edge_agent.durable import blamed, sync_directory, write_durably
 from edge_agent.sources.copying import copy_in_steps
+from edge_agent.sources.entries import open_folder
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
 from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, write_note
 from edge_agent.text import printable
@@ -41,6 +42,9 @@ _FILED = ".filed.json"
 """Lies beside an image that was copied to where it is filed, until it is removed here."""
 _ASIDE = ".edge-agent-"
 """What a station's folder in an inbox on another filesystem begins with."""
+_FOLDER = ".folder"
+"""Says in which folder of the inbox the image lay; not there where that was the inbox itself."""
+_NAME_SHOWN = 500  # characters
 _LITTLE = 1 << 15  # bytes: less than this is no room
 
 
@@ -185,6 +189,7 @@ class Spool:
 
     def _claim(self, source: Path, place: Path) -> Claim:
         self._clear_empty()
+        folder = self._folder_of(source)
         home, status = place / new_id(), source.lstat()
         if place == self._aside:
             try:
@@ -195,18 +200,47 @@ class Spool:
         else:
             home.mkdir()
         try:
-            source.rename(home / source.name)
+            if folder:
+                self._move_from(folder, source, home)
+            else:
+                source.rename(home / source.name)
         except OSError:
             self._empty.append(home)
             self._clear_empty()
             raise
         # Nothing is read any more: what is claimed must not be lost to the loop by a failure.
-        return self._claimed(home / source.name, status.st_mtime, time.time())
+        return self._claimed(home / source.name, status.st_mtime, time.time(), folder)
+
+    def _move_from(self, folder: str, source: Path, home: Path) -> None:
+        """Move a file out of a folder of the inbox, over no link; what it was called is noted."""
+        with blamed(home / _FOLDER):
+            (home / _FOLDER).write_bytes(os.fsencode(folder))
+        with self._inside(folder, source) as inside, blamed(source):
+            os.rename(source.name, home / source.name, src_dir_fd=inside)
+
+    @contextlib.contextmanager
+    def _inside(self, folder: str, source: Path) -> Iterator[int | None]:
+        """The folder of the inbox that a file lies in, reached over no link; None: the inbox."""
+        if not folder or self._inbox is None:
+            yield None
+            return
+        with blamed(source):
+            descriptor = open_folder(self._inbox, folder)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _folder_of(self, source: Path) -> str:
+        """In which folder of the inbox a file lies; empty: in the inbox itself."""
+        if self._inbox is None or source.parent == self._inbox:
+            return ""
+        return source.parent.relative_to(self._inbox).as_posix()
 
     def _clear_empty(self) -> None:
         for home in self._empty[:]:
             with contextlib.suppress(OSError):
-                home.rmdir()
+                _clear(home)
                 self._empty.remove(home)
 
     def copy(
@@ -228,10 +262,13 @@ class Spool:
         """
         if identity in self._taken:
             return None
-        home = self._home_for(identity)
+        folder, home = self._folder_of(source), self._home_for(identity)
         partial = home / _PARTIAL
         try:
-            copied = yield from copy_in_steps(source, partial)
+            if folder:
+                write_durably(home / _FOLDER, os.fsencode(folder))
+            with self._inside(folder, source) as inside:
+                copied = yield from copy_in_steps(source, partial, inside)
             if _version(copied) != _version(status):
                 shutil.rmtree(home)
                 return None
@@ -241,14 +278,14 @@ class Spool:
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
-        return self._claimed(home / source.name, status.st_mtime, time.time())
+        return self._claimed(home / source.name, status.st_mtime, time.time(), folder)
 
     def refuse(self, source: Path, status: os.stat_result, identity: str, why: Failure) -> Claim:
         """Take a file that stays where it is, without its bytes: they are not judged."""
         self._taken.add(identity)
         return Claim(
             id=identity,
-            name=printable(source.name),
+            name=_name_of(self._folder_of(source), source),
             path=self._work / identity / source.name,  # not there
             captured=status.st_mtime,
             received=time.time(),
@@ -317,6 +354,8 @@ class Spool:
             if claim.whole:
                 continue  # durable already
             try:
+                if "/" in claim.name:
+                    _sync_file(claim.path.parent / _FOLDER)
                 sync_directory(claim.path.parent)
             except FileNotFoundError:
                 pass  # judged and filed away by now
@@ -440,18 +479,22 @@ class Spool:
         """The frames' directories, and nothing else that may lie there (``lost+found``)."""
         return (path for path in place.iterdir() if FORM.fullmatch(path.name))
 
-    def _claimed(self, path: Path, captured: float, received: float) -> Claim:
+    def _claimed(
+        self, path: Path, captured: float, received: float, folder: str | None = None
+    ) -> Claim:
+        """The claim of an image in ``work/``; ``folder`` of the inbox; None: as it is noted."""
         identity = path.parent.name
         self._taken.add(identity)
+        folder = _noted_folder(path.parent) if folder is None else folder
         return Claim(
             id=identity,
-            name=printable(path.name),
+            name=_name_of(folder, path),
             path=path,
             captured=captured,
             received=received,
             claimed=time.monotonic(),
             copy=is_copy_of_what_stays(identity),
-            origin=self._inbox / path.name if self._inbox and is_copy(identity) else None,
+            origin=self._inbox / folder / path.name if self._inbox and is_copy(identity) else None,
         )
 
     def _noted(self, path: Path) -> Claim:
@@ -520,6 +563,28 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             _clear(claim.path.parent)
         self._taken.discard(claim.id)
+
+
+def _name_of(folder: str, path: Path) -> str:
+    """What an image is called: with the folder of the inbox that it lay in, where there is one.
+
+    By the last part it is found again where it was filed: so a long folder is cut first.
+    """
+    name = printable(path.name)
+    room = _NAME_SHOWN - 1 - len(name)
+    return f"{printable(folder, room)}/{name}" if folder and room > 0 else name
+
+
+def _noted_folder(home: Path) -> str:
+    """The folder of the inbox that an image lay in; empty: none, or a disk has lost it."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.fsdecode((home / _FOLDER).read_bytes())
+    return ""
+
+
+def _sync_file(file: Path) -> None:
+    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _was_copied(note: Path, directory: Path) -> bool:

@@ -250,6 +250,8 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path, more, said):
         (('"inbox"', '"inbox"\nafter = "delete"'), "source.folder.after: Input should be"),
         (('"inbox"', '"inbox"\npatterns = []'), "patterns: no pattern means no image"),
         (('"inbox"', '"inbox"\nscan_every = 0'), "source.folder.scan_every: "),
+        (('"inbox"', '"inbox"\ndepth = 9'), "source.folder.depth: Input should be less than"),
+        (('"inbox"', '"."\ndepth = 1'), "storage.root lies inside of source.folder.path"),
         (('"b"', '""'), "bundle: is not a path on this machine (it is '')"),
         (('"state"', '""'), "storage.root: is not a path on this machine"),
         (('"b"', '"~nobody-of-that-name/b"'), "bundle: is not a path on this machine"),
@@ -386,3 +388,7 @@ def test_every_setting_is_explained(tmp_path):
             block = lines[max(0, place - 4) : place]
             words = [b for b in block if b.startswith("# ") and len(b.split()) > 4]
             assert words or "  #" in line, line
+
+
+def test_what_lies_in_the_inbox_is_in_nobodys_way_while_folders_are_not_entered(tmp_path):
+    assert load(tmp_path, LEAST.replace('"inbox"', '"."')).source.folder.depth == 0
