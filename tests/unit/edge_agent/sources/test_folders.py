@@ -180,12 +180,13 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(camera, tmp_path, after):
     line.look()
     line.claims(after=1, limit=0)  # both are offered, none is taken
     secret = outside / "a.png"
-    os.link(line.inbox / "day/a.png", secret)  # it even looks as it did
+    secret.write_bytes(b"secret")
     shutil.rmtree(line.inbox / "day")
     (line.inbox / "day").symlink_to(outside)
+    line.source._settling.forget("day/a.png")
+    line.source._offer("day/a.png")  # as for an event that is told late
 
-    assert line.look(after=0) + line.look(after=1) == ["b.png"]
-
+    assert line.look() == ["b.png"]
     assert secret.exists()
     assert line.source.trouble == ""
 
@@ -223,6 +224,8 @@ def test_a_folder_that_can_not_be_listed_is_named_and_forgets_nothing(camera, un
     put(line, "day/a.png")
     put(line, "other/b.png")
     first = taken(line)
+    if after == "keep":
+        (line.inbox / "day/a.png").chmod(0o600)  # the same image, and yet not just the same file
     (line.inbox / "day").chmod(0)
     put(line, "other/c.png")
 
@@ -230,8 +233,8 @@ def test_a_folder_that_can_not_be_listed_is_named_and_forgets_nothing(camera, un
     assert line.source.ignored == {"day": "can not be listed: Permission denied"}
     (line.inbox / "day").chmod(0o755)
     assert set(first) == {"day/a.png", "other/b.png"}
-    assert taken(line) == {}  # what stayed there is no other image
-    line.look(after=1)
+    for _ in range(3):
+        assert line.look(after=1) == []  # what stayed there is no other image
     assert line.source.ignored == {}
 
 
