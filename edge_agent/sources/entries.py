@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _INBOX = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STEP = _INBOX | os.O_NOFOLLOW
+_UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", "~")
 _MOST = 10_000  # folders that one listing enters
 
 Entry = tuple[str, "os.stat_result | None", str]
@@ -38,8 +39,7 @@ def open_folder(inbox: Path, folder: str) -> int:
 
 def is_passed_over(name: str) -> bool:
     """Whether a file or folder is hidden, or called as producers call what is not finished."""
-    unfinished = (".tmp", ".temp", ".part", ".partial", ".filepart", "~")
-    return name.startswith(".") or name.lower().endswith(unfinished)
+    return name.startswith(".") or name.lower().endswith(_UNFINISHED)
 
 
 class Entries:
