@@ -534,7 +534,7 @@ def _meant(place: tuple[str, ...]) -> str:
     *section, key = place
     names = _keys(Settings)
     inside = ".".join(section)
-    beside = {name.rpartition(".")[2]: name for name in names if name.rpartition(".")[0] == inside}
+    beside = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == inside]
     if near := did_you_mean(key, beside):
         return near
     others = [name for name in names if name.rpartition(".")[2] == key]

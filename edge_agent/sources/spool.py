@@ -359,7 +359,7 @@ class Spool:
                 continue  # durable already
             try:
                 if "/" in claim.name:
-                    _sync_file(claim.path.parent / _FOLDER)
+                    _sync_folder_note(claim.path.parent)
                 sync_directory(claim.path.parent)
             except FileNotFoundError:
                 pass  # judged and filed away by now
@@ -603,13 +603,18 @@ def _name_of(folder: str, path: Path) -> str:
 def _noted_folder(home: Path) -> str:
     """The folder of the inbox that an image lay in; empty: none, or a disk has lost it."""
     with contextlib.suppress(FileNotFoundError):
-        return os.fsdecode((home / _FOLDER).read_bytes())
+        folder = os.fsdecode((home / _FOLDER).read_bytes())
+        return "" if "\0" in folder else folder  # what a power cut may leave
     return ""
 
 
-def _sync_file(file: Path) -> None:
-    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
-        os.fsync(stream.fileno())
+def _sync_folder_note(home: Path) -> None:
+    with contextlib.suppress(FileNotFoundError), blamed(home / _FOLDER):
+        file = os.open(home / _FOLDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def _see_unchanged(claim: Claim, path: Path, sha256: str) -> None:

@@ -101,7 +101,9 @@ def test_images_of_one_name_in_two_folders_are_two(camera, after):
     for claim in claims:
         assert (left[claim.id].name, left[claim.id].origin) == (claim.name, claim.origin)
         assert claim.origin == (line.inbox / claim.name if after == "keep" else None)
-        line.judge(claim)
+        again = line.spool.renew(claim) if after == "move" else claim  # as if written to since
+        assert again.name == claim.name
+        line.judge(again)
     if after == "move":
         filed = {path.read_bytes() for path in line.spool._processed.iterdir()}
         assert filed == set(expected.values())
@@ -354,3 +356,14 @@ def test_an_image_in_a_new_folder_is_found_by_events(camera, tmp_path):
 
     names: list[str] = []
     line.until(lambda: names.extend(line.look()) or names == ["a.png"])
+
+
+@pytest.mark.parametrize("left", [b"", bytes(10)])
+def test_a_power_cut_costs_the_folder_s_name_and_no_image(camera, left):
+    line = camera()
+    put(line, "day/a.png")
+    line.look()
+    (claim,) = line.claims(after=1)
+    (claim.path.parent / ".folder").write_bytes(left)
+
+    assert [found.name for found in line.spool.recover()] == ["a.png"]
