@@ -37,11 +37,11 @@ from edge_agent.reload import Reload, note_running, open_trusted, wish_of
 from edge_agent.running import Running
 from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
-from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.folder import FolderSource, check_inbox
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.session import KnownSession
 from edge_agent.sources.several import Sources
-from edge_agent.sources.spool import Spool
+from edge_agent.sources.spool import Spool, check_root
 from edge_agent.system.mounted import MountWatch
 from edge_agent.system.mounts import MOUNTINFO, mount_of, read_mounts
 from edge_agent.system.trouble import Trouble
@@ -265,8 +265,10 @@ class Agent:
 def _spool(settings: Settings) -> Spool:
     storage, folder = settings.storage, settings.source.folder
     places = (storage.work_dir, storage.processed_dir, storage.quarantine_dir)
+    check_root(storage.root, storage.work_dir)
     if folder is None:
         return Spool(*places)
+    check_inbox(folder)  # early: measuring what runs best may take minutes
     return Spool(*places, inbox=folder.path, root=storage.root)
 
 

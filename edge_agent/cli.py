@@ -10,17 +10,18 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from edge_agent import __version__
 from edge_agent.bundle import BundleError, look_at_bundle
 from edge_agent.settings import SettingsError, load_settings
+from edge_agent.system.arguments import Parser
 from edge_agent.system.limits import shortage
 from edge_agent.system.numbers import address, real, whole
 from edge_agent.system.streams import discard_unwritten
 from edge_agent.target import AUTO, ProviderError, parse_target
 from edge_agent.telemetry.log import complain
-from edge_agent.text import printable, printable_lines, say, say_json
+from edge_agent.text import printable, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -429,15 +430,8 @@ def _doctor(parsed: argparse.Namespace) -> int:
     return MISTAKE if any(one.level == "error" for one in findings) else OK
 
 
-class _Parser(argparse.ArgumentParser):
-    """Quotes what it is given, which may be the name of a file, in what a terminal can show."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(printable_lines(message))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="edge-agent",
         description="Judges every image that a camera drops, records it, and tells it by MQTT.",
         epilog="exit codes: 0 fine; 2 something is set up wrongly, and was named; "

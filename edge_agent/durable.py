@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def blamed(path: Path) -> Iterator[None]:
-    """What a descriptor's call raises says whose it was: by itself it does not."""
+    """What a descriptor's call raises says whose it was: by itself it does not, or in part."""
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        error.filename = str(path)
         raise
 
 

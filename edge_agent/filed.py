@@ -95,8 +95,9 @@ def _places(directory: Path, filed: Filed) -> list[Path]:
     with contextlib.suppress(UnicodeError):
         plain = filed.name.encode("latin-1", "backslashreplace").decode("unicode_escape")
         names += [plain] if plain != filed.name else []
+    last = [name.rpartition("/")[2] for name in names if "/" in name]  # of a folder's image
     # Of a message it is what a camera has written: any text, also a path that leads elsewhere.
-    names += [file for name in names for file in file_names(name)]
+    names += [file for name in names for file in file_names(name)] + last
     names = [name for name in names if "/" not in name and "\0" not in name]
     own = [directory / numbered(directory / name, filed.id) for name in names]
     return list(dict.fromkeys(own + [directory / name for name in names]))

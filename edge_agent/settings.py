@@ -26,7 +26,9 @@ from pydantic import (
 )
 
 from edge_agent.pattern import TopicPattern
+from edge_agent.system.forms import explained
 from edge_agent.target import AUTO, ProviderError, parse_target
+from edge_agent.text import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -84,6 +86,7 @@ class FolderSettings(_Section):
     """The camera-drop folder."""
 
     path: Path
+    depth: int = Field(default=0, ge=0, le=8)
     after: Literal["move", "keep"] = "move"
     settle: Seconds = 0.5
     scan_every: Annotated[float, Field(ge=0.05, le=3600.0)] = 1.0
@@ -444,11 +447,25 @@ class Settings(_Section):
             if real in taken:
                 raise ValueError(f"{name} and {taken[real]} are both {path}: each needs its own")
             taken[real] = name
+        self._not_among_images(taken)
         work = Path(os.path.realpath(storage.work_dir))
         for real, name in taken.items():
             if work in Path(real).parents:  # whatever lies there is taken for an image
                 raise ValueError(f"{name} lies inside of storage.work, {work}: move it out")
         return self
+
+    def _not_among_images(self, taken: dict[str, str]) -> None:
+        """What is the station's own must not lie where it looks for images."""
+        folder = self.source.folder
+        if folder is None or not folder.depth:
+            return
+        inbox = Path(os.path.realpath(folder.path))
+        for real, name in taken.items():
+            if inbox in Path(real).parents:
+                raise ValueError(
+                    f"{name} lies inside of source.folder.path, {inbox}, whose folders are looked "
+                    "into: move it out, or set depth = 0"
+                )
 
 
 def load_settings(file: Path) -> Settings:
@@ -527,15 +544,39 @@ def _place(detail: Any) -> str:
     return ".".join(str(part) for part in detail["loc"]) or "station.toml"
 
 
+def _meant(place: tuple[str, ...]) -> str:
+    """Which key of the same section is nearly called so, or which of another one just so."""
+    *section, key = place
+    names = _keys(Settings)
+    inside = ".".join(section)
+    beside = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == inside]
+    if near := did_you_mean(key, beside):
+        return near
+    others = [name for name in names if name.rpartition(".")[2] == key]
+    return f"; did you mean {' or '.join(others)}?" if others else ""
+
+
+def _keys(model: type[BaseModel], section: str = "") -> list[str]:
+    """All that there are, with the sections before them."""
+    found = []
+    for name, field in model.model_fields.items():
+        found.append(section + name)
+        for kind in _kinds(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += _keys(kind, f"{section}{name}.")
+    return found
+
+
 def _message(detail: Any) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return "unknown key; see deploy/examples/station.toml for all that there are"
+        meant = _meant(detail["loc"]) or ";"
+        return f"unknown key{meant} deploy/examples/station.toml has all that there are"
     if kind == "missing":
         return "is missing"
     if kind == "model_type":
         return f"is a section of its own: write [{_place(detail)}]"
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = explained(detail)
     given = detail.get("input")
     # What was put where a broker's or a secret's place belongs may be the secret itself.
     untold = isinstance(given, dict) or detail["loc"] in _UNTOLD

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from edge_agent.text import did_you_mean
+
 _NUMBER = re.compile(r"[0-9]{0,3}")
 AUTO = "auto"
 CPU = "cpu"
 NAMES = (CPU, "openvino:CPU", "openvino:GPU", "openvino:NPU", "cuda", "tensorrt")
 """What may be asked for by name; a device may have a number: ``openvino:GPU.1``, ``cuda:1``."""
+
+_SHORT = {"openvino": "openvino:CPU", "gpu": "openvino:GPU", "npu": "openvino:NPU"}
 
 INSTALL = {
     "cpu": "pip install 'edge-inspect[cpu]'",
@@ -56,4 +60,8 @@ def parse_target(name: str) -> Target:
         return Target(provider, device)
     if provider in ("cuda", "tensorrt") and _NUMBER.fullmatch(device):
         return Target(provider, device or "0")
-    raise ProviderError(f"provider {name!r} is unknown; there are: {AUTO}, {', '.join(NAMES)}")
+    short = name.lower().removesuffix("executionprovider")  # as ONNX Runtime calls them
+    near = did_you_mean(_SHORT.get(short, short), (AUTO, *NAMES))
+    raise ProviderError(
+        f"provider {name!r} is unknown; there are: {AUTO}, {', '.join(NAMES)}{near}"
+    )

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import datetime, timezone
-from typing import TextIO
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FIRST, _LAST = -62135596800.0, 253402300799.0  # years 1 and 9999: what a date can be
+# Control sequences, and strings such as a window's title (ECMA-48, 5.4 and 5.6), 7 and 8 bits.
+_STEERING = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*"
+    r"(?:\x07|\x1b\\|\x9c|$)|\x1b[ -/]*[0-~]"
+)
+_LIKE = 0.6  # from 0 to 1: what difflib takes for close
 _LONGEST = 4000  # characters of a line that a person is shown
 SHORT = 12
 """Hexadecimal digits of a digest that a person is shown."""
@@ -42,6 +53,22 @@ def printable(text: str, limit: int = 500) -> str:
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def plain(text: str, limit: int = 500) -> str:
+    """What another program has said, without its colours; the rest as `printable`.
+
+    Not for names: two that differ in such bytes alone must stay two.
+    """
+    return printable(_STEERING.sub("", text), limit)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?`` with what a mistyped word is nearest to; empty: to nothing."""
+    said = word[:100].lower()
+    likeness = {name: SequenceMatcher(None, said, name.lower()).ratio() for name in known}
+    near = max(likeness, key=lambda name: likeness[name], default="")
+    return f"; did you mean {near}?" if near and likeness[near] >= _LIKE else ""
 
 
 def printable_lines(text: str) -> str:

@@ -9,12 +9,13 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__
+from edge_agent.system.arguments import Parser
 from edge_agent.system.numbers import whole
 from edge_agent.system.streams import discard_unwritten
-from edge_agent.text import printable, printable_lines, say, say_json
+from edge_agent.text import printable, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,13 +40,6 @@ _SETTINGS = (
 
 _WIDEST = 8192
 _pixels = whole(1, _WIDEST)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Quotes what it is given, which may be the name of a file, in what a terminal can show."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(printable_lines(message))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -515,7 +509,7 @@ COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="trainer", description="From labelled images to a bundle that edge-agent runs."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from edge_agent.system.forms import NAME, VERSION, explained
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ class RunConfig(Aim):
     """What every recipe has."""
 
     recipe: str
-    name: str = Field("unnamed", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field("unnamed", pattern=NAME)
     """Of the product that the bundle judges; `trainer.naming` says which, where none is given."""
-    version: str = Field("1.0.0", pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")
+    version: str = Field("1.0.0", pattern=VERSION)
     notice: str = ""
     """Goes into the bundle; shown wherever the bundle is."""
     seed: int = Field(0, ge=0, lt=2**31)
@@ -255,8 +256,8 @@ def _checked(model: type[Checked], settings: Mapping[str, object]) -> Checked:
         return model.model_validate(settings)
     except ValidationError as error:
         parts = []
-        for detail in error.errors(include_url=False, include_context=False):
-            said = detail["msg"].removeprefix("Value error, ")
+        for detail in error.errors(include_url=False):
+            said = explained(detail)
             if not detail["loc"]:  # about several, which it names itself
                 parts.append(said)
                 continue

@@ -10,7 +10,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError, read_manifest
-from edge_agent.bundle.manifest import VERSION
+from edge_agent.system.forms import VERSION
 from trainer.config import RECIPES
 from trainer.errors import UsageError
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.bundle.errors import BundleError
-from edge_agent.bundle.manifest import VERSION
 from edge_agent.durable import sync_directory, write_durably
+from edge_agent.system.forms import VERSION
 
 if TYPE_CHECKING:
     from edge_agent.bundle.manifest import Manifest

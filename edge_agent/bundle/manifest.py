@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edge_agent.system.forms import LOWER, NAME, SHA256, VERSION
+
 FORMAT = 1
 LARGEST_MODEL = (1 << 31) - 1
 """Bytes: an ONNX model is one protobuf message, which can't be larger."""
-VERSION = r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$"
-"""Three numbers, each short enough to be compared as one."""
 
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
@@ -26,7 +26,7 @@ def _inside(name: str) -> str:
 
 
 BundlePath = Annotated[str, AfterValidator(_inside)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=SHA256)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -84,7 +84,7 @@ class Accuracy(_Frozen):
 class Variant(_Frozen):
     """One ONNX file."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=LOWER)
     precision: Literal["fp32", "fp16", "int8"]
     file: BundlePath
     sha256: Sha256
@@ -150,7 +150,7 @@ class Manifest(_Frozen):
     """The whole of ``manifest.json``."""
 
     format: Literal[1] = 1
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(pattern=NAME)
     version: str = Field(pattern=VERSION)
     created: str
     """ISO 8601, UTC."""

@@ -16,6 +16,7 @@ from edge_agent.bundle.errors import BundleError
 from edge_agent.bundle.graph import check_graph
 from edge_agent.bundle.manifest import FORMAT, Golden, Manifest, Variant
 from edge_agent.durable import sync_directory, write_durably
+from edge_agent.system.forms import explained
 from edge_agent.text import titled
 
 if TYPE_CHECKING:
@@ -262,10 +263,10 @@ def _check_format(file: Path, content: dict[str, Any]) -> None:
 
 def _explain(error: ValidationError) -> str:
     parts = []
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+    for detail in error.errors(include_url=False, include_input=False):
         place = ".".join(str(part) for part in detail["loc"]) or "manifest"
         if detail["type"] == "extra_forbidden":
             parts.append(f"unknown field {place}")
         else:
-            parts.append(f"{place}: {detail['msg']}")
+            parts.append(f"{place}: {explained(detail)}")
     return "; ".join(parts)

@@ -17,6 +17,7 @@ from pathlib import Path
 from edge_agent.bundle import read_manifest
 from edge_agent.child import python_module
 from edge_agent.journal import JournalError, Record, stats, tail
+from edge_agent.publish.state import HELD_UP
 from edge_agent.settings import SettingsError
 from edge_agent.text import say
 from edge_agent.types import Verdict
@@ -46,7 +47,7 @@ def run_demo(
         shown = _drop_and_show(home, agent, count, 1.0 / pace)
         complete = shown == count
         _stop(agent)
-        _summarise(home)
+        _summarise(home, found)
         if not complete:
             say(f"only {shown} of {count} images were judged: see {home / 'agent.log'}")
         if keep is not None:
@@ -172,7 +173,19 @@ def _stop(agent: subprocess.Popen[bytes]) -> None:
             agent.wait()
 
 
-def _summarise(home: Path) -> None:
+def _taken(home: Path, count: int, waiting: int) -> str:
+    """How many verdicts the broker has; of those that it has not, what the agent has logged."""
+    if not waiting:
+        return f"it has all {count} verdicts"
+    what = "nothing was published" if waiting == count else f"{waiting} verdicts were not published"
+    said = (home / "agent.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    why = [line.partition(f"{HELD_UP}: ")[2] for line in said if HELD_UP in line]
+    return (
+        f"{what}: {why[-1] if why else 'there was no time left'}; the journal keeps every verdict"
+    )
+
+
+def _summarise(home: Path, broker: tuple[str, int] | None) -> None:
     journal = home / "state" / "journal.db"
     found = stats(journal)
     if not found.count:
@@ -192,5 +205,7 @@ def _summarise(home: Path) -> None:
                 f"memory   agent {last.agent_rss / 1e6:.0f} MB, worker "
                 f"{last.worker_rss / 1e6:.0f} MB resident"
             )
+    if broker:
+        say(f"broker   {_taken(home, found.count, found.unacknowledged)}")
     kept = sum(1 for _ in (home / "state" / "processed").iterdir())
     say(f"files    {kept} in processed/, each with one row in the journal")

@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from edge_agent.text import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -42,7 +44,7 @@ def ask_program(command: Sequence[str], seconds: float) -> Answer:
     said = done.stdout.strip()
     if done.returncode != 0:
         lines = (done.stderr.strip() or said).splitlines()
-        last = lines[-1] if lines else f"exit code {done.returncode}"
+        last = plain(lines[-1]) if lines else f"exit code {done.returncode}"
         return Answer(said, f"{command[0]}: {last}")
     return Answer(said, "")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.planned import missing_above, planned_mounts
 from edge_agent.doctor.who import user_name
+from edge_agent.sources.spool import SpoolError, check_root
 from edge_agent.system.mounted import describe, how_to_mend, is_same, place_of, read_note
 from edge_agent.system.mounts import MOUNTINFO, Mount, mount_of, read_mounts
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.doctor.planned import Planned
-    from edge_agent.settings import Settings
+    from edge_agent.settings import Settings, StorageSettings
 
 TOPIC = "folders"
 _GB = 1e9
@@ -66,6 +67,7 @@ def look_at_folders(settings: Settings, mountinfo: Path = MOUNTINFO) -> list[Fin
     places = places_of(settings)
     mounts = read_mounts(mountinfo.read_text(encoding="utf-8", errors="surrogateescape"))
     found = [look_at_place(place) for place in places]
+    found += look_at_root(settings.storage)
     found += look_at_mounts(settings, places, mounts, planned_mounts())
     folder = settings.source.folder
     found += look_at_filesystems(places, mounts, folder.scan_every if folder else 0.0)
@@ -136,6 +138,15 @@ def look_at_place(place: Place) -> Finding:
     if nearest != place.path:
         return Finding(TOPIC, "ok", f"{place.label} will be made in {nearest}")
     return Finding(TOPIC, "ok", f"{place.label}: {'writable' if place.writes else 'readable'}")
+
+
+def look_at_root(storage: StorageSettings) -> list[Finding]:
+    """Whether it is missing though the station has run."""
+    try:
+        check_root(storage.root, storage.work_dir)
+    except SpoolError as error:
+        return [_wrong(str(error), "without it the journal would begin anew")]
+    return []
 
 
 def look_at_mounts(

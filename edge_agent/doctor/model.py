@@ -1,19 +1,20 @@
-"""The bundle: whole, on the contract, and right on the provider that is to judge."""
+"""The bundle: one that `run` would take, and right on the provider that is to judge."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError
-from edge_agent.bundle.history import bundle_to_run, ran_last
+from edge_agent.bundle.history import ran_last
 from edge_agent.decide import decision_for, in_words
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.providers import remembered_table
+from edge_agent.reload import open_trusted, wish_of
 from edge_agent.settings import SettingsError
 from edge_agent.target import AUTO, CPU
 from edge_agent.tuning.measure import choose
 from edge_agent.worker.pool import WorkerStartError
-from edge_agent.worker.verify import prove_apart, verify_apart
+from edge_agent.worker.verify import prove_apart
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Bundle
@@ -23,15 +24,16 @@ TOPIC = "bundle"
 
 
 def look_at_bundle(settings: Settings) -> list[Finding]:
-    """Hashes and graphs, then one worker that has to find the golden images' scores."""
+    """What a start asks of it, then one worker that has to find the golden images' scores."""
     try:
-        bundle = verify_apart(
-            bundle_to_run(settings.storage.bundles, settings.bundle), settings.trust
-        )
+        bundle = open_trusted(wish_of(settings))
         variant, provider = what_runs(settings, bundle)
         last = ran_last(settings.storage.bundles)
     except BundleError as error:
-        mend = "copy it again from where it was trained, whole; or set `bundle` to one that is"
+        mend = (
+            "do what it says; where it says nothing to do, copy the bundle again from where it was "
+            "trained, whole, or set `bundle` to another"
+        )
         return [Finding(TOPIC, "error", str(error), mend)]
     manifest = bundle.manifest
     what = f"{bundle.title}: files, hashes and graphs as the manifest says"

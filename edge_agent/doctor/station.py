@@ -11,23 +11,26 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from edge_agent.doctor.finding import Finding, Level
-from edge_agent.journal import JournalError, Unreadable, missing, tail
+from edge_agent.doctor.who import user_name
+from edge_agent.journal import JournalError, Unreadable, mark_of, missing, tail
+from edge_agent.telemetry.health import PortError, check_port
 from edge_agent.text import iso_utc, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_agent.settings import HttpSettings, Settings
+    from edge_agent.settings import HttpSettings, Settings, StorageSettings
 
 TOPIC = "station"
 _LIMIT = 3.0
+_BESIDE = ("-wal", "-shm")  # what SQLite keeps beside a journal
 _SKEW = 60.0  # seconds that the journal may be ahead
 
 
 def look_at_station(settings: Settings) -> list[Finding]:
-    """The lock's holder, its health, the last inspection."""
+    """The lock's holder, the station's files, its health, the last inspection."""
     pid = holder_of(settings.storage.lock)
-    found = [_running(settings.storage.root, pid)]
+    found = [_running(settings.storage.root, pid), *look_at_files(settings.storage)]
     if settings.http is not None:
         found += look_at_health(settings.http, runs=pid is not None)
     if settings.storage.journal.exists():
@@ -68,7 +71,7 @@ def look_at_health(http: HttpSettings, *, runs: bool) -> list[Finding]:
             body = error.read(1 << 20)
     except (OSError, ValueError) as error:
         if not runs:
-            return []
+            return look_at_port(http)
         what = f"{url} does not answer: {getattr(error, 'reason', error)}"
         mend = "the agent hangs, or has other settings: look at its log, then restart it"
         return [Finding(TOPIC, "error", what, mend)]
@@ -89,6 +92,35 @@ def look_at_health(http: HttpSettings, *, runs: bool) -> list[Finding]:
         Finding(TOPIC, level, f"{url} says {printable(status)}: {printable(reason)}", mend)
         for reason in reasons or ["without a reason"]
     ]
+
+
+def look_at_port(http: HttpSettings) -> list[Finding]:
+    """Whether a start could have the port: what holds it need not speak HTTP."""
+    try:
+        check_port(http.host, http.port)
+    except PortError as error:
+        mend = f"ss -tlnp 'sport = {http.port}' shows who has it, as an administrator"
+        return [Finding(TOPIC, "error", str(error), mend)]
+    return []
+
+
+def look_at_files(storage: StorageSettings) -> list[Finding]:
+    """Whether a start could write to its files: a run by another user leaves that user's behind."""
+    journal = storage.journal
+    beside = (journal.with_name(journal.name + end) for end in _BESIDE)
+    found = []
+    for file in (storage.lock, journal, mark_of(journal), *beside):
+        if not os.path.lexists(file):
+            continue
+        if not file.is_file():
+            what, mend = f"{file} is not a file", "move it away"
+        elif not os.access(file, os.R_OK | os.W_OK, effective_ids=True):
+            what = f"{file} can't be written by this user"
+            mend = f"as an administrator: chown it to the user of the service, now {user_name()}"
+        else:
+            continue
+        found.append(Finding(TOPIC, "error", what, mend))
+    return found
 
 
 def look_at_journal(journal: Path, now: float) -> Finding:

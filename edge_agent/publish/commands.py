@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_agent.publish.allowance import Allowance
+from edge_agent.system.forms import DIRECTORY, explained
 from edge_agent.system.trouble import Trouble
 from edge_agent.text import printable
 
@@ -62,7 +63,7 @@ class BundleBody(CommandBody):
     activate: str | None = Field(
         default=None,
         max_length=200,
-        pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=DIRECTORY,
         description="its directory's name, beside the bundle that the settings name",
     )
     roll_back: bool = Field(default=False, description="run what ran before this one")
@@ -258,5 +259,5 @@ def _explain(detail: Any) -> str:
         return f"{place}: is missing"
     if detail["type"] == "model_type":
         return "must be a JSON object"
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = explained(detail)
     return f"{place}: {message}" if place else message

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HELD_UP = "publishing is held up"
+"""What the reason stands behind in the log."""
+
 STOPPED = "stopped"
 _COUNT_SECONDS = 1.0
 
@@ -59,7 +62,7 @@ class Board:
         if reason == STOPPED:
             log.info("publishing has stopped")
         elif reason and reason != before.reason:
-            log.warning("publishing is held up: %s", reason)
+            log.warning("%s: %s", HELD_UP, reason)
         elif not reason:
             log.info("publishing")
 

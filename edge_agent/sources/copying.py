@@ -18,10 +18,18 @@ _STEP = 8 << 20
 """Bytes between two steps: some tens of milliseconds."""
 
 
-def copy_in_steps(source: Path, target: Path) -> Generator[None, None, os.stat_result]:
+def copy_in_steps(
+    source: Path, target: Path, inside: int | None = None
+) -> Generator[None, None, os.stat_result]:
     """Copy a regular file's bytes and mtime durably; holes stay holes.
 
     Links are not followed, and nothing blocks on a pipe or a device.
+
+    Args:
+        source: the file.
+        target: is written over.
+        inside: a descriptor of the folder that the file is opened in, whatever has that folder's
+            path now; None: by its path.
 
     Returns:
         What the source was when all of it had been read.
@@ -30,7 +38,8 @@ def copy_in_steps(source: Path, target: Path) -> Generator[None, None, os.stat_r
         OSError: its ``filename`` says which of the two failed.
     """
     with blamed(source):
-        reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        reader = os.open(source if inside is None else source.name, flags, dir_fd=inside)
     try:
         with blamed(source):
             status = os.fstat(reader)

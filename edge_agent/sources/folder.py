@@ -22,6 +22,7 @@ from fnmatch import translate
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from edge_agent.sources.entries import Entries, is_passed_over
 from edge_agent.sources.identity import REFUSED, identity_of, look_of
 from edge_agent.sources.settling import RESTLESS, Settling
 from edge_agent.sources.spool import Spool, SpoolError, sha256_of
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.settings import FolderSettings
+    from edge_agent.sources.entries import Entry
     from edge_agent.sources.identity import Identity
     from edge_agent.sources.settling import Signature
     from edge_agent.types import Claim
@@ -75,7 +77,7 @@ class _Sick:
 
 
 class FolderSource:
-    """Finds whole images in one directory and claims them into the spool, oldest first."""
+    """Finds whole images in a folder and claims them into the spool, oldest first."""
 
     warnings: tuple[str, ...] = ()
     """What is not well though images can be taken."""
@@ -113,6 +115,7 @@ class FolderSource:
         """
         self._settings = settings
         self._path = settings.path
+        self._tree = Entries(self._path, settings.depth)
         self._wanted = re.compile("|".join(map(translate, settings.patterns))).match
         self._spool = spool
         self._judged = judged
@@ -151,7 +154,7 @@ class FolderSource:
         self._next_settled = float("inf")
         self._adopt = False
         """The folder was not there for a while: an earlier run may have claimed images in it."""
-        _check(self._path, writable=settings.after == "move")
+        check_inbox(settings)
         self._wake = wake
         self._watch = Watch(self._path, wake)
 
@@ -280,6 +283,8 @@ class FolderSource:
                     break
             else:
                 self._forget_all_but(present)
+                # What came before they were watched is found by one more scan.
+                self._rescan |= self._watch.follow(self._tree.folders)
             self._look_for_strays(now)
         except OSError as error:
             self._next_scan = now + self._settings.scan_every
@@ -314,6 +319,9 @@ class FolderSource:
 
     def _forget_all_but(self, present: set[str]) -> None:
         """What is gone and comes again is another image, though it may look the same."""
+        for folder in self._tree.unlisted:  # what lies there may be there still
+            known = (*self._done, *self._sick)
+            present |= {name for name in known if name.startswith(f"{folder}/")}
         self._fresh |= {name for name in self._done if name not in present}
         self._done = {name: what for name, what in self._done.items() if name in present}
         self._sick = {name: what for name, what in self._sick.items() if name in present}
@@ -333,33 +341,33 @@ class FolderSource:
         }
         self._seen_strays = set(found)
 
-    def _entries(self) -> Iterator[tuple[str, os.stat_result | None, str]]:
+    def _entries(self) -> Iterator[Entry]:
         """Names, what lies behind them, and why it is not to be taken."""
-        with os.scandir(self._path) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(".") or _unfinished(name):
-                    continue
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                except OSError as error:  # of a share: this one entry, and not the others
-                    self._put_off(name, (0, 0, 0, 0), f"can not be looked at: {error.strerror}")
-                    yield name, None, self._sick[name].why
-                    continue
-                yield name, status, self._why_not(name, status)
+        for name, status, why in self._tree.list():
+            if status is None:
+                self._put_off(name, (0, 0, 0, 0), why)
+                yield name, None, why
+            else:
+                yield name, status, why or self._why_not(name, status)
 
     def _why_not(self, name: str, status: os.stat_result) -> str:
         if stat.S_ISLNK(status.st_mode):
             return "is a symbolic link: links are not followed"
         if stat.S_ISDIR(status.st_mode):
-            return "is a directory: only files directly in the folder are taken"
+            return (
+                "is a directory: only files directly in the folder are taken"
+                if self._settings.depth == 0
+                else f"is a directory deeper than [source.folder] depth = {self._settings.depth}"
+            )
         if not stat.S_ISREG(status.st_mode):
             return "is not a regular file"
-        if not self._wanted(name.lower()):
+        if not self._wanted(name.rpartition("/")[2].lower()):
             return "its name matches none of the patterns in [source.folder]"
         return ""
+
+    def _name(self, path: Path) -> str:
+        """What an entry is called here: its path within the folder."""
+        return path.relative_to(self._path).as_posix()
 
     def _offer(self, name: str, *, again: bool = False) -> None:
         if name not in self._queued:
@@ -392,8 +400,8 @@ class FolderSource:
         return claim
 
     def _take(self, path: Path, status: os.stat_result) -> Claim | None:
-        name = path.name
-        if name.startswith(".") or _unfinished(name) or self._why_not(name, status):
+        name = self._name(path)
+        if is_passed_over(path.name) or self._why_not(name, status):
             return None  # a hint from an event; the next scan says why
         if self._settling.changed(name, _signature(status)):
             self._rescan = True  # it changed between the scan and now: let it settle again
@@ -431,12 +439,14 @@ class FolderSource:
         except OSError as error:
             if not _of_the_file(error, path):
                 raise
-            self._put_off(path.name, _signature(status), f"can not be read: {error.strerror}")
+            self._put_off(
+                self._name(path), _signature(status), f"can not be read: {error.strerror}"
+            )
             return None
         if claim is None:
             self._rescan = True  # written to meanwhile: it settles again
             return None
-        self._is_well(path.name)
+        self._is_well(self._name(path))
         self._settle(path, status, stays=self._settings.after == "keep")
         return claim
 
@@ -455,9 +465,9 @@ class FolderSource:
         self, path: Path, status: os.stat_result, *, stays: bool, doubtful: bool = False
     ) -> None:
         """What is copied is to be judged, whatever becomes of the file."""
-        self._fresh.discard(path.name)
+        self._fresh.discard(self._name(path))
         if stays:
-            self._done[path.name] = _Done(_signature(status), doubtful=doubtful)
+            self._done[self._name(path)] = _Done(_signature(status), doubtful=doubtful)
         else:
             self._remove(path, status)
 
@@ -469,8 +479,8 @@ class FolderSource:
             return
         except OSError as error:
             why = f"was judged, but it can't be removed: {error.strerror}"
-            self._done[path.name] = _Done(_signature(status), why)
-            self._tell({**self.ignored, path.name: why})
+            self._done[self._name(path)] = _Done(_signature(status), why)
+            self._tell({**self.ignored, self._name(path): why})
 
     def _could_not_be_moved(self, path: Path, status: os.stat_result) -> bool:
         """Whether a copy of this very file was taken, when it could not be moved."""
@@ -490,7 +500,7 @@ class FolderSource:
             return True
         if identity.earlier:
             found |= self._judged(identity.earlier)
-        if not found or path.name in self._fresh:
+        if not found or self._name(path) in self._fresh:
             return False
         # Nothing but rights may have changed, or the inode's number where numbers don't last.
         same = [
@@ -549,12 +559,13 @@ def _of_the_file(error: OSError, path: Path) -> bool:
     return error.errno not in _NO_ROOM and _names(error, path)
 
 
-def _unfinished(name: str) -> bool:
-    """Names that producers give to files they have not finished."""
-    return name.lower().endswith((".tmp", ".temp", ".part", ".partial", ".filepart", "~"))
+def check_inbox(settings: FolderSettings) -> None:
+    """See that the folder is there, and may be used as the settings say.
 
-
-def _check(path: Path, *, writable: bool) -> None:
+    Raises:
+        SpoolError: it may not; the message says what to do.
+    """
+    path = settings.path
     try:
         if not path.is_dir():
             raise SpoolError(
@@ -562,7 +573,7 @@ def _check(path: Path, *, writable: bool) -> None:
                 "write there"
             )
         next(path.iterdir(), None)
-        if writable:
+        if settings.after == "move":
             with tempfile.TemporaryFile(dir=path):  # without a name: a kill leaves nothing
                 pass
     except OSError as error:

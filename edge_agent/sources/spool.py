@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from edge_agent.durable import sync_directory, write_durably
+from edge_agent.durable import blamed, sync_directory, write_durably
 from edge_agent.sources.copying import copy_in_steps
+from edge_agent.sources.entries import open_folder
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
 from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, write_note
 from edge_agent.text import printable
@@ -41,6 +42,9 @@ _FILED = ".filed.json"
 """Lies beside an image that was copied to where it is filed, until it is removed here."""
 _ASIDE = ".edge-agent-"
 """What a station's folder in an inbox on another filesystem begins with."""
+_FOLDER = ".folder"
+"""Says in which folder of the inbox the image lay; not there where that was the inbox itself."""
+_NAME_SHOWN = 500  # characters
 _LITTLE = 1 << 15  # bytes: less than this is no room
 
 
@@ -106,6 +110,7 @@ def _station_mark(root: Path) -> str:
             mark = file.read_text("ascii", "replace").strip()
             if len(mark) == 12 and mark.isalnum():
                 return mark
+        root.mkdir(parents=True, exist_ok=True)
         partial = root / ".id.partial"
         mark = secrets.token_hex(6)
         write_durably(partial, f"{mark}\n".encode())
@@ -117,6 +122,19 @@ def _station_mark(root: Path) -> str:
             "that no two have one image"
         ) from None
     return mark
+
+
+def check_root(root: Path, work: Path) -> None:
+    """See that a root that is to be made is that of a new station, where that can be told.
+
+    Raises:
+        SpoolError: its disk seems to be away: a new journal would begin at 1 again.
+    """
+    if work.is_dir() and not os.path.lexists(root):
+        raise SpoolError(
+            f"[storage] root {root} does not exist, though the station's {work} does: mount the "
+            f"disk that it lies on; or, where the station is new, mkdir -p {root}"
+        )
 
 
 class Spool:
@@ -175,6 +193,7 @@ class Spool:
 
     def _claim(self, source: Path, place: Path) -> Claim:
         self._clear_empty()
+        folder = self._folder_of(source)
         home, status = place / new_id(), source.lstat()
         if place == self._aside:
             try:
@@ -185,18 +204,47 @@ class Spool:
         else:
             home.mkdir()
         try:
-            source.rename(home / source.name)
+            if folder:
+                self._move_from(folder, source, home)
+            else:
+                source.rename(home / source.name)
         except OSError:
             self._empty.append(home)
             self._clear_empty()
             raise
         # Nothing is read any more: what is claimed must not be lost to the loop by a failure.
-        return self._claimed(home / source.name, status.st_mtime, time.time())
+        return self._claimed(home / source.name, status.st_mtime, time.time(), folder)
+
+    def _move_from(self, folder: str, source: Path, home: Path) -> None:
+        """Move a file out of a folder of the inbox, over no link; what it was called is noted."""
+        with blamed(home / _FOLDER):
+            (home / _FOLDER).write_bytes(os.fsencode(folder))
+        with self._inside(folder, source) as inside, blamed(source):
+            os.rename(source.name, home / source.name, src_dir_fd=inside)
+
+    @contextlib.contextmanager
+    def _inside(self, folder: str, source: Path) -> Iterator[int | None]:
+        """The folder of the inbox that a file lies in, reached over no link; None: the inbox."""
+        if not folder or self._inbox is None:
+            yield None
+            return
+        with blamed(source):
+            descriptor = open_folder(self._inbox, folder)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _folder_of(self, source: Path) -> str:
+        """In which folder of the inbox a file lies; empty: in the inbox itself."""
+        if self._inbox is None or source.parent == self._inbox:
+            return ""
+        return source.parent.relative_to(self._inbox).as_posix()
 
     def _clear_empty(self) -> None:
         for home in self._empty[:]:
             with contextlib.suppress(OSError):
-                home.rmdir()
+                _clear(home)
                 self._empty.remove(home)
 
     def copy(
@@ -218,10 +266,13 @@ class Spool:
         """
         if identity in self._taken:
             return None
-        home = self._home_for(identity)
+        folder, home = self._folder_of(source), self._home_for(identity)
         partial = home / _PARTIAL
         try:
-            copied = yield from copy_in_steps(source, partial)
+            if folder:
+                write_durably(home / _FOLDER, os.fsencode(folder))
+            with self._inside(folder, source) as inside:
+                copied = yield from copy_in_steps(source, partial, inside)
             if _version(copied) != _version(status):
                 shutil.rmtree(home)
                 return None
@@ -231,14 +282,14 @@ class Spool:
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
-        return self._claimed(home / source.name, status.st_mtime, time.time())
+        return self._claimed(home / source.name, status.st_mtime, time.time(), folder)
 
     def refuse(self, source: Path, status: os.stat_result, identity: str, why: Failure) -> Claim:
         """Take a file that stays where it is, without its bytes: they are not judged."""
         self._taken.add(identity)
         return Claim(
             id=identity,
-            name=printable(source.name),
+            name=_name_of(self._folder_of(source), source),
             path=self._work / identity / source.name,  # not there
             captured=status.st_mtime,
             received=time.time(),
@@ -307,6 +358,8 @@ class Spool:
             if claim.whole:
                 continue  # durable already
             try:
+                if "/" in claim.name:
+                    _sync_folder_note(claim.path.parent)
                 sync_directory(claim.path.parent)
             except FileNotFoundError:
                 pass  # judged and filed away by now
@@ -448,18 +501,22 @@ class Spool:
         """The frames' directories, and nothing else that may lie there (``lost+found``)."""
         return (path for path in place.iterdir() if FORM.fullmatch(path.name))
 
-    def _claimed(self, path: Path, captured: float, received: float) -> Claim:
+    def _claimed(
+        self, path: Path, captured: float, received: float, folder: str | None = None
+    ) -> Claim:
+        """The claim of an image in ``work/``; ``folder`` of the inbox; None: as it is noted."""
         identity = path.parent.name
         self._taken.add(identity)
+        folder = _noted_folder(path.parent) if folder is None else folder
         return Claim(
             id=identity,
-            name=printable(path.name),
+            name=_name_of(folder, path),
             path=path,
             captured=captured,
             received=received,
             claimed=time.monotonic(),
             copy=is_copy_of_what_stays(identity),
-            origin=self._inbox / path.name if self._inbox and is_copy(identity) else None,
+            origin=self._inbox / folder / path.name if self._inbox and is_copy(identity) else None,
         )
 
     def _noted(self, path: Path) -> Claim:
@@ -531,6 +588,33 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             _clear(claim.path.parent)
         self._taken.discard(claim.id)
+
+
+def _name_of(folder: str, path: Path) -> str:
+    """What an image is called: with the folder of the inbox that it lay in, where there is one.
+
+    By the last part it is found again where it was filed: so a long folder is cut first.
+    """
+    name = printable(path.name)
+    room = _NAME_SHOWN - 1 - len(name)
+    return f"{printable(folder, room)}/{name}" if folder and room > 0 else name
+
+
+def _noted_folder(home: Path) -> str:
+    """The folder of the inbox that an image lay in; empty: none, or a disk has lost it."""
+    with contextlib.suppress(FileNotFoundError):
+        folder = os.fsdecode((home / _FOLDER).read_bytes())
+        return "" if "\0" in folder else folder  # what a power cut may leave
+    return ""
+
+
+def _sync_folder_note(home: Path) -> None:
+    with contextlib.suppress(FileNotFoundError), blamed(home / _FOLDER):
+        file = os.open(home / _FOLDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def _see_unchanged(claim: Claim, path: Path, sha256: str) -> None:

@@ -9,6 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
     FileClosedEvent,
     FileClosedNoWriteEvent,
     FileCreatedEvent,
@@ -24,12 +26,15 @@ from watchdog.observers.inotify_c import InotifyConstants
 from edge_agent.system.limits import shortage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from watchdog.observers.api import ObservedWatch
 
 log = logging.getLogger(__name__)
 
 _HINTS = 10_000  # beyond that the scan finds them
+_FOLLOWED = 16  # folders in the folder: each costs a thread
 
 
 class _Emitter(InotifyFullEmitter):
@@ -54,7 +59,10 @@ class _Emitter(InotifyFullEmitter):
 
 
 class Watch:
-    """Watches one directory; never the truth, only a wake-up call."""
+    """Watches one directory and what `follow` adds; never the truth, only a wake-up call.
+
+    Names are relative to the directory: ``part.png``, ``2026-11-30/part.png``.
+    """
 
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
         real = path.resolve()  # watchdog follows no link
@@ -74,12 +82,14 @@ class Watch:
         self._writing: set[str] = set()
         """Files that somebody has open for writing, as far as events tell."""
         self._fresh: set[str] = set()
+        self._followed: dict[str, tuple[ObservedWatch, tuple[int, int] | None]] = {}
+        """Folders in the folder, and which folder had the path when it was watched."""
         self._observer = InotifyObserver()
         self._observer._emitter_class = _Emitter  # noqa: SLF001  there is no other way in
-        handler = FileSystemEventHandler()
-        handler.on_any_event = self._on_event  # type: ignore[method-assign]
+        self._handler = FileSystemEventHandler()
+        self._handler.on_any_event = self._on_event  # type: ignore[method-assign]
         try:
-            self._observer.schedule(handler, str(real), recursive=False)
+            self._own = self._observer.schedule(self._handler, str(real), recursive=False)
             self._observer.start()
             self._started = True
         except (OSError, RuntimeError) as error:  # a RuntimeError: no thread to be had
@@ -119,13 +129,46 @@ class Watch:
             self._opened &= names
             self._made &= names
 
+    def follow(self, folders: Mapping[str, int]) -> bool:
+        """Watch the newest of these folders too, and no others; whether one is watched anew.
+
+        What came to it before is found by a scan alone.
+
+        Args:
+            folders: in the watched one, and their mtimes.
+        """
+        if not self._started:
+            return False
+        newest = sorted(folders, key=lambda name: folders[name], reverse=True)[:_FOLLOWED]
+        alive = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
+        for name, (watch, was) in list(self._followed.items()):
+            if name not in newest or watch not in alive or was != _identity(self._folder / name):
+                del self._followed[name]
+                self._observer.unschedule(watch)
+        added = [self._add(name) for name in newest if name not in self._followed]
+        return any(added)
+
+    def _add(self, name: str) -> bool:
+        path = os.path.join(os.fsdecode(self._path), name)  # noqa: PTH118  as watchdog wants it
+        was = _identity(self._folder / name)
+        try:
+            watch = self._observer.schedule(self._handler, path, recursive=False)
+        except (OSError, RuntimeError) as error:
+            why = shortage(error) or getattr(error, "strerror", None) or str(error)
+            log.debug("no events from %s: %s", path, why)
+            return False
+        self._followed[name] = watch, was
+        return True
+
     def lost(self) -> bool:
         """Whether another folder has the path now: of that one nothing is told here."""
         now = _identity(self._folder)
         if now is None or now != self._watched:
             return now is not None
         # A new folder may have an old one's number: the emitter ends with the folder.
-        return self._started and not all(emitter.is_alive() for emitter in self._observer.emitters)
+        return self._started and not any(
+            emitter.watch == self._own and emitter.is_alive() for emitter in self._observer.emitters
+        )
 
     def close(self) -> None:
         """Stop; safe to call twice."""
@@ -138,18 +181,27 @@ class Watch:
                 self._observer.stop()
 
     def _on_event(self, event: FileSystemEvent) -> None:
-        if event.is_directory or event.event_type == "deleted":
-            return
-        if isinstance(event, FileMovedEvent):
-            directory, name = os.path.split(os.fsencode(event.dest_path))
-            if directory != self._path:
+        if event.is_directory:
+            if not isinstance(event, DirCreatedEvent | DirMovedEvent):
                 return
-            self._renamed_in(os.fsdecode(name))
+            with self._lock:
+                self._changed = True  # there may be images in it
+        elif event.event_type == "deleted":
+            return
+        elif isinstance(event, FileMovedEvent):
+            name = self._relative(event.dest_path)
+            if name is None:
+                return
+            self._renamed_in(name)
         else:
-            _, name = os.path.split(os.fsencode(event.src_path))
-            if not self._happened(os.fsdecode(name), event):
+            name = self._relative(event.src_path)
+            if name is None or not self._happened(name, event):
                 return
         self._wake()
+
+    def _relative(self, path: bytes | str) -> str | None:
+        whole, before = os.fsencode(path), self._path.rstrip(b"/") + b"/"
+        return os.fsdecode(whole[len(before) :]) if whole.startswith(before) else None
 
     def _renamed_in(self, name: str) -> None:
         with self._lock:

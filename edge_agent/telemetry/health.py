@@ -11,11 +11,11 @@ from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+from edge_agent.telemetry.pages import Answer, no_such_page, refused
 
-    from edge_agent.telemetry.pages import Answer
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,28 @@ class PortError(Exception):
     """The HTTP port can't be had; the message says what to do."""
 
 
+def check_port(host: str, port: int) -> None:
+    """Whether a station could take the port now; nobody is kept from taking it meanwhile.
+
+    Raises:
+        PortError: it could not.
+    """
+    with _explained(host, port), socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        trial.bind((host, port))  # without listening
+
+
+@contextlib.contextmanager
+def _explained(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PortError(
+            f"[http] {host}:{port} can't be used ({error.strerror}): choose another port, "
+            "or leave the [http] section out"
+        ) from None
+
+
 class HealthServer:
     """Answers from threads of its own, one a connection."""
 
@@ -36,13 +58,8 @@ class HealthServer:
         Raises:
             PortError: the address is in use or not ours.
         """
-        try:
+        with _explained(host, port):
             self._server = _Server((host, port), BaseHTTPRequestHandler)
-        except OSError as error:
-            raise PortError(
-                f"[http] {host}:{port} can't be used ({error.strerror}): choose another port, "
-                "or leave the [http] section out"
-            ) from None
         self._thread: threading.Thread | None = None
         self._pages: Mapping[str, Callable[[], Answer]] = {}
 
@@ -65,15 +82,31 @@ class HealthServer:
 
             def do_GET(self) -> None:
                 page = server._pages.get(self.path.split("?")[0])
-                if page is None:
-                    self.send_error(404)
-                    return
-                answer = page()
+                self._send(page() if page else no_such_page(server._pages))
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_OPTIONS(self) -> None:
+                self._send(Answer(204))
+
+            def send_error(self, code: int, *_: object) -> None:
+                """What is no request, or has a method that is none of these."""
+                self._send(refused(code))
+
+            def _send(self, answer: Answer) -> None:
                 self.send_response(answer.code)
-                self.send_header("Content-Type", answer.kind)
-                self.send_header("Content-Length", str(len(answer.body)))
+                if answer.code in (204, 405):
+                    self.send_header("Allow", "GET, HEAD, OPTIONS")
+                if answer.kind:
+                    self.send_header("Content-Type", answer.kind)
+                    self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
+
+            def version_string(self) -> str:
+                return "edge-agent"  # and not which Python, for whoever looks for its faults
 
             def log_message(self, form: str, *arguments: object) -> None:
                 log.debug("http: %s", form % arguments)

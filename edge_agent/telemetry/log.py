@@ -116,6 +116,8 @@ def set_up_logging(level: str, form: Literal["console", "json"]) -> None:
     stream.setFormatter(lines)
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
     logging.getLogger("watchdog").setLevel(logging.WARNING)
+    # It calls an event that comes while a folder is let go of an error.
+    logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
 
 
 def log_trouble() -> str:

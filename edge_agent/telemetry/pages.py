@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from edge_agent.telemetry.metrics import TEXT, Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from edge_agent.reading import Health, Reading
 
@@ -21,9 +22,9 @@ class Answer:
     """What is sent back."""
 
     code: int
-    kind: str
-    """The content type."""
-    body: bytes
+    kind: str = ""
+    """The content type; empty where there is no content."""
+    body: bytes = b""
 
 
 def starting_pages(reason: str = _STARTING) -> Mapping[str, Callable[[], Answer]]:
@@ -44,6 +45,18 @@ def running_pages(
     }
 
 
+def no_such_page(pages: Collection[str]) -> Answer:
+    """For any other path."""
+    return _words(404, f"there is no such page; there are: {', '.join(pages)}")
+
+
+def refused(code: int) -> Answer:
+    """For a request that can't be answered, in words of our own: nothing of it is repeated."""
+    if code == HTTPStatus.NOT_IMPLEMENTED:  # by the server in the library; this is what it means
+        return _words(405, "nothing can be changed here: pages are read with GET or HEAD")
+    return _words(code, HTTPStatus(code).phrase)
+
+
 def _told(health: Health) -> Answer:
     """Whether the station does its work: 503 when it does not."""
     return _json(503 if health.status == "failing" else 200, asdict(health))
@@ -53,6 +66,10 @@ def _ready(health: Health) -> Answer:
     """Whether an image that is offered now would be judged; also where none comes."""
     fine = (health.status != "failing" or health.silent) and not health.paused
     return _json(200 if fine else 503, {"ready": fine, "reasons": health.reasons})
+
+
+def _words(code: int, text: str) -> Answer:
+    return Answer(code, "text/plain; charset=utf-8", text.encode() + b"\n")
 
 
 def _json(code: int, content: object) -> Answer:

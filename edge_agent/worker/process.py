@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 from pydantic import ValidationError
 
 from edge_agent.child import bound_module
-from edge_agent.text import printable
+from edge_agent.text import plain
 from edge_agent.worker.protocol import (
     PACKET,
     Failed,
@@ -114,7 +114,7 @@ class WorkerProcess:
             return said is None
         for line in said.decode("utf-8", "replace").splitlines():
             if line.strip():
-                self._last_words.append(printable(line.strip()))
+                self._last_words.append(plain(line.strip()))
                 log.info("worker %d: %s", self.number, self._last_words[-1])
         return True
 

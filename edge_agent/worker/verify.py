@@ -12,6 +12,7 @@ from edge_agent.bundle import Bundle, BundleError, look_at_bundle
 from edge_agent.child import bound_module
 from edge_agent.settings import RuntimeSettings, TrustSettings, WorkerSettings
 from edge_agent.system.limits import NO_MEMORY, MemoryGuard, no_process, shortage
+from edge_agent.text import plain
 from edge_agent.worker.pool import WorkerPool
 from edge_agent.worker.protocol import worker_options
 from edge_agent.worker.want import of_memory, of_processes
@@ -66,7 +67,7 @@ def _why(code: int, said: str, guard: MemoryGuard) -> str:
         return no_process()
     if of_memory(said):
         return NO_MEMORY
-    return said.splitlines()[-1] if said else f"exit code {code}"
+    return plain(said.splitlines()[-1]) if said else f"exit code {code}"
 
 
 def prove_apart(bundle: Bundle, variant: str, provider: str) -> Ready:

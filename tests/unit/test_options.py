@@ -8,6 +8,7 @@ import pytest
 
 import edge_agent.cli
 import trainer.cli
+from edge_agent.target import ProviderError, parse_target
 from tests.commands import leaves, minimal, number_of
 
 HOPELESS = ("-1", "nan", "inf", "-inf", "1e400", "9" * 20, "9" * 5000)
@@ -67,3 +68,61 @@ def test_odd_values_are_taken_or_refused(program, way, option, capsys, monkeypat
 
         assert code in (0, 2), value
         assert all(c == "\n" or c.isprintable() for c in text), value
+
+
+def mistyped(word: str) -> str:
+    """Two letters of it exchanged, such that it is another word."""
+    places = [n for n in range(2, len(word) - 1) if word[n] != word[n + 1]]
+    n = places[0]
+    return word[:n] + word[n + 1] + word[n] + word[n + 2 :]
+
+
+def refused(capsys, module, line) -> str:
+    with pytest.raises(SystemExit) as caught:
+        module._parser().parse_args(line)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_mistyped_command_or_option_is_told_with_what_was_meant(program, capsys):
+    module = PROGRAMS[program]
+    for way, command in leaves(module._parser()):
+        if len(way[-1]) > 3:
+            line = [*way[:-1], mistyped(way[-1])]
+            assert f"; did you mean {way[-1]}?" in refused(capsys, module, line), line
+        for option in command._option_string_actions:
+            if len(option) < 6:
+                continue
+            line = [*way, *minimal(command), mistyped(option)]
+            assert f"there is no option {line[-1]}; did you mean --" in refused(
+                capsys, module, line
+            )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["journal", "tail", "--conf", "x", "-n5"],  # what argparse takes is not mistyped
+        ["classify", "--bundle=x", "--", "--bunlde"],
+        ["demo", "--pace=1"],
+    ],
+)
+def test_what_is_short_or_behind_two_dashes_is_taken(line):
+    edge_agent.cli._parser().parse_args(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("GPU", "openvino:GPU"),
+        ("npu", "openvino:NPU"),
+        ("Opnvino", "openvino:CPU"),
+        ("CUDAExecutionProvider", "cuda"),
+        ("tensort", "tensorrt"),
+        ("aut", "auto"),
+    ],
+)
+def test_a_mistyped_provider(name, meant):
+    with pytest.raises(ProviderError, match=rf"; did you mean {meant}\?$"):
+        parse_target(name)

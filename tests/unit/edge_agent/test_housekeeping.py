@@ -48,7 +48,8 @@ class Line:
         self.settings: Settings = load_settings(config)
         storage = self.settings.storage
         self.inbox = home / "inbox"
-        self.spool = Spool(storage.work_dir, storage.processed_dir, storage.quarantine_dir)
+        places = (storage.work_dir, storage.processed_dir, storage.quarantine_dir)
+        self.spool = Spool(*places, inbox=self.inbox)
         self.processed, self.quarantine = storage.processed_dir, storage.quarantine_dir
         self.journal = Journal(storage.journal)
         self.now = NOW
@@ -65,6 +66,7 @@ class Line:
     def judge(self, name: str, verdict: Verdict = Verdict.OK, days: float = 0.0, **changes: Any):
         """Claim, record and file away an image that was judged so many days ago."""
         source = self.inbox / name
+        source.parent.mkdir(parents=True, exist_ok=True)
         source.write_bytes(os.urandom(16))
         claim = self.spool.claim(source)
         return self._finish(claim, claim.path.read_bytes(), verdict, days, **changes)
@@ -241,6 +243,18 @@ def test_a_note_that_is_no_longer_ours_is_left_alone(line):
     state.keeper.tidy()
 
     assert state.left() == {"b.png", "b.png.reason.json"}
+
+
+@pytest.mark.parametrize("folder", ["day", "2026/11", "\udcff"])
+def test_an_image_of_a_folder_is_found_by_its_own_name(line, folder):
+    state = line("ok_days = 1\ndefect_days = 1")
+    for _ in range(2):
+        state.judge(f"{folder}/a.png", days=2)
+        state.judge(f"{folder}/a.png", Verdict.ERROR, days=2)
+
+    state.keeper.tidy()
+
+    assert state.left() == set()
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG of a part", b"words"])

@@ -148,8 +148,27 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         "  runtime.threads: Input should be a valid integer (it is 'many')",
         "  mqtt.host: is missing",
         "  mqtt.port: Input should be less than or equal to 65535 (it is 70000)",
-        "  bundel: unknown key; see deploy/examples/station.toml for all that there are",
+        (
+            "  bundel: unknown key; did you mean bundle? deploy/examples/station.toml has all that "
+            "there are"
+        ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[source.folder]\nsettel = 1", "source.folder.settel: unknown key; did you mean settle? "),
+        ("[mqtt]\nSettle = 1", "mqtt.Settle: unknown key; deploy/"),
+        ("[mqtt]\nsettle = 1", "mqtt.settle: unknown key; did you mean source.folder.settle? "),
+        ("[soruce]", "soruce: unknown key; did you mean source? "),
+        ("[folder]", "folder: unknown key; did you mean source.folder or source.mqtt.folder? "),
+        ("[worker]\nxyzzy = 1", "worker.xyzzy: unknown key; deploy/examples/station.toml has all"),
+        ("[runtime]\nprovider = 'opnvino:GPU'", "tensorrt; did you mean openvino:GPU? (it is"),
+    ],
+)
+def test_what_a_mistyped_key_may_mean_is_said(tmp_path, text, said):
+    assert f"{said}" in refusal(tmp_path, text)
 
 
 SECTIONS = [
@@ -234,6 +253,8 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path, more, said):
         (('"inbox"', '"inbox"\nafter = "delete"'), "source.folder.after: Input should be"),
         (('"inbox"', '"inbox"\npatterns = []'), "patterns: no pattern means no image"),
         (('"inbox"', '"inbox"\nscan_every = 0'), "source.folder.scan_every: "),
+        (('"inbox"', '"inbox"\ndepth = 9'), "source.folder.depth: Input should be less than"),
+        (('"inbox"', '"."\ndepth = 1'), "storage.root lies inside of source.folder.path"),
         (('"b"', '""'), "bundle: is not a path on this machine (it is '')"),
         (('"state"', '""'), "storage.root: is not a path on this machine"),
         (('"b"', '"~nobody-of-that-name/b"'), "bundle: is not a path on this machine"),
@@ -370,3 +391,7 @@ def test_every_setting_is_explained(tmp_path):
             block = lines[max(0, place - 4) : place]
             words = [b for b in block if b.startswith("# ") and len(b.split()) > 4]
             assert words or "  #" in line, line
+
+
+def test_what_lies_in_the_inbox_is_in_nobodys_way_while_folders_are_not_entered(tmp_path):
+    assert load(tmp_path, LEAST.replace('"inbox"', '"."')).source.folder.depth == 0

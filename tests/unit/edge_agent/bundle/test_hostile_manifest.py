@@ -108,6 +108,25 @@ def test_a_path_that_leads_outside_is_refused_before_it_is_looked_at(read, name,
         read(json.dumps(content).encode())
 
 
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (("name",), "name: must be 1 to 64 of the letters"),
+        (("version",), "version: must be three numbers with dots between, such as 1.2.0"),
+        (("variants", 0, "name"), "variants.0.name: must be of the letters a to z"),
+        (("golden", 0, "sha256"), "golden.0.sha256: must be a SHA-256"),
+    ],
+)
+def test_the_form_of_a_field_is_asked_for_in_words(read, way, said):
+    content = json.loads(json.dumps(WHOLE))
+    put(content, way, "~")
+
+    with pytest.raises(BundleError) as caught:
+        read(json.dumps(content).encode())
+    assert f"manifest.json: {said}" in str(caught.value)
+    assert "^" not in str(caught.value)
+
+
 @pytest.mark.parametrize("file", ["model.fp32.onnx", "golden/ok.png"])
 def test_a_link_that_leads_outside_is_refused(tmp_path: Path, file):
     bundle = make_bundle(tmp_path / "bundle")

@@ -214,3 +214,71 @@ def test_a_folder_that_can_not_be_watched_is_only_scanned(tmp_path):
     assert watch.drain() == (False, [], [])
     watch.close()
     watch.close()
+
+
+# -- folders in the folder ----------------------------------------------------------------------
+
+
+def follow(seen, **folders: int) -> bool:
+    for name in folders:
+        (seen.folder / name).mkdir(exist_ok=True)
+    return seen.watch.follow(folders)
+
+
+def test_a_new_folder_is_a_change(seen):
+    (seen.folder / "2026-11-30").mkdir()
+
+    seen.until(lambda: seen.changed)
+
+
+def test_what_happens_in_a_folder_that_is_followed_is_told_by_its_whole_name(seen, outside):
+    assert follow(seen, day=1)
+    assert not follow(seen, day=1)
+
+    outside.rename(seen.folder / "day/a.png")
+    with (seen.folder / "day/b.png").open("wb") as stream:
+        stream.write(b"pixels")
+        stream.flush()
+        seen.until(lambda: seen.watch.writing("day/b.png"))
+
+    seen.until(lambda: seen.renamed == ["day/a.png"])
+    seen.until(lambda: not seen.watch.writing("day/b.png"))
+    assert {"day/a.png", "day/b.png"} <= seen.watch.fresh()
+    assert not seen.watch.lost()
+
+
+def test_a_folder_that_is_removed_and_made_again_is_followed_anew(seen, outside):
+    follow(seen, day=1)
+    (seen.folder / "day").rmdir()
+    (seen.folder / "day").mkdir()
+
+    assert seen.watch.follow({"day": 1})
+    outside.rename(seen.folder / "day/a.png")
+
+    seen.until(lambda: seen.renamed == ["day/a.png"])
+    assert not seen.watch.lost()
+
+
+def test_the_newest_folders_are_followed_and_no_more(seen, outside):
+    before = threading.active_count()
+    days = {f"d{n}": n for n in range(100)}
+
+    follow(seen, **days)
+
+    assert threading.active_count() - before <= 2 * module._FOLLOWED
+    outside.rename(seen.folder / "d99/a.png")
+    seen.until(lambda: seen.renamed == ["d99/a.png"])
+    follow(seen)
+    assert threading.active_count() <= before
+
+
+def test_the_end_of_the_inbox_is_seen_beside_folders_that_are_followed(seen):
+    follow(seen, day=1)
+    (seen.folder / "day").rmdir()
+    seen.folder.rmdir()
+    seen.folder.mkdir()
+
+    deadline = time.monotonic() + 20
+    while not seen.watch.lost():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

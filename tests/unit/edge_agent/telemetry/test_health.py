@@ -158,15 +158,71 @@ def test_a_query_is_no_matter(server, port):
     assert get(port, "/healthz?verbose=1")[0] == 200
 
 
-def test_nothing_can_be_changed(server, port):
+PATHS = ("/healthz", "/readyz", "/metrics")
+
+
+def ask(port, method, path="/healthz"):
+    """Status, headers and body of any request."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        link.request(method, path)
+        answer = link.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        link.close()
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/elsewhere"])
+def test_head_is_get_without_the_page(server, port, path):
     server.serve(pages())
 
-    for method in ("POST", "PUT", "DELETE"):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/healthz", b"", method=method)
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=20)
-        caught.value.close()
-        assert caught.value.code == 501
+    code, headers, body = ask(port, "HEAD", path)
+
+    got, told, page = ask(port, "GET", path)
+    assert (code, headers["Content-Type"], body) == (got, told["Content-Type"], b"")
+    assert abs(int(headers["Content-Length"]) - len(page)) < 20  # a figure has moved meanwhile
+
+
+def test_options_says_what_may_be_asked(server, port):
+    server.serve(pages())
+
+    for path in (*PATHS, "*"):
+        code, headers, body = ask(port, "OPTIONS", path)
+        assert (code, headers["Allow"], body) == (204, "GET, HEAD, OPTIONS", b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+def test_nothing_can_be_changed(server, port, method):
+    server.serve(pages())
+
+    code, headers, body = ask(port, method)
+
+    assert (code, headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert b"nothing can be changed here" in body
+
+
+def test_no_answer_tells_which_python_it_is_nor_repeats_the_request(server, port):
+    server.serve(pages())
+    mark = b"<mark>"
+    requests = [
+        b"GET /healthz HTTP/1.0",
+        b"GET /" + mark + b" HTTP/1.0",
+        mark + b" / HTTP/1.0",
+        b"GET / HTTP/" + mark,
+        b"GET / HTTP/9.0" + mark,
+        mark,
+        b"GET /" + mark + b"x" * 70_000 + b" HTTP/1.0",
+    ]
+    for request in requests:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+            link.sendall(request + b"\r\n\r\n")
+            answer = b""
+            with suppress(ConnectionError):
+                while part := link.recv(1 << 16):
+                    answer += part
+        assert answer, request[:40]
+        assert b"Python" not in answer, request[:40]
+        assert mark not in answer, request[:40]
 
 
 def test_somebody_who_says_nothing_holds_nobody_up(server, port):

@@ -563,7 +563,7 @@ def test_what_a_worker_prints_is_logged_and_explains_its_death(make_pool, impost
     caplog.set_level("INFO")
     impostor("os.write(2, b'driver: \\x1b[31mno device\\xff\\n')\nsys.exit(7)\n")
 
-    with pytest.raises(WorkerStartError, match=r"it ended with exit code 7: driver: .*no device"):
+    with pytest.raises(WorkerStartError, match=r"it ended with exit code 7: driver: no device"):
         make_pool().start()
 
     assert "no device" in caplog.text
