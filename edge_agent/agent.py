@@ -283,6 +283,8 @@ def _topic(
     settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
 ) -> MqttSource | None:
     found = settings.source.mqtt
+    if found is None or found.folder is None:
+        spool.refuse_expected("named by a message, and [source.mqtt] has no folder any more")
     if found is None or settings.mqtt is None:
         return None
     options = mqtt_options(settings.mqtt, _station(settings))
@@ -291,7 +293,10 @@ def _topic(
         settings.storage.session, broker=own.broker, client_id=own.client_id, topic=found.topic
     )
     topic = MqttSource(
-        found, own, spool, session, known=journal.has, wake=pool.wake, sha256_of=journal.sha256_of
+        *(found, own, spool, session),
+        seen=journal.seen,
+        wake=pool.wake,
+        patience=settings.worker.retry_truncated,
     )
     stack.callback(topic.close)
     return topic

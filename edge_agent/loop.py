@@ -343,6 +343,8 @@ class Loop:
             return self._waiting.add(claim, why, UNREAD, float("inf"))
         if not reply.truncated or claim.whole or len(self._waiting) >= _LATER:
             return False
+        if claim.wanted is not None:
+            return self._source.again(claim)
         return self._waiting.add(claim, "is not whole yet", reply.signature, self._retry_truncated)
 
     def _inspection(self, outcome: Outcome, what: Prediction | Failure) -> Inspection:

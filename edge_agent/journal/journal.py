@@ -13,7 +13,7 @@ from edge_agent.journal.recovery import reconcile, unacknowledged
 from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, to_row
 from edge_agent.journal.schema import open_writer
 from edge_agent.journal.transaction import transaction
-from edge_agent.types import Message, Verdict
+from edge_agent.types import Message, Seen, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
@@ -118,11 +118,15 @@ class Journal:
         with self._reading() as db:
             return _has(db, frame)
 
-    def sha256_of(self, frame: str) -> str:
-        """Of the bytes that were judged; empty where they could not be read, or it is gone."""
+    def seen(self, frame: str) -> Seen | None:
+        """What is known of a frame that has its inspection; None: it has none."""
         with self._reading() as db:
-            row = db.execute("SELECT sha256 FROM inspections WHERE id = ?", (frame,)).fetchone()
-        return str(row[0]) if row else ""
+            row = db.execute(
+                "SELECT verdict = ?2, sha256, bytes FROM inspections WHERE id = ?1 "
+                "UNION ALL SELECT 0, '', 0 FROM pruned WHERE id = ?1",
+                (frame, Verdict.ERROR.value),
+            ).fetchone()
+        return Seen(bool(row[0]), str(row[1]), int(row[2])) if row else None
 
     def judged(self, start: str) -> dict[str, str]:
         """The frames whose id begins so, each with its SHA-256, or nothing where that is gone."""
