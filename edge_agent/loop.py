@@ -173,7 +173,7 @@ class Loop:
             if recorded is None:
                 self._queue.append(claim)
             else:
-                self._file(_Filing(claim, *recorded))
+                self._file_as(claim, *recorded)
         return found
 
     def step(self, longest: float) -> None:
@@ -383,6 +383,9 @@ class Loop:
             appearance=None if isinstance(what, Failure) else what.appearance,
             gpu_memory=what.gpu_memory,
             reply=claim.reply,
+            # Chosen before the commit, so that verdict and journal can say it, and kept from then
+            # on: a start finds it in the journal.
+            stored=self._spool.reserve(claim, quarantined=verdict is Verdict.ERROR),
         )
 
     def _record(self, judged: list[_Judged]) -> None:
@@ -390,7 +393,7 @@ class Loop:
         if not done:
             return
         try:
-            self._journal.record([one.inspection for one in done], self._render)
+            new = self._journal.record([one.inspection for one in done], self._render)
         except JournalError as error:
             if not error.temporary:
                 raise  # the disk is failing: only a new start knows what is really on it
@@ -401,6 +404,7 @@ class Loop:
         self._troubles["journal"].worked()
         self.recorded += len(done)
         self._notify()
+        recorded = {message.id for message in new}
         for one in done:
             claim, inspection = one.claim, one.inspection
             self._count(inspection)
@@ -409,7 +413,11 @@ class Loop:
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)
-            self._file(_Filing(claim, inspection.verdict, inspection.reason))
+            first = None if claim.id in recorded else self._journal.find(claim.id)
+            if first is None:
+                self._file(_Filing(claim, inspection.verdict, inspection.reason))
+            else:  # judged before, and that stands
+                self._file_as(claim, *first)
 
     def _rewritten(self, judged: _Judged) -> bool:
         """Whether a camera has written to it since it was read; then it is judged again.
@@ -428,6 +436,11 @@ class Loop:
         if not self._waiting.add(claim, "is still being written", judged.signature, _REREAD):
             self._queue.append(claim)
         return True
+
+    def _file_as(self, claim: Claim, verdict: Verdict, reason: str, stored: str) -> None:
+        """File a frame away as the journal says."""
+        self._spool.reserve_again(claim, stored)
+        self._file(_Filing(claim, verdict, reason))
 
     def _file(self, filing: _Filing) -> None:
         """Move a frame to its place, or a step nearer to it."""

@@ -184,6 +184,9 @@ class Inspection:
     """Kept in the outbox until it is delivered, not in the record."""
     appearance: Appearance | None = None
     """What drift is measured in; not kept in the journal."""
+    stored: str = ""
+    """Where the image is filed, ``processed/NAME`` or ``quarantine/NAME``; empty: it stays where
+    it was, or that is not known."""
 
 
 @dataclass(frozen=True)

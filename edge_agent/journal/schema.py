@@ -124,6 +124,7 @@ MIGRATIONS = (
     );
     DELETE FROM meta WHERE key IN ('passed_ok', 'passed_others');
     """,
+    "ALTER TABLE inspections ADD COLUMN stored TEXT;",
 )
 VERSION = len(MIGRATIONS)
 

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -27,13 +28,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from edge_agent.durable import sync_directory, write_durably
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
-from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, write_note
+from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, note_of, write_note
 from edge_agent.text import printable
 from edge_agent.types import Claim, Failure, Image, ReplyTo, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 _NOTE = ".note.json"
 _AWAITED = ".awaited.json"
@@ -153,6 +156,8 @@ class Spool:
         """Frames of this run that are not filed yet."""
         self._awaited: set[str] = set()
         """Those of them whose image is not here yet."""
+        self._reserved: dict[str, Path] = {}
+        """Where frames will be filed, by identity."""
         self._empty: list[Path] = []
         """Directories of claims that failed, to be removed."""
         for directory in (work, processed, quarantine):
@@ -431,6 +436,33 @@ class Spool:
                     found[place.name] = held
         return found
 
+    def reserve(self, claim: Claim, *, quarantined: bool) -> str:
+        """Choose the name under which a frame will be filed; no other one gets it.
+
+        Returns:
+            ``processed/NAME`` or ``quarantine/NAME``, printable; empty where nothing is filed.
+        """
+        if claim.copy:
+            return ""
+        directory = self._quarantine if quarantined else self._processed
+        found = self._reserved.get(claim.id)
+        if found is None or found.parent != directory:
+            self._reserved.pop(claim.id, None)
+            found = self._reserved[claim.id] = directory / self._free(directory, claim)
+        return self._stored(found)
+
+    def reserve_again(self, claim: Claim, stored: str) -> None:
+        """Give a frame the place that its inspection names, as `reserve` returned it."""
+        own = (claim.path.name, numbered(claim.path, claim.id))
+        for directory in (self._processed, self._quarantine):
+            for name in own:
+                if stored == self._stored(directory / name):
+                    self._reserved[claim.id] = directory / name
+
+    def _stored(self, path: Path) -> str:
+        folder = "quarantine" if path.parent == self._quarantine else "processed"
+        return f"{folder}/{printable(path.name, 8 * NAME_LIMIT)}"
+
     def keep(self, claim: Claim) -> Iterator[None]:
         """Move a judged image to ``processed/``, under its own name or a numbered one.
 
@@ -512,9 +544,24 @@ class Spool:
     def _free(self, directory: Path, claim: Claim) -> str:
         """A name that is free in ``directory`` and leaves room for the reason's suffix."""
         name = claim.path.name
-        if leaves_room(name) and not os.path.lexists(directory / name):
-            return name
-        return numbered(claim.path, claim.id)
+        taken = directory / name in self._reserved.values() or os.path.lexists(directory / name)
+        return name if leaves_room(name) and not taken else numbered(claim.path, claim.id)
+
+    def _target(self, claim: Claim, directory: Path) -> Path:
+        """Where a frame is filed: where its verdict says, whoever has put something there since.
+
+        A verdict can't be corrected once it is published; a stranger's file can be renamed.
+        """
+        reserved = self._reserved.get(claim.id)
+        if reserved is None or reserved.parent != directory:
+            return directory / self._free(directory, claim)
+        if os.path.lexists(reserved):
+            aside = directory / numbered(reserved, new_id())
+            with contextlib.suppress(FileNotFoundError):
+                note_of(reserved).rename(note_of(aside))
+            reserved.rename(aside)
+            log.warning("%s was not filed by this station and is %s now", reserved, aside.name)
+        return reserved
 
     def _file(self, claim: Claim, directory: Path, reason: str) -> Iterator[None]:
         if not os.path.lexists(claim.path) and self.reachable(claim):
@@ -522,10 +569,10 @@ class Spool:
             return iter(())
         if (claim.path.parent / _FILED).exists():
             return self._copy_away(claim, directory, reason)
-        name = self._free(directory, claim)
-        self._note_reason(claim, directory / name, reason)
+        target = self._target(claim, directory)
+        self._note_reason(claim, target, reason)
         try:
-            claim.path.rename(directory / name)
+            claim.path.rename(target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -542,11 +589,11 @@ class Spool:
                 copied = yield from copy_in_steps(claim.path, partial)
                 if _version(copied) != before:
                     raise OSError(errno.EAGAIN, "is still being written to", str(claim.path))
-                name = self._free(directory, claim)
-                self._note_reason(claim, directory / name, reason)
-                said = {"name": name, "inode": partial.lstat().st_ino}
+                target = self._target(claim, directory)
+                self._note_reason(claim, target, reason)
+                said = {"name": target.name, "inode": partial.lstat().st_ino}
                 write_durably(claim.path.parent / _FILED, json.dumps(said).encode())
-                partial.rename(directory / name)
+                partial.rename(target)
             except OSError:
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
@@ -565,6 +612,7 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             _clear(claim.path.parent)
         self._taken.discard(claim.id)
+        self._reserved.pop(claim.id, None)
 
 
 def _was_copied(note: Path, directory: Path) -> bool:

@@ -96,6 +96,7 @@ def test_the_writer_finds_it_and_says_so(path):
         assert journal.find(inspection(3).id) == (
             Verdict.ERROR,
             "its row in the journal can't be read: verdict is 'oj'",
+            "",
         )
 
 
