@@ -16,6 +16,7 @@ _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "
 _BLANKS = b" \t\r\n"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_URI = re.compile(rb"data:[^,]{0,200},", re.IGNORECASE)
+_VALUES = 100_000  # of a message's JSON, some 10 MB: as many as fit into it would be gigabytes
 _LOOK = 512  # characters that are looked at to see whether something is base64
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+=*")
 
@@ -59,7 +60,10 @@ def read_object(payload: bytes) -> dict[str, Any]:
         ValueError: it is none; the message says what is wrong.
     """
     try:
-        found = from_json(as_text(payload))
+        text = as_text(payload)
+        if sum(text.count(mark) for mark in (b",", b"[", b"{")) > _VALUES:
+            raise ValueError(f"it has more than {_VALUES} values")
+        found = from_json(text)
     except ValueError as error:
         what = what_it_is(payload).replace("JSON", "")
         raise ValueError(f"the message is {what or f'no JSON: {error}'}") from None

@@ -45,6 +45,7 @@ _LONGEST = 600.0  # seconds between two tries to write what could not be written
 _SLACK = 1 << 16  # bytes of room beside an image: its note, and its directory
 _RESENT = 5.0  # seconds of silence after which what was not sent again never will be
 _FORGOTTEN = 600.0  # seconds for which a session that the broker has lost is told
+_READY = 1000  # images that were acknowledged and wait to be claimed
 _CAMERAS = 100  # whose times are spoken of; a topic without a camera's name may have any number
 
 
@@ -300,7 +301,7 @@ class MqttSource:
         self._tell_doubt(offer)
         note = _note_of(offer)
         try:
-            if offer.named and offer.named.may_come and self._files and self._files.room():
+            if offer.named and offer.named.may_come and self._files and self._may_wait():
                 note = replace(note, refused=None)
                 self._spool.expect(identity, note)
                 self._files.expect(identity, note)
@@ -313,6 +314,10 @@ class MqttSource:
             return
         self._ready.append((claim, self._connection, arrived.packet))
         self._wake_loop()
+
+    def _may_wait(self) -> bool:
+        """Whether one more file may be waited for, while its message is acknowledged."""
+        return self._files is not None and self._files.room() and len(self._ready) < _READY
 
     def _settle(self, connection: Connection, arrived: Arrived) -> None:
         """The message is the broker's no more."""

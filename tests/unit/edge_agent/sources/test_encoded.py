@@ -115,6 +115,7 @@ def test_a_mark_before_json_and_nuls_behind_it_are_passed_over(encoding):
         (PNG, "the message is an image as it is (.png)"),
         (b"", "the message is no JSON: "),
         (b"\xff\xfe{", "truncated data"),
+        (b"[" + b"[]," * 100_000 + b"0]", "it has more than 100000 values"),
     ],
 )
 def test_what_is_no_object_is_said(payload, why):
