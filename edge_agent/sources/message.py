@@ -158,9 +158,12 @@ def _add(message: dict[str, Any], said: dict[str, str]) -> None:
     for field in ("id", "camera", "name"):
         if text := encoded.text_field(message, field):
             said.setdefault(field, text)
-    captured = message.get("captured")
-    if captured is not None:
-        said.setdefault("captured", captured if isinstance(captured, str) else repr(captured)[:99])
+    try:
+        captured = encoded.text_field(message, "captured")
+    except ValueError:  # a time that is not understood costs no image
+        captured = encoded.shown(message["captured"])
+    if captured:
+        said.setdefault("captured", captured)
 
 
 def _properties(arrived: Arrived) -> dict[str, str]:

@@ -33,6 +33,7 @@ _SLOWER = 1.5
 _QUIET = 0.4  # seconds without a change after which a file that was not whole is read again
 _RESTLESS = 100  # times the patience: then a file that never rests is judged as it is
 _FULL = 10.0  # seconds until an image that could not be written is tried again
+_LEAVE = 1.0  # seconds that a stop waits for the thread: its share may hang
 _NAMED_AFTER = 10.0  # seconds
 _NAMED = 100
 
@@ -154,6 +155,8 @@ class NamedFiles:
         """Leave what waits to the next start."""
         self._stopping = True
         self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(_LEAVE)
 
     def _add(self, file: _File) -> None:
         self._come.append(file)

@@ -156,7 +156,7 @@ def test_a_time_that_is_not_understood_costs_no_image(tmp_path):
     os.utime(tmp_path / "a.png", (100.5, 100.5))
     found = offer(b'{"file": "a.png", "captured": ["now"]}', folder=tmp_path)
     assert (found.content, found.refused, found.captured) == (PNG, None, 100.5)
-    assert found.doubt.startswith("captured \"['now']\" is not understood")
+    assert found.doubt.startswith("captured 'a list' is not understood")
 
 
 BASE64 = base64.b64encode(PNG)

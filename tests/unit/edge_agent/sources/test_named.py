@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge_agent.sources import named
+from edge_agent.sources import named, spool
 from edge_agent.sources.named import NamedFiles
 from edge_agent.sources.spool import Note, Spool, new_id
 from edge_agent.types import ReplyTo, Wanted
@@ -248,3 +248,44 @@ def test_in_its_own_thread(tmp_path):
     place.files.close()
     place.files._thread.join(20)
     assert not place.files._thread.is_alive()
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    "call", ["write_durably 1", "write_durably 2", "sync_directory 1", "sync_directory 2"]
+)
+def test_a_kill_while_it_is_written_loses_nothing(place, monkeypatch, half, call):
+    """Neither the message, where the file is read first, nor what was read before."""
+    if half:
+        claim = read(place, b"half")
+        place.files.again(claim)
+        place.write("a.png", b"half and half")
+    else:
+        place.expect("a.png")
+        place.write("a.png", b"half and half")
+    name, number = call.split()
+    calls = []
+    real = getattr(spool, name)
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) == int(number):
+            raise KilledError
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, name, killed)
+        with pytest.raises(KilledError):
+            place.wait(1)
+    place.begin()
+    recovered = list(place.spool.recover())
+    expected = place.spool.expected()
+    assert len(recovered) + len(expected) == 1
+    for claim in recovered:
+        assert claim.wanted == Wanted("a.png", None)
+        assert claim.path.read_bytes() in (b"half", b"half and half")
+        assert (claim.name, claim.reply) == ("a.png", ReplyTo("answers", b"\xff"))
