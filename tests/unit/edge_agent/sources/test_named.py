@@ -16,6 +16,10 @@ from tests.fakes import Clock
 PATIENCE = 5.0
 
 
+class KilledError(BaseException):
+    pass
+
+
 class Place:
     """A folder that messages name files in, and the spool, at a test's own pace."""
 
@@ -167,7 +171,13 @@ def test_a_kill_loses_nothing_at_any_point(place):
     place.wait(1)
     (claim,) = place.got
     assert claim.path.read_bytes() == b"half and half"
-    place.spool.keep(claim)
+
+    def killed(_):
+        raise KilledError
+
+    place.spool._leave = killed  # filed, and not tidied up
+    with pytest.raises(KilledError):
+        place.spool.keep(claim)
     place.begin()
     assert (list(place.spool.recover()), place.spool.expected()) == ([], [])
 
@@ -248,10 +258,6 @@ def test_in_its_own_thread(tmp_path):
     place.files.close()
     place.files._thread.join(20)
     assert not place.files._thread.is_alive()
-
-
-class KilledError(BaseException):
-    pass
 
 
 @pytest.mark.parametrize("half", [False, True])
