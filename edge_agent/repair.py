@@ -160,7 +160,7 @@ class _Repairer:
     def _recovered(self, identity: str) -> bool:
         """Whether it was recorded by a repair that was cut short before it moved the file."""
         found = self._journal.find(identity)
-        return found is not None and found[1].startswith(RECOVERED)
+        return found is not None and found.reason.startswith(RECOVERED)
 
     def _set_aside(self, path: Path, made: Inspection) -> None:
         target = self._quarantine / path.name

@@ -190,6 +190,18 @@ class Inspection:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What files a frame away that has its inspection."""
+
+    verdict: Verdict
+    reason: str
+    sha256: str
+    """Of the bytes that were judged; empty: not known."""
+    stored: str
+    """As in `Inspection`."""
+
+
+@dataclass(frozen=True)
 class Seen:
     """What the journal knows of a frame that has its inspection."""
 

@@ -13,7 +13,7 @@ from edge_agent.journal.recovery import reconcile, unacknowledged
 from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, to_row
 from edge_agent.journal.schema import open_writer
 from edge_agent.journal.transaction import transaction
-from edge_agent.types import Message, Seen, Verdict
+from edge_agent.types import Message, Recorded, Seen, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
@@ -138,17 +138,27 @@ class Journal:
             ).fetchall()
         return {str(frame): str(digest) for frame, digest in rows}
 
-    def find(self, frame: str) -> tuple[Verdict, str, str] | None:
-        """Verdict, reason and where it is filed, of a frame's inspection; None: it has none yet."""
+    def find(self, frame: str) -> Recorded | None:
+        """What is recorded of a frame, or None where it has no inspection yet."""
         with self._reading() as db:
             row = db.execute(
-                "SELECT verdict, reason, stored FROM inspections WHERE id = ?", (frame,)
+                "SELECT verdict, reason, sha256, stored FROM inspections WHERE id = ?", (frame,)
             ).fetchone()
         if row is None:
             return None
         if row[0] not in KNOWN_VERDICTS:
-            return Verdict.ERROR, f"its row in the journal can't be read: verdict is {row[0]!r}", ""
-        return Verdict(row[0]), str(row[1]), str(row[2] or "")
+            why = f"its row in the journal can't be read: verdict is {row[0]!r}"
+            return Recorded(Verdict.ERROR, why, "", "")
+        return Recorded(Verdict(row[0]), str(row[1]), str(row[2] or ""), str(row[3] or ""))
+
+    def lose_place(self, frame: str) -> None:
+        """The image of a frame is filed nowhere: it was written over before it could be.
+
+        Raises:
+            JournalError: it was not written down.
+        """
+        with self._transaction() as db:
+            db.execute("UPDATE inspections SET stored = NULL WHERE id = ?", (frame,))
 
     def acknowledge_losses(self) -> None:
         """A person knows what is missing: it is told no longer.

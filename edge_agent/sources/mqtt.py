@@ -83,7 +83,8 @@ class MqttSource:
             options: how to reach the broker, with a client id of this source's own.
             spool: where images go.
             session: whether the broker should have one.
-            seen: what the journal has of a frame identity; called from the source's thread.
+            seen: what the journal has of a frame identity; called from the source's thread. An
+                OSError says that it can't be read now: the message stays the broker's.
             wake: called from there when there is something to claim.
             patience: seconds that a file which a message names may stay as it is, not there or
                 not whole, before it is judged as it is.
@@ -120,7 +121,7 @@ class MqttSource:
         """When anything came last, be it a part of a message; monotonic seconds."""
         self._look_at = 0.0
         self._unheard = Trouble(log, "receiving images from MQTT")
-        self._unwritten = Trouble(log, "images that arrive are written again")
+        self._unwritten = Trouble(log, "images that arrive are taken again")
         self._loss: tuple[float, str] = (float("-inf"), "")
         """When the broker's session was found to be lost, and what is said of it."""
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
@@ -292,37 +293,38 @@ class MqttSource:
         if before and not _may_fit(before, self._spool.room()):
             self._left[arrived.packet] = before
             return
-        identity, new = self._frame_of(offer, arrived)
-        if not new:
-            self.repeats += 1
-            self._tell_repeat(offer, arrived, identity)
-            self._settle(connection, arrived)
-            return
-        self._tell_doubt(offer)
-        note = _note_of(offer)
         try:
-            if offer.named and offer.named.may_come and self._files and self._may_wait():
-                note = replace(note, refused=None)
-                self._spool.expect(identity, note)
-                self._files.expect(identity, note)
-                self._settle(connection, arrived)
-                return
-            mtime = offer.named.signature[1] if offer.named and not offer.refused else None
-            claim = self._spool.receive(identity, offer.file, offer.content, note, mtime)
+            claim = self._store(offer, arrived)
         except OSError as error:
             self._fail(offer, arrived, error, before)
+            return
+        if claim is None:
+            if arrived.packet:
+                connection.acknowledge(arrived.packet)
             return
         self._ready.append((claim, self._connection, arrived.packet))
         self._wake_loop()
 
+    def _store(self, offer: Offer, arrived: Arrived) -> Claim | None:
+        """Into the spool, durable; None: it is here or was judged before, or has yet to come."""
+        identity, new = self._frame_of(offer, arrived)
+        if not new:
+            self._tell_repeat(offer, arrived, identity)
+            self.repeats += 1
+            return None
+        self._tell_doubt(offer)
+        note = _note_of(offer)
+        if offer.named and offer.named.may_come and self._files and self._may_wait():
+            note = replace(note, refused=None)
+            self._spool.expect(identity, note)
+            self._files.expect(identity, note)
+            return None
+        mtime = offer.named.signature[1] if offer.named and not offer.refused else None
+        return self._spool.receive(identity, offer.file, offer.content, note, mtime)
+
     def _may_wait(self) -> bool:
         """Whether one more file may be waited for, while its message is acknowledged."""
         return self._files is not None and self._files.room() and len(self._ready) < _READY
-
-    def _settle(self, connection: Connection, arrived: Arrived) -> None:
-        """The message is the broker's no more."""
-        if arrived.packet:
-            connection.acknowledge(arrived.packet)
 
     def _deliver(self, claim: Claim) -> None:
         """A file that a message named was read; the message was acknowledged when it was noted."""
@@ -330,10 +332,10 @@ class MqttSource:
         self._wake_loop()
 
     def _fail(self, offer: Offer, arrived: Arrived, error: OSError, before: _Left | None) -> None:
-        """It can't be written: it stays the broker's, and holds up no other."""
+        """It can't be taken: it stays the broker's, and holds up no other."""
         name, size, why = offer.name, len(offer.content), error.strerror or str(error)
         if not arrived.packet:
-            lost = f"could not be written ({why}) and is lost: it was sent with QoS 0. Use QoS 1"
+            lost = f"could not be taken ({why}) and is lost: it was sent with QoS 0. Use QoS 1"
             log.error("%s %s", name, lost)
             self._ignore(name, lost)
             return
@@ -346,9 +348,9 @@ class MqttSource:
         self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
         others = len(self._left) + len(self._awaited) - 1
         self._unwritten.failed(
-            f"{name} ({size} bytes){f' and {others} others' if others else ''} can't be written to "
-            f"{self._spool.work}: {why}. What can't be written waits at the broker until there is "
-            f"room, {self._settings.receive_maximum} images at most (receive_maximum): then no "
+            f"{name} ({size} bytes){f' and {others} others' if others else ''} can't be taken into "
+            f"{self._spool.work}: {why}. What can't be taken waits at the broker until it can, "
+            f"{self._settings.receive_maximum} images at most (receive_maximum): then no "
             "other arrives"
         )
 
@@ -357,10 +359,8 @@ class MqttSource:
         now = time.monotonic()
         if self._awaited and now > self._moved + _RESENT:
             for left in self._awaited.values():
-                log.error("%s could not be written, and was not sent again: lost", left.name)
-                self._ignore(
-                    left.name, "could not be written, and the broker did not send it again"
-                )
+                log.error("%s could not be taken, and was not sent again: lost", left.name)
+                self._ignore(left.name, "could not be taken, and the broker did not send it again")
             self._awaited.clear()
         if not (self._left or self._awaited):
             self._full = False
