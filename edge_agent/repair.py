@@ -27,8 +27,9 @@ from edge_agent.journal import RECOVERED, FiledImage, Journal, JournalError, mar
 from edge_agent.publish import Station, verdict_payload
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.identity import PATTERN
+from edge_agent.sources.places import numbered
 from edge_agent.sources.reason import REASON, leaves_room, read_note, write_note
-from edge_agent.sources.spool import numbered, sha256_of
+from edge_agent.sources.spool import sha256_of
 from edge_agent.text import printable
 from edge_agent.types import Image, Inspection, Latency, Model, Verdict
 

@@ -14,7 +14,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import logging
 import os
 import secrets
 import shutil
@@ -28,15 +27,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from edge_agent.durable import sync_directory, write_durably
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
-from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, note_of, write_note
+from edge_agent.sources.places import Places
+from edge_agent.sources.reason import write_note
 from edge_agent.text import printable
 from edge_agent.types import Claim, Failure, Image, ReplyTo, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator
     from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 _NOTE = ".note.json"
 _AWAITED = ".awaited.json"
@@ -91,13 +89,6 @@ def sha256_of(path: Path) -> str:
         while part := stream.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
-
-
-def numbered(path: Path, identity: str) -> str:
-    """The name under which a frame is filed away when its own is taken, or too long."""
-    tail = os.fsencode("." + identity + path.suffix[:16])
-    stem = os.fsencode(path.stem)[: NAME_LIMIT - len(REASON) - len(tail)]
-    return os.fsdecode(stem + tail)
 
 
 def _station_mark(root: Path) -> str:
@@ -160,8 +151,7 @@ class Spool:
         """Frames of this run that are not filed yet."""
         self._awaited: set[str] = set()
         """Those of them whose image is not here yet."""
-        self._reserved: dict[str, Path] = {}
-        """Where frames will be filed, by identity."""
+        self._names = Places(processed, quarantine, new_id)
         self._empty: list[Path] = []
         """Directories of claims that failed, to be removed."""
         for directory in (work, processed, quarantine):
@@ -444,31 +434,12 @@ class Spool:
         return found
 
     def reserve(self, claim: Claim, *, quarantined: bool) -> str:
-        """Choose the name under which a frame will be filed; no other one gets it.
-
-        Returns:
-            ``processed/NAME`` or ``quarantine/NAME``, printable; empty where nothing is filed.
-        """
-        if claim.copy:
-            return ""
-        directory = self._quarantine if quarantined else self._processed
-        found = self._reserved.get(claim.id)
-        if found is None or found.parent != directory:
-            self._reserved.pop(claim.id, None)
-            found = self._reserved[claim.id] = directory / self._free(directory, claim)
-        return self._stored(found)
+        """Choose where a frame will be filed, as `Places.give`; empty where nothing is."""
+        return "" if claim.copy else self._names.give(claim, quarantined=quarantined)
 
     def reserve_again(self, claim: Claim, stored: str) -> None:
         """Give a frame the place that its inspection names, as `reserve` returned it."""
-        own = (claim.path.name, numbered(claim.path, claim.id))
-        for directory in (self._processed, self._quarantine):
-            for name in own:
-                if stored == self._stored(directory / name):
-                    self._reserved[claim.id] = directory / name
-
-    def _stored(self, path: Path) -> str:
-        folder = "quarantine" if path.parent == self._quarantine else "processed"
-        return f"{folder}/{printable(path.name, 8 * NAME_LIMIT)}"
+        self._names.give_again(claim, stored)
 
     def keep(self, claim: Claim, sha256: str = "") -> Iterator[None]:
         """Move a judged image to ``processed/``, under its own name or a numbered one.
@@ -501,7 +472,7 @@ class Spool:
         """
         home = claim.path.parent.rename(claim.path.parent.parent / new_id())
         self._taken.discard(claim.id)
-        self._reserved.pop(claim.id, None)
+        self._names.take_back(claim.id)
         path = home / claim.path.name
         return self._claimed(path, path.lstat().st_mtime, time.time())
 
@@ -567,28 +538,6 @@ class Spool:
             return claim
         return _with(note, claim)
 
-    def _free(self, directory: Path, claim: Claim) -> str:
-        """A name that is free in ``directory`` and leaves room for the reason's suffix."""
-        name = claim.path.name
-        taken = directory / name in self._reserved.values() or os.path.lexists(directory / name)
-        return name if leaves_room(name) and not taken else numbered(claim.path, claim.id)
-
-    def _target(self, claim: Claim, directory: Path) -> Path:
-        """Where a frame is filed: where its verdict says, whoever has put something there since.
-
-        A verdict can't be corrected once it is published; a stranger's file can be renamed.
-        """
-        reserved = self._reserved.get(claim.id)
-        if reserved is None or reserved.parent != directory:
-            return directory / self._free(directory, claim)
-        if os.path.lexists(reserved):
-            aside = directory / numbered(reserved, new_id())
-            with contextlib.suppress(FileNotFoundError):
-                note_of(reserved).rename(note_of(aside))
-            reserved.rename(aside)
-            log.warning("%s was not filed by this station and is %s now", reserved, aside.name)
-        return reserved
-
     def _file(self, claim: Claim, directory: Path, reason: str, sha256: str) -> Iterator[None]:
         if not os.path.lexists(claim.path) and self.reachable(claim):
             self._leave(claim)  # filed by a run that was killed before it tidied up
@@ -597,7 +546,7 @@ class Spool:
             return self._copy_away(claim, directory, reason, sha256)
         if claim.path.lstat().st_dev == directory.stat().st_dev:  # else its copy is looked at
             _see_unchanged(claim, claim.path, sha256)
-        target = self._target(claim, directory)
+        target = self._names.clear(claim, directory)
         self._note_reason(claim, target, reason)
         try:
             claim.path.rename(target)
@@ -618,7 +567,7 @@ class Spool:
                 if _version(copied) != before:
                     raise OSError(errno.EAGAIN, "is still being written to", str(claim.path))
                 _see_unchanged(claim, partial, sha256)
-                target = self._target(claim, directory)
+                target = self._names.clear(claim, directory)
                 self._note_reason(claim, target, reason)
                 said = {"name": target.name, "inode": partial.lstat().st_ino}
                 write_durably(claim.path.parent / _FILED, json.dumps(said).encode())
@@ -641,7 +590,7 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             _clear(claim.path.parent)
         self._taken.discard(claim.id)
-        self._reserved.pop(claim.id, None)
+        self._names.take_back(claim.id)
 
 
 def _see_unchanged(claim: Claim, path: Path, sha256: str) -> None:

@@ -557,7 +557,7 @@ def test_a_folder_that_somebody_has_removed_is_named_and_waited_for(place, gone)
     def file():
         place.spool.keep(claim) if gone == "processed" else place.spool.quarantine(claim, "why")
 
-    with pytest.raises(FileNotFoundError, match=f"/{gone}/a.png"):
+    with pytest.raises(FileNotFoundError, match=f"/{gone}"):
         file()
     assert claim.path.read_bytes() == IMAGE
 
@@ -633,7 +633,7 @@ def test_images_of_one_name_each_lie_where_was_said(place):
     for claim in reversed(claims):
         place.spool.keep(claim)
     assert [place_named(place, stored).read_bytes() for stored in said] == [b"0", b"1", b"2"]
-    assert place.spool._reserved == {}
+    assert place.spool._names._given == {}
 
 
 def test_one_that_is_judged_otherwise_gives_its_place_back(place):
@@ -659,7 +659,7 @@ def test_a_place_outlives_a_kill(place, name, twin):
     (claim,) = place.spool.recover()
     place.spool.reserve_again(claim, stored)
     place.spool.keep(claim)
-    assert place.spool._stored(only(place.processed)) == stored
+    assert place.spool._names._said(only(place.processed)) == stored
 
 
 def test_what_a_stranger_put_there_makes_way(place, caplog):
