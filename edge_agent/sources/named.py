@@ -184,10 +184,13 @@ class NamedFiles:
         elif self._is_over(file, now, new=new):
             self._read(file, final=True)
         else:
-            file.at = now + file.delay
-            if not new:
-                file.at = min(file.at, file.since + self._patience)
-                file.delay = min(_SLOWER * file.delay, _LOOKS[1])
+            self._look_later(file, now, slower=not new)
+
+    def _look_later(self, file: _File, now: float, *, slower: bool) -> None:
+        file.at = now + file.delay
+        if slower:
+            file.at = min(file.at, max(now, file.since + self._patience))
+            file.delay = min(_SLOWER * file.delay, _LOOKS[1])
 
     def _is_over(self, file: _File, now: float, *, new: bool) -> bool:
         if new:  # it changes, and never rests
@@ -203,9 +206,12 @@ class NamedFiles:
             named = None  # what is in the spool is the last that there is of it
         else:
             named = read_named(self._folder, wanted.file, self._limit)
-        if named is not None and named.may_come and not final:
-            file.at = self._clock() + file.delay  # it is gone again, or was exchanged
-            return
+        if named is not None and named.may_come:  # it is gone again, or its disk fails
+            now = self._clock()
+            if not final and now - file.since < self._patience:
+                self._look_later(file, now, slower=True)
+                return
+            named, final = (named if claim is None else None), True
         try:
             made = self._receive(file, named) if named else claim
         except OSError as error:

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from edge_agent.sources import named, spool
+from edge_agent.sources.inside import Named
 from edge_agent.sources.named import NamedFiles
 from edge_agent.sources.spool import Note, Spool, new_id
-from edge_agent.types import ReplyTo, Wanted
+from edge_agent.types import Failure, Image, ReplyTo, Wanted
 from tests.fakes import Clock
 
 PATIENCE = 5.0
@@ -235,6 +236,30 @@ def test_a_disk_without_room_is_waited_for(place, monkeypatch):
     assert "No space left" in place.files.delayed()["a.png"]
     place.wait(11)
     assert place.got[0].path.read_bytes() == b"image"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_one_that_is_there_and_can_not_be_read_comes_to_an_end(place, monkeypatch, half):
+    if half:
+        place.files.again(read(place, b"half"))
+    else:
+        place.expect("a.png")
+    place.write("a.png", b"half and half")
+    reads = []
+    failed = Named(
+        refused=Failure("the file 'a.png' can't be read: EIO", Image("", 0)), may_come=True
+    )
+    monkeypatch.setattr(named, "read_named", lambda *_: reads.append(1) or failed)
+    place.wait(PATIENCE - 0.3)
+    assert place.got == []
+    place.wait(1)
+    (claim,) = place.got
+    assert 5 <= len(reads) <= 14
+    if half:  # what there is of it
+        assert (claim.refused, claim.path.read_bytes()) == (None, b"half")
+    else:
+        assert claim.refused == failed.refused
+    assert claim.whole
 
 
 def test_looks_come_ever_less_often(place, monkeypatch):
