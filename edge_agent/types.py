@@ -186,7 +186,7 @@ class Inspection:
     """What drift is measured in; not kept in the journal."""
     stored: str = ""
     """Where the image is filed, ``processed/NAME`` or ``quarantine/NAME``; empty: it stays where
-    it was, or that is not known."""
+    it was, was not kept, or that is not known."""
 
 
 @dataclass(frozen=True)

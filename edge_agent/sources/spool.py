@@ -434,8 +434,10 @@ class Spool:
         return found
 
     def reserve(self, claim: Claim, *, quarantined: bool) -> str:
-        """Choose where a frame will be filed, as `Places.give`; empty where nothing is."""
-        return "" if claim.copy else self._names.give(claim, quarantined=quarantined)
+        """Choose where a frame will be filed, as `Places.give`; empty where no image is."""
+        if claim.copy or (claim.refused and _is_empty(claim.path)):  # its bytes were not kept
+            return ""
+        return self._names.give(claim, quarantined=quarantined)
 
     def reserve_again(self, claim: Claim, stored: str) -> None:
         """Give a frame the place that its inspection names, as `reserve` returned it."""
@@ -637,6 +639,13 @@ def _write_whole(file: Path, content: bytes) -> None:
     partial = file.with_name(f"{file.name}{_PARTIAL}")
     write_durably(partial, content)
     partial.rename(file)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.lstat().st_size == 0
+    except OSError:
+        return True
 
 
 def _is_awaited(home: Path) -> bool:

@@ -687,3 +687,11 @@ def test_a_place_on_another_filesystem(across):
 def test_what_stays_where_it_was_has_no_place(place):
     claim = replace(place.spool.claim(place.drop()), copy=True)
     assert place.spool.reserve(claim, quarantined=False) == ""
+
+
+@pytest.mark.parametrize(("content", "stored"), [(b"", ""), (b"{}", "quarantine/a.png")])
+def test_what_was_not_kept_has_no_place(place, content, stored):
+    refused = Failure("5000 bytes is more than the limit", Image("ab", 5000))
+    note = Note("a.png", 1.0, 1.0, None, refused)
+    claim = place.spool.receive(new_id(), "a.png", content, note)
+    assert place.spool.reserve(claim, quarantined=True) == stored
