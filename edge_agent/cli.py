@@ -218,16 +218,15 @@ def _journal_tail(parsed: argparse.Namespace) -> int:
 
 
 def _line(record: Record | Unreadable) -> str:
-    """An inspection for a person: where its image lies, as far as that is known."""
+    """An inspection for a person: with its image's place, if that is not ``processed/NAME``."""
     from edge_agent.journal import Unreadable
 
     if isinstance(record, Unreadable):
         return f"{record.sequence:8}  this row can't be read: {record.fault}"
     one = record.inspection
     score = "     -" if one.score is None else f"{one.score:6.4f}"
-    where = one.stored or one.name
-    if one.stored and one.stored.split("/", 1)[1] != one.name:
-        where = f"{one.name} in {one.stored}"
+    plain = one.stored in ("", f"processed/{one.name}")
+    where = one.name if plain else f"{one.name} in {one.stored}"
     return (
         f"{record.sequence:8}  {iso_local(one.completed)}  {one.verdict.value:6}  {score}  "
         f"{one.latency.total:7.1f} ms  {printable(where, 1000)}  {printable(one.reason)}".rstrip()

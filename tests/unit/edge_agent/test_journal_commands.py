@@ -39,10 +39,10 @@ def lines(capsys, *arguments):
 def test_tail_says_when_by_the_clock_on_the_wall_and_where_each_image_lies(path, capsys):
     found = lines(capsys, "tail", "--journal", path)
     assert found[0] == (
-        "       1  2026-09-21T16:13:21.750+02:00  ok      0.0010      5.0 ms  processed/same.jpg"
+        "       1  2026-09-21T16:13:21.750+02:00  ok      0.0010      5.0 ms  same.jpg"
     )
     assert found[1].endswith("  same.jpg in processed/same.0199.jpg")
-    assert found[2].endswith("  quarantine/same.jpg  the file is empty")
+    assert found[2].endswith("  same.jpg in quarantine/same.jpg  the file is empty")
     assert found[3].endswith("  same.jpg")
     assert lines(capsys, "tail", "--journal", path, "--verdict", "error") == [found[2]]
 
