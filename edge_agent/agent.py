@@ -296,6 +296,8 @@ def _topic(
     settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
 ) -> MqttSource | None:
     found = settings.source.mqtt
+    if found is None or found.folder is None:
+        spool.refuse_expected("named by a message, and [source.mqtt] has no folder any more")
     if found is None or settings.mqtt is None:
         return None
     options = mqtt_options(settings.mqtt, _station(settings))
@@ -304,13 +306,10 @@ def _topic(
         settings.storage.session, broker=own.broker, client_id=own.client_id, topic=found.topic
     )
     topic = MqttSource(
-        found,
-        own,
-        spool,
-        session,
-        known=_for_source(journal.has),
+        *(found, own, spool, session),
+        seen=_for_source(journal.seen),
         wake=pool.wake,
-        sha256_of=_for_source(journal.sha256_of),
+        patience=settings.worker.retry_truncated,
     )
     stack.callback(topic.close)
     return topic

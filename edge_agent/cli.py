@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import sys
-from datetime import datetime
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from edge_agent.bundle import BundleError, look_at_bundle
 from edge_agent.settings import SettingsError, load_settings
 from edge_agent.system.arguments import Parser
 from edge_agent.system.limits import shortage
+from edge_agent.system.moment import SHIFTS, iso_local, moment, periods, shifts
 from edge_agent.system.numbers import address, real, whole
 from edge_agent.system.streams import discard_unwritten
 from edge_agent.target import AUTO, ProviderError, parse_target
@@ -26,7 +27,7 @@ from edge_agent.text import printable, say, say_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_agent.journal import Selection, Unreadable
+    from edge_agent.journal import PeriodCount, Record, Selection, Unreadable
     from edge_agent.tuning.candidates import Candidate
     from edge_agent.tuning.measure import Measured
 
@@ -208,31 +209,47 @@ def _bundle_verify(parsed: argparse.Namespace) -> int:
     return OK
 
 
-def _journal_tail(parsed: argparse.Namespace) -> int:
-    from edge_agent.journal import Unreadable, tail
-    from edge_agent.text import iso_utc
+def _journal_of(parsed: argparse.Namespace) -> Path:
+    """The journal that a command is to read."""
+    given: Path | None = parsed.journal
+    return given or load_settings(parsed.config).storage.journal
 
-    for record in tail(load_settings(parsed.config).storage.journal, parsed.count):
-        if isinstance(record, Unreadable):
-            say(f"{record.sequence:8}  this row can't be read: {record.fault}")
-            continue
-        one = record.inspection
-        score = "     -" if one.score is None else f"{one.score:6.4f}"
-        say(
-            f"{record.sequence:8}  {iso_utc(one.completed)}  {one.verdict.value:6}  {score}  "
-            f"{one.latency.total:7.1f} ms  {printable(one.name)}  {printable(one.reason)}".rstrip()
-        )
+
+def _journal_tail(parsed: argparse.Namespace) -> int:
+    from edge_agent.journal import follow, tail
+
+    read = follow if parsed.follow else tail
+    for record in read(_journal_of(parsed), parsed.count, _selection(parsed).verdicts):
+        say(_line(record), flush=parsed.follow)
     return OK
+
+
+def _line(record: Record | Unreadable) -> str:
+    """An inspection for a person: with its image's place, if that is not ``processed/NAME``."""
+    from edge_agent.journal import Unreadable
+
+    if isinstance(record, Unreadable):
+        return f"{record.sequence:8}  this row can't be read: {record.fault}"
+    one = record.inspection
+    score = "     -" if one.score is None else f"{one.score:6.4f}"
+    plain = one.stored in ("", f"processed/{one.name}")
+    where = one.name if plain else f"{one.name} in {one.stored}"
+    return (
+        f"{record.sequence:8}  {iso_local(one.completed)}  {one.verdict.value:6}  {score}  "
+        f"{one.latency.total:7.1f} ms  {printable(where, 1000)}  {printable(one.reason)}".rstrip()
+    )
 
 
 def _journal_export(parsed: argparse.Namespace) -> int:
     from edge_agent.journal import export
 
-    journal = load_settings(parsed.config).storage.journal
+    if parsed.bom and parsed.format != "csv":
+        raise SettingsError("--bom is for spreadsheets: it goes with --format csv alone")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # UTF-8, for it is read by programs; the rest as the csv module asks for
         sys.stdout.reconfigure(encoding="utf-8", newline="")
-    export(journal, sys.stdout, parsed.format, _selection(parsed), _complain_of)
+    selection, form = _selection(parsed), parsed.format
+    export(_journal_of(parsed), sys.stdout, form, selection, _complain_of, mark=parsed.bom)
     return OK
 
 
@@ -241,19 +258,23 @@ def _complain_of(row: Unreadable) -> None:
 
 
 def _journal_stats(parsed: argparse.Namespace) -> int:
-    from edge_agent.journal import stats
-    from edge_agent.text import iso_utc, titled
+    from edge_agent.journal import count_periods, stats
+    from edge_agent.text import titled
 
-    found = stats(load_settings(parsed.config).storage.journal, _selection(parsed))
+    path, selection = _journal_of(parsed), _selection(parsed)
+    found = stats(path, selection)
+    begin = periods(parsed.by, parsed.shifts) if parsed.by else None
+    counts = count_periods(path, begin, selection) if begin else []
     if parsed.json:
-        say_json(dataclasses.asdict(found), indent=2)
+        more = {"periods": [dataclasses.asdict(one) for one in counts]} if begin else {}
+        say_json({**dataclasses.asdict(found), **more}, indent=2)
         return OK
     verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in found.verdicts.items())
     say(f"inspections   {found.count}: {verdicts}")
     if found.defect_rate is not None:
         say(f"defect rate   {found.defect_rate:.2%}")
     if found.first is not None and found.last is not None:
-        say(f"from, to      {iso_utc(found.first)}  {iso_utc(found.last)}")
+        say(f"from, to      {iso_local(found.first)}  {iso_local(found.last)}")
     for stage, ms in found.latency.items():
         say(f"{stage:12}  p50 {ms.p50:8.1f} ms   p95 {ms.p95:8.1f} ms   p99 {ms.p99:8.1f} ms")
     for one in found.models:
@@ -266,14 +287,27 @@ def _journal_stats(parsed: argparse.Namespace) -> int:
         say(f"judged        {len(found.judged) - _STRETCHES} changes before these: see --json")
     for span in found.judged[-_STRETCHES:]:
         say(
-            f"judged        {iso_utc(span.first)}  {iso_utc(span.last)}  "
+            f"judged        {iso_local(span.first)}  {iso_local(span.last)}  "
             f"{titled(span.name, span.version, span.digest)}, threshold {span.threshold:.4f}: "
             f"{span.count}"
         )
     say(f"unpublished   {found.unacknowledged}")
     for row in found.unreadable:
         say(f"unreadable    row {row.sequence}: {row.fault}")
+    if begin:
+        _print_periods(parsed.by, counts)
     return OK
+
+
+def _print_periods(kind: str, counts: list[PeriodCount]) -> None:
+    from edge_agent.types import Verdict
+
+    say()
+    say(f"{kind:22}" + "".join(f"{verdict.value:>9}" for verdict in Verdict) + "  defect rate")
+    for one in counts:
+        rate = "" if one.defect_rate is None else f"{one.defect_rate:13.2%}"
+        numbers = "".join(f"{one.verdicts[verdict]:9}" for verdict in Verdict)
+        say(f"{iso_local(one.start, precise=False):22}{numbers}{rate}")
 
 
 def _journal_repair(parsed: argparse.Namespace) -> int:
@@ -290,20 +324,13 @@ def _selection(parsed: argparse.Namespace) -> Selection:
     from edge_agent.journal import Selection
     from edge_agent.types import Verdict
 
+    now = time.time()
+    since = parsed.since.at(now) if parsed.since else None
     return Selection(
-        since=parsed.since,
-        until=parsed.until,
+        since=since,
+        until=parsed.until.at(now, after=since) if parsed.until else None,
         verdicts=frozenset(Verdict(verdict) for verdict in parsed.verdict or ()),
     )
-
-
-def _moment(text: str) -> float:
-    try:  # without a zone it is this machine's time
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a date or time: write 2026-01-31 or 2026-01-31T18:00"
-        ) from None
 
 
 def _tune(parsed: argparse.Namespace) -> int:
@@ -535,20 +562,33 @@ def _parser() -> argparse.ArgumentParser:
 
     journal = commands.add_parser("journal", help="read the station's journal, or repair it")
     verbs = journal.add_subparsers(required=True, metavar="VERB")
-    command = verbs.add_parser("tail", help="the last inspections")
-    _needs_config(command)
+    command = verbs.add_parser("tail", help="the last inspections, and those that come")
+    _needs_journal(command)
     command.add_argument(
         "-n", dest="count", type=whole(0, 1_000_000), default=20, help="how many (default: 20)"
     )
-    command.set_defaults(command=_journal_tail)
+    command.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    _selects_verdicts(command)
+    command.set_defaults(command=_journal_tail, since=None, until=None)
     command = verbs.add_parser("export", help="every inspection, as CSV or JSON lines, on stdout")
-    _needs_config(command)
+    _needs_journal(command)
     command.add_argument("--format", choices=("csv", "jsonl"), default="csv")
+    command.add_argument(
+        "--bom", action="store_true", help="begin with a byte order mark: for spreadsheets"
+    )
     _selects(command)
     command.set_defaults(command=_journal_export)
     command = verbs.add_parser("stats", help="counts, rates and latencies")
-    _needs_config(command)
+    _needs_journal(command)
     _selects(command)
+    command.add_argument("--by", choices=("hour", "day", "shift"), help="counts of each as well")
+    command.add_argument(
+        "--shifts",
+        type=shifts,
+        default=SHIFTS,
+        metavar="TIMES",
+        help="when shifts begin (default: 06:00,14:00,22:00)",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(command=_journal_stats)
     command = verbs.add_parser(
@@ -568,9 +608,24 @@ def _needs_config(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _needs_journal(command: argparse.ArgumentParser) -> None:
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", type=Path, metavar="FILE", help="the station's station.toml")
+    which.add_argument("--journal", type=Path, metavar="FILE", help="a journal.db by itself")
+
+
 def _selects(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--since", type=_moment, metavar="TIME", help="completed from then on")
-    command.add_argument("--until", type=_moment, metavar="TIME", help="completed before")
+    command.add_argument(
+        "--since",
+        type=moment,
+        metavar="TIME",
+        help="completed at or after TIME (local): 22:00, today, 8h, 2026-01-31T18:00",
+    )
+    command.add_argument("--until", type=moment, metavar="TIME", help="completed before TIME")
+    _selects_verdicts(command)
+
+
+def _selects_verdicts(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--verdict", action="append", choices=("ok", "defect", "review", "error"), help="only these"
     )

@@ -9,8 +9,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from edge_agent.sources.message import file_names
+from edge_agent.sources.places import numbered
 from edge_agent.sources.reason import REASON, note_of, read_note
-from edge_agent.sources.spool import numbered, sha256_of
+from edge_agent.sources.spool import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path

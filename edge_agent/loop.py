@@ -21,7 +21,16 @@ from edge_agent.decide import decide
 from edge_agent.journal import JournalError
 from edge_agent.sources.spool import RewrittenError
 from edge_agent.system.trouble import Trouble
-from edge_agent.types import Failure, Image, Inspection, Latency, Prediction, Region, Verdict
+from edge_agent.types import (
+    Failure,
+    Image,
+    Inspection,
+    Latency,
+    Prediction,
+    Recorded,
+    Region,
+    Verdict,
+)
 from edge_agent.waiting import UNREAD, Waiting
 from edge_agent.worker.pool import Lost, Outcome
 from edge_agent.worker.protocol import Failed, Judged
@@ -178,7 +187,7 @@ class Loop:
             if recorded is None:
                 self._queue.append(claim)
             else:
-                self._file(_Filing(claim, *recorded))
+                self._file_as(claim, recorded)
         return found
 
     def step(self, longest: float) -> None:
@@ -360,6 +369,8 @@ class Loop:
             return self._waiting.add(claim, why, UNREAD, float("inf"))
         if not reply.truncated or claim.whole or len(self._waiting) >= _LATER:
             return False
+        if claim.wanted is not None:
+            return self._source.again(claim)
         return self._waiting.add(claim, "is not whole yet", reply.signature, self._retry_truncated)
 
     def _inspection(self, outcome: Outcome, what: Prediction | Failure) -> Inspection:
@@ -398,6 +409,9 @@ class Loop:
             appearance=None if isinstance(what, Failure) else what.appearance,
             gpu_memory=what.gpu_memory,
             reply=claim.reply,
+            # Chosen before the commit, so that verdict and journal can say it, and kept from then
+            # on: a start finds it in the journal.
+            stored=self._spool.reserve(claim, quarantined=verdict is Verdict.ERROR),
         )
 
     def _record(self, judged: list[_Judged]) -> None:
@@ -408,7 +422,7 @@ class Loop:
             self._hold_back(done)
             return
         try:
-            self._journal.record([one.inspection for one in done], self._render)
+            new = self._journal.record([one.inspection for one in done], self._render)
         except JournalError as error:
             if not error.temporary:
                 raise  # the disk is failing: only a new start knows what is really on it
@@ -418,6 +432,7 @@ class Loop:
         self._troubles["journal"].worked()
         self.recorded += len(done)
         self._notify()
+        recorded = {message.id for message in new}
         for one in done:
             claim, inspection = one.claim, one.inspection
             self._count(inspection)
@@ -426,8 +441,11 @@ class Loop:
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)
+            # Where it was judged before, that stands.
+            first = None if claim.id in recorded else self._journal.find(claim.id)
             sha256 = inspection.image.sha256
-            self._file(_Filing(claim, inspection.verdict, inspection.reason, sha256))
+            now = Recorded(inspection.verdict, inspection.reason, sha256, inspection.stored)
+            self._file_as(claim, first or now)
 
     def _hold_back(self, judged: list[_Judged]) -> None:
         self._unrecorded.extend(judged)
@@ -450,6 +468,11 @@ class Loop:
         if not self._waiting.add(claim, "is still being written", judged.signature, _REREAD):
             self._queue.append(claim)
         return True
+
+    def _file_as(self, claim: Claim, recorded: Recorded) -> None:
+        """File a frame away as the journal says."""
+        self._spool.reserve_again(claim, recorded.stored)
+        self._file(_Filing(claim, recorded.verdict, recorded.reason, recorded.sha256))
 
     def _file(self, filing: _Filing) -> None:
         """Move a frame to its place, or a step nearer to it."""
@@ -480,6 +503,12 @@ class Loop:
         except OSError as error:
             self._file_later(filing, error)
             return
+        try:
+            self._journal.lose_place(filing.claim.id)
+        except JournalError as error:
+            if not error.temporary:
+                raise
+            log.warning("%s: the journal still names a place for it: %s", claim.name, error)
         log.warning("%s was written to after it was judged: it is judged again", claim.name)
         self._unsynced.append(claim)
         self._queue.append(claim)

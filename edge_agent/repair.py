@@ -27,8 +27,9 @@ from edge_agent.journal import RECOVERED, FiledImage, Journal, JournalError, mar
 from edge_agent.publish import Station, verdict_payload
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.identity import PATTERN
+from edge_agent.sources.places import numbered
 from edge_agent.sources.reason import REASON, leaves_room, read_note, write_note
-from edge_agent.sources.spool import numbered, sha256_of
+from edge_agent.sources.spool import sha256_of
 from edge_agent.text import printable
 from edge_agent.types import Image, Inspection, Latency, Model, Verdict
 
@@ -160,7 +161,7 @@ class _Repairer:
     def _recovered(self, identity: str) -> bool:
         """Whether it was recorded by a repair that was cut short before it moved the file."""
         found = self._journal.find(identity)
-        return found is not None and found[1].startswith(RECOVERED)
+        return found is not None and found.reason.startswith(RECOVERED)
 
     def _set_aside(self, path: Path, made: Inspection) -> None:
         target = self._quarantine / path.name

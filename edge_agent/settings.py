@@ -51,6 +51,8 @@ Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"]
 
 
+_WORDS = 1 << 16
+"""Bytes that a message's JSON may have beside an image."""
 CREDENTIALS = Path("/run/credentials")
 """Where systemd puts a unit's, while it runs."""
 _CREDENTIAL = re.compile(r"credential:([A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -116,6 +118,8 @@ class MqttSourceSettings(_Section):
 
     topic: str
     folder: Path | None = None
+    encoding: Literal["binary", "base64", "json"] = "binary"
+    field: str = Field(default="image", min_length=1)
     client_id: str | None = Field(default=None, min_length=1, max_length=128)
     receive_maximum: int = Field(default=20, ge=1, le=65_535)
     max_bytes: int = Field(default=128 << 20, ge=1)
@@ -127,10 +131,24 @@ class MqttSourceSettings(_Section):
         TopicPattern(topic)
         return topic
 
+    @model_validator(mode="after")
+    def _one_way(self) -> MqttSourceSettings:
+        if self.folder is not None and self.encoding != "binary":
+            raise ValueError(
+                "encoding is of images that come in messages, and with folder a message names a "
+                "file: leave one of the two out"
+            )
+        return self
+
     @property
     def limit(self) -> int:
-        """Bytes that a message may have: an image's, or the name of one's."""
-        return self.max_bytes if self.folder is None else 1 << 16
+        """Bytes that a message may have: an image's, as it is encoded, or the name of one's."""
+        if self.folder is not None:
+            return _WORDS
+        if self.encoding == "binary":
+            return self.max_bytes
+        # Base64 has 4 characters for 3 bytes, and MIME's lines end in 2 more after each 76.
+        return self.max_bytes * 4 // 3 * 78 // 76 + _WORDS
 
 
 class SourceSettings(_Section):

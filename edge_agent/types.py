@@ -35,6 +35,16 @@ class ReplyTo:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """An image that a message names: a file that stays where it is, and may have yet to come."""
+
+    file: str
+    """As the message names it."""
+    captured: float | None
+    """When it was taken, wall clock; None: the message does not say, so the file's mtime."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """An image that this station has taken: on disk, under ``work/<id>/``, until it is judged."""
 
@@ -61,6 +71,8 @@ class Claim:
     reply: ReplyTo | None = None
     refused: Failure | None = None
     """Why it can't be judged: known before any worker has seen it."""
+    wanted: Wanted | None = None
+    """Set where a message has named its file, which is read again while it is not whole."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +186,33 @@ class Inspection:
     """Kept in the outbox until it is delivered, not in the record."""
     appearance: Appearance | None = None
     """What drift is measured in; not kept in the journal."""
+    stored: str = ""
+    """Where the image is filed, ``processed/NAME`` or ``quarantine/NAME``; empty: it stays where
+    it was, was not kept, or that is not known."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What files a frame away that has its inspection."""
+
+    verdict: Verdict
+    reason: str
+    sha256: str
+    """Of the bytes that were judged; empty: not known."""
+    stored: str
+    """As in `Inspection`."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the journal knows of a frame that has its inspection."""
+
+    failed: bool
+    """It could not be judged."""
+    sha256: str = ""
+    """Of the bytes that were judged; empty: they could not be read, or that is not known."""
+    bytes: int = 0
+    """How many there were; 0 where there were none to read."""
 
 
 @dataclass(frozen=True)

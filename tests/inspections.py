@@ -29,6 +29,7 @@ def inspection(number: int, verdict: Verdict = Verdict.OK, **changes: Any) -> In
         latency=Latency(1.5, 2.25, 3.125, float(number), 4.0 + number),
         worker_rss=210_000_000,
         agent_rss=40_000_000,
+        stored=f"{'quarantine' if failed else 'processed'}/part {number}.png",
         regions=(Region(10, 20, 30, 40, 0.875),) if verdict is Verdict.DEFECT else (),
     )
     return replace(made, **changes)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from edge_agent.text import iso_utc
+from edge_agent.text import iso_utc, printable
 from tests.broker import Broker
 from tests.subscriber import Subscriber
 
@@ -217,6 +217,7 @@ def verify(
         (integrity,) = db.execute("PRAGMA integrity_check").fetchone()
     if integrity != "ok":
         wrong.append(f"I4: {integrity}")
+    wrong += [f"I1: {row['name']} is not at {row['stored']}" for row in _misplaced(station, rows)]
     published = repeats = 0
     if subscriber is not None:
         payloads: dict[str, set[bytes]] = {}
@@ -232,6 +233,17 @@ def verify(
         if differing := [i for i, seen in payloads.items() if len(seen) > 1]:
             wrong.append(f"I3: {len(differing)} ids repeated with other bytes")
     return Verified(len(rows), processed, quarantined, published, repeats, wrong)
+
+
+def _misplaced(station: Station, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that name a place where their image is not."""
+    there = {}
+    for folder in ("processed", "quarantine"):
+        for path in station.filed(folder):
+            there[f"{folder}/{printable(path.name, 4000)}"] = sha256(path.read_bytes()).hexdigest()
+    return [
+        row for row in rows if row["stored"] and row["sha256"] not in ("", there.get(row["stored"]))
+    ]
 
 
 @dataclass(frozen=True)

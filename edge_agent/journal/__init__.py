@@ -6,6 +6,7 @@ from edge_agent.journal.journal import Journal
 from edge_agent.journal.mark import mark_of
 from edge_agent.journal.orphans import RECOVERED, FiledImage, Orphan, orphans
 from edge_agent.journal.outbox import Outbox, Replayed
+from edge_agent.journal.periods import PeriodCount, count_periods
 from edge_agent.journal.reports import (
     STAGES,
     ModelCount,
@@ -15,9 +16,9 @@ from edge_agent.journal.reports import (
     export,
     missing,
     stats,
-    tail,
 )
 from edge_agent.journal.rows import Record, Unreadable
+from edge_agent.journal.tail import follow, tail
 
 __all__ = [
     "RECOVERED",
@@ -29,13 +30,16 @@ __all__ = [
     "ModelCount",
     "Orphan",
     "Outbox",
+    "PeriodCount",
     "Record",
     "Replayed",
     "Selection",
     "Stats",
     "Stretch",
     "Unreadable",
+    "count_periods",
     "export",
+    "follow",
     "mark_of",
     "missing",
     "orphans",

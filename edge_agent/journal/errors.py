@@ -57,6 +57,16 @@ def damaged(path: Path, detail: str) -> JournalError:
     )
 
 
+def left_open(path: Path, wal: Path) -> JournalError:
+    """The refusal of a journal that nobody has closed, where nothing can be written beside it."""
+    return JournalError(
+        f"{path} was not closed, as after a kill: its latest inspections are in {wal.name}, which "
+        f"can only be read where a file may be made beside it, and {path.parent} can't be written "
+        "to (a read-only disk, or rights). Copy both and read the copy: "
+        f"cp {path} {wal} DIR, then edge-agent journal tail --journal DIR/{path.name}"
+    )
+
+
 def storage_failed(path: Path, error: OSError) -> JournalError:
     """What the operating system says of a file that belongs to the journal."""
     if error.errno == errno.ENOSPC:

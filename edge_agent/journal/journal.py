@@ -13,7 +13,7 @@ from edge_agent.journal.recovery import reconcile, unacknowledged
 from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, to_row
 from edge_agent.journal.schema import open_writer
 from edge_agent.journal.transaction import transaction
-from edge_agent.types import Message, Verdict
+from edge_agent.types import Message, Recorded, Seen, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
@@ -118,11 +118,15 @@ class Journal:
         with self._reading() as db:
             return _has(db, frame)
 
-    def sha256_of(self, frame: str) -> str:
-        """Of the bytes that were judged; empty where they could not be read, or it is gone."""
+    def seen(self, frame: str) -> Seen | None:
+        """What is known of a frame that has its inspection; None: it has none."""
         with self._reading() as db:
-            row = db.execute("SELECT sha256 FROM inspections WHERE id = ?", (frame,)).fetchone()
-        return str(row[0]) if row else ""
+            row = db.execute(
+                "SELECT verdict = ?2, sha256, bytes FROM inspections WHERE id = ?1 "
+                "UNION ALL SELECT 0, '', 0 FROM pruned WHERE id = ?1",
+                (frame, Verdict.ERROR.value),
+            ).fetchone()
+        return Seen(bool(row[0]), str(row[1]), int(row[2])) if row else None
 
     def judged(self, start: str) -> dict[str, str]:
         """The frames whose id begins so, each with its SHA-256, or nothing where that is gone."""
@@ -134,18 +138,27 @@ class Journal:
             ).fetchall()
         return {str(frame): str(digest) for frame, digest in rows}
 
-    def find(self, frame: str) -> tuple[Verdict, str, str] | None:
-        """Verdict, reason and SHA-256 of a frame's inspection, or None where it has none yet."""
+    def find(self, frame: str) -> Recorded | None:
+        """What is recorded of a frame, or None where it has no inspection yet."""
         with self._reading() as db:
             row = db.execute(
-                "SELECT verdict, reason, sha256 FROM inspections WHERE id = ?", (frame,)
+                "SELECT verdict, reason, sha256, stored FROM inspections WHERE id = ?", (frame,)
             ).fetchone()
         if row is None:
             return None
         if row[0] not in KNOWN_VERDICTS:
             why = f"its row in the journal can't be read: verdict is {row[0]!r}"
-            return Verdict.ERROR, why, ""
-        return Verdict(row[0]), str(row[1]), str(row[2] or "")
+            return Recorded(Verdict.ERROR, why, "", "")
+        return Recorded(Verdict(row[0]), str(row[1]), str(row[2] or ""), str(row[3] or ""))
+
+    def lose_place(self, frame: str) -> None:
+        """The image of a frame is filed nowhere: it was written over before it could be.
+
+        Raises:
+            JournalError: it was not written down.
+        """
+        with self._transaction() as db:
+            db.execute("UPDATE inspections SET stored = NULL WHERE id = ?", (frame,))
 
     def acknowledge_losses(self) -> None:
         """A person knows what is missing: it is told no longer.

@@ -1,11 +1,10 @@
-"""What people ask of a journal: the last rows, an export, figures. Read-only, beside the daemon."""
+"""What people ask of a journal: an export, figures. Read-only, beside the daemon."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import sys
 from array import array
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,15 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from edge_agent.journal.errors import explained
 from edge_agent.journal.mark import mark_of, read_mark
 from edge_agent.journal.recovery import missing_from, unacknowledged
-from edge_agent.journal.rows import (
-    COLUMNS,
-    KNOWN_VERDICTS,
-    MODEL,
-    Record,
-    Unreadable,
-    fault_of,
-    to_record,
-)
+from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, MODEL, Unreadable, fault_of
 from edge_agent.journal.schema import open_reader
 from edge_agent.percentiles import Percentiles, percentiles
 from edge_agent.text import iso_utc
@@ -37,6 +28,8 @@ STAGES = ("wait", "decode", "preprocess", "infer", "total")
 _TIMES = ("captured", "received", "completed")
 # Rows in one query: a reader that held one long transaction would keep the WAL from being reset.
 _CHUNK = 1000
+# What a formula begins with, also as wide characters, which some spreadsheets take for these.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NAMED = 100  # rows that can't be read, of however many
 
 
@@ -95,20 +88,6 @@ class Stats:
     """Which bundle and threshold judged when, in sequence."""
 
 
-def tail(path: Path, count: int) -> list[Record | Unreadable]:
-    """The last ``count`` inspections, oldest first.
-
-    Raises:
-        JournalError: there is no journal, or it can't be read.
-    """
-    with explained(path), closing(open_reader(path)) as db:
-        rows = db.execute(
-            f"SELECT {', '.join(COLUMNS)} FROM inspections ORDER BY sequence DESC LIMIT ?",
-            (min(max(count, 0), sys.maxsize),),
-        ).fetchall()
-    return [to_record(row) for row in reversed(rows)]
-
-
 def missing(path: Path) -> tuple[str, ...]:
     """What is missing from the journal and was not acknowledged, in words.
 
@@ -131,12 +110,23 @@ def export(
     form: Literal["csv", "jsonl"],
     selection: Selection = Selection(),
     tell: Callable[[Unreadable], None] | None = None,
+    *,
+    mark: bool = False,
 ) -> int:
     """Write the selected inspections to ``stream`` in sequence, in constant memory.
 
     Times are ISO 8601 UTC, latencies milliseconds, memory bytes. A CSV stream is to be opened
     with ``newline=""``. Of a row that can't be read there are its sequence and, as reason, why;
-    ``tell`` hears of it, too.
+    ``tell`` hears of it, too. Text in a CSV that a spreadsheet would take for a formula has an
+    apostrophe before it: a camera says what a file is called.
+
+    Args:
+        path: of the journal.
+        stream: where to.
+        form: one of the two.
+        selection: which inspections.
+        tell: see above.
+        mark: begin with a byte order mark, by which a spreadsheet knows UTF-8.
 
     Returns:
         How many were written.
@@ -147,9 +137,11 @@ def export(
     written = 0
     with explained(path), closing(open_reader(path)) as db:
         rows = csv.writer(stream)
+        if mark:
+            stream.write("\ufeff")
         if form == "csv":
             rows.writerow(COLUMNS)
-        for row in _select(db, COLUMNS, selection):
+        for row in select(db, COLUMNS, selection):
             values = dict(zip(COLUMNS, row, strict=True))
             if fault := fault_of(values):
                 if tell:
@@ -159,12 +151,16 @@ def export(
             else:
                 values.update({key: iso_utc(values[key]) for key in _TIMES})
             if form == "csv":
-                rows.writerow(values.values())
+                rows.writerow(_defused(value) for value in values.values())
             else:
                 values["regions"] = json.loads(values["regions"] or "[]")
                 stream.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
             written += 1
     return written
+
+
+def _defused(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def stats(path: Path, selection: Selection = Selection()) -> Stats:
@@ -182,7 +178,7 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
     named = ("sequence", "verdict", "completed", "threshold", *MODEL)
     columns = (*named, *STAGES)
     with explained(path), closing(open_reader(path)) as db:
-        for row in _select(db, columns, selection):
+        for row in select(db, columns, selection):
             if fault := fault_of(dict(zip(columns, row, strict=True))):
                 unreadable.append(Unreadable(row[0], fault))
                 continue
@@ -217,9 +213,10 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
     )
 
 
-def _select(
+def select(
     db: sqlite3.Connection, columns: tuple[str, ...], selection: Selection
 ) -> Iterator[tuple[Any, ...]]:
+    """The values of some columns of the selected rows, in sequence."""
     since = -math.inf if selection.since is None else selection.since
     until = math.inf if selection.until is None else selection.until
     # What can't be read is no reason to leave a row out: it is said of it.

@@ -18,7 +18,7 @@ COLUMNS = (
     "sha256", "bytes", "width", "height", "captured", "received", "completed",
     "model", "version", "variant", "provider", "device",
     "wait", "decode", "preprocess", "infer", "total", "worker_rss", "agent_rss", "regions",
-    "gpu_memory", "digest",
+    "gpu_memory", "digest", "stored",
 )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ _REAL = {
 }  # fmt: skip
 MODEL = ("model", "version", "variant", "provider", "device", "digest")
 """The columns of a `Model`, in its order."""
-_MAY_BE_NULL = {"score", "gpu_memory"}
+_MAY_BE_NULL = {"score", "gpu_memory", "stored"}
 _REGION = {"x": (int,), "y": (int,), "width": (int,), "height": (int,), "peak": (int, float)}
 
 
@@ -62,7 +62,7 @@ def to_row(sequence: int, i: Inspection) -> tuple[Any, ...]:
         latency.wait, latency.decode, latency.preprocess, latency.infer, latency.total,
         i.worker_rss, i.agent_rss,
         json.dumps([asdict(region) for region in i.regions], separators=(",", ":")),
-        i.gpu_memory, model.digest,
+        i.gpu_memory, model.digest, i.stored or None,
     )  # fmt: skip
 
 
@@ -99,6 +99,7 @@ def to_record(row: Sequence[Any]) -> Record | Unreadable:
             agent_rss=v["agent_rss"],
             regions=tuple(Region(**region) for region in json.loads(v["regions"])),
             gpu_memory=v["gpu_memory"],
+            stored=v["stored"] or "",
         ),
     )
 

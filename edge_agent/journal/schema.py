@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from edge_agent.journal.errors import JournalError, damaged, explained
+from edge_agent.journal.errors import JournalError, damaged, explained, left_open
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,6 +127,7 @@ MIGRATIONS = (
     """,
     # Which bundle judged: the SHA-256 of its manifest; empty in rows of programs that did not say.
     "ALTER TABLE inspections ADD COLUMN digest TEXT NOT NULL DEFAULT '';",
+    "ALTER TABLE inspections ADD COLUMN stored TEXT;",
 )
 VERSION = len(MIGRATIONS)
 
@@ -196,7 +198,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
                 _require(path, db)
             except sqlite3.OperationalError:
                 # A stopped journal in a folder where this user may not create the WAL's index.
-                if path.with_name(path.name + "-wal").exists():
+                wal = path.with_name(path.name + "-wal")
+                if wal.exists():
+                    if not os.access(path.parent, os.W_OK):
+                        raise left_open(path, wal) from None
                     raise
                 db.close()
                 db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)

@@ -39,6 +39,10 @@ class ImageFile(Message):
     width: int = Field(ge=0, description="pixels; 0 where it could not be decoded")
     height: int = Field(ge=0)
     bytes: int = Field(ge=0)
+    stored: str | None = Field(
+        description="where the station files it: processed/NAME or quarantine/NAME, in the folders "
+        "of [storage]; null: it stays where it was, was not kept, or that is not known",
+    )
 
 
 class ModelName(Message):
@@ -143,6 +147,7 @@ def verdict_payload(station: Station, sequence: int, inspection: types.Inspectio
             width=i.image.width,
             height=i.image.height,
             bytes=i.image.bytes,
+            stored=i.stored or None,
         ),
         captured=iso_utc(i.captured),
         received=iso_utc(i.received),

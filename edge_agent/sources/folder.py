@@ -214,6 +214,10 @@ class FolderSource:
                 break  # a step was made: the caller has its turn
         return claims
 
+    def again(self, _: Claim) -> bool:
+        """Nothing is taken back: what is not whole becomes so where it is."""
+        return False
+
     def look(self) -> None:
         """See what has come, if it is time to: `claim` does so first."""
         changed, renamed, closed = self._watch.drain()

@@ -21,9 +21,11 @@ from edge_agent.mqtt import Backoff, Connection, Listen, Wake
 from edge_agent.mqtt.reasons import unreachable
 from edge_agent.pattern import TopicPattern
 from edge_agent.sources.message import read_message
+from edge_agent.sources.named import NamedFiles
+from edge_agent.sources.seen import frame_of
 from edge_agent.sources.spool import Note, new_id
 from edge_agent.system.trouble import Trouble
-from edge_agent.text import iso_utc
+from edge_agent.text import iso_utc, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from edge_agent.sources.message import Offer
     from edge_agent.sources.session import KnownSession
     from edge_agent.sources.spool import Spool
-    from edge_agent.types import Claim
+    from edge_agent.types import Claim, Seen
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ _LONGEST = 600.0  # seconds between two tries to write what could not be written
 _SLACK = 1 << 16  # bytes of room beside an image: its note, and its directory
 _RESENT = 5.0  # seconds of silence after which what was not sent again never will be
 _FORGOTTEN = 600.0  # seconds for which a session that the broker has lost is told
+_READY = 1000  # images that were acknowledged and wait to be claimed
+_CAMERAS = 100  # whose times are spoken of; a topic without a camera's name may have any number
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class MqttSource:
         spool: Spool,
         session: KnownSession,
         *,
-        known: Callable[[str], bool],
+        seen: Callable[[str], Seen | None],
         wake: Callable[[], None],
-        sha256_of: Callable[[str], str] = lambda _: "",
+        patience: float = 0.0,
     ) -> None:
         """Nothing is received before ``start``.
 
@@ -79,18 +83,17 @@ class MqttSource:
             options: how to reach the broker, with a client id of this source's own.
             spool: where images go.
             session: whether the broker should have one.
-            known: whether the journal has a frame identity; called from the source's thread. An
+            seen: what the journal has of a frame identity; called from the source's thread. An
                 OSError says that it can't be read now: the message stays the broker's.
             wake: called from there when there is something to claim.
-            sha256_of: the hash of what was judged under a frame identity; empty: not known. As
-                ``known``.
+            patience: seconds that a file which a message names may stay as it is, not there or
+                not whole, before it is judged as it is.
         """
         self._settings = settings
         self._options = options
         self._spool = spool
         self._session = session
-        self._known = known
-        self._sha256_of = sha256_of
+        self._seen = seen
         self._wake_loop = wake
         self._pattern = TopicPattern(settings.topic)
         self._ready: deque[tuple[Claim, int, int]] = deque()
@@ -102,8 +105,6 @@ class MqttSource:
         self.ignored: dict[str, str] = {}
         """Images that were not judged, with the reason: their id was seen before, though they are
          others; or they could not be kept."""
-        self.delayed: dict[str, str] = {}
-        """Nothing: what could not be taken is ignored until it comes again."""
         self.repeats = 0
         """Messages that the broker has sent again, and that were here already."""
         self.forgotten = 0
@@ -125,6 +126,20 @@ class MqttSource:
         """When the broker's session was found to be lost, and what is said of it."""
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
         self._thread = threading.Thread(target=self._run, name="mqtt-source", daemon=True)
+        self._doubted: set[str] = set()
+        """Cameras of whose times something was said."""
+        self._files: NamedFiles | None = None
+        if settings.folder is not None:
+            self._files = NamedFiles(
+                *(settings.folder, settings.max_bytes, spool),
+                patience=patience,
+                deliver=self._deliver,
+            )
+
+    @property
+    def delayed(self) -> dict[str, str]:
+        """Files that messages name and that have been waited for for long, and why."""
+        return self._files.delayed() if self._files else {}
 
     @property
     def trouble(self) -> str:
@@ -144,6 +159,8 @@ class MqttSource:
 
     def start(self) -> None:
         """Begin to receive. An absent broker is nothing special."""
+        if self._files:
+            self._files.start()
         self._thread.start()
 
     def waiting(self) -> int:
@@ -168,9 +185,15 @@ class MqttSource:
             self._wake.set()
         return claims
 
+    def again(self, claim: Claim) -> bool:
+        """Take back an image that is not whole, to be read again; False: judge it as it is."""
+        return self._files is not None and self._files.again(claim)
+
     def close(self) -> None:
         """Acknowledge what was claimed, and leave; the broker keeps the rest for the next start."""
         self._stopping = True
+        if self._files:
+            self._files.close()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(self._options.connect_timeout)
@@ -272,17 +295,40 @@ class MqttSource:
             return
         try:
             claim = self._store(offer, arrived)
-            if claim is None:
-                self._tell_repeat(offer, arrived)
         except OSError as error:
             self._fail(offer, arrived, error, before)
             return
         if claim is None:
-            self.repeats += 1
             if arrived.packet:
                 connection.acknowledge(arrived.packet)
             return
         self._ready.append((claim, self._connection, arrived.packet))
+        self._wake_loop()
+
+    def _store(self, offer: Offer, arrived: Arrived) -> Claim | None:
+        """Into the spool, durable; None: it is here or was judged before, or has yet to come."""
+        identity, new = self._frame_of(offer, arrived)
+        if not new:
+            self._tell_repeat(offer, arrived, identity)
+            self.repeats += 1
+            return None
+        self._tell_doubt(offer)
+        note = _note_of(offer)
+        if offer.named and offer.named.may_come and self._files and self._may_wait():
+            note = replace(note, refused=None)
+            self._spool.expect(identity, note)
+            self._files.expect(identity, note)
+            return None
+        mtime = offer.named.signature[1] if offer.named and not offer.refused else None
+        return self._spool.receive(identity, offer.file, offer.content, note, mtime)
+
+    def _may_wait(self) -> bool:
+        """Whether one more file may be waited for, while its message is acknowledged."""
+        return self._files is not None and self._files.room() and len(self._ready) < _READY
+
+    def _deliver(self, claim: Claim) -> None:
+        """A file that a message named was read; the message was acknowledged when it was noted."""
+        self._ready.append((claim, 0, 0))
         self._wake_loop()
 
     def _fail(self, offer: Offer, arrived: Arrived, error: OSError, before: _Left | None) -> None:
@@ -327,11 +373,12 @@ class MqttSource:
         self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
         return any(now >= left.at and _may_fit(left, room) for left in self._left.values())
 
-    def _tell_repeat(self, offer: Offer, arrived: Arrived) -> None:
+    def _tell_repeat(self, offer: Offer, arrived: Arrived, identity: str) -> None:
         """A camera that begins to count again would have no image judged, and nobody would know."""
         found = offer.refused.image.sha256 if offer.refused else sha256(offer.content).hexdigest()
-        judged = self._spool.sha256_of(offer.identity) or self._sha256_of(offer.identity)
-        if arrived.repeated or found == judged:
+        known = self._seen(identity)
+        judged = self._spool.sha256_of(identity) or (known.sha256 if known else "")
+        if arrived.repeated or not found or found == judged:
             log.debug("%s was here before: a repeat", offer.name)
             return
         why = (
@@ -341,32 +388,44 @@ class MqttSource:
         log.warning("%s %s", offer.name, why)
         self._ignore(offer.name, why)
 
+    def _tell_doubt(self, offer: Offer) -> None:
+        if offer.doubt and offer.camera not in self._doubted and len(self._doubted) < _CAMERAS:
+            self._doubted.add(offer.camera)
+            log.warning("%s: %s", printable(offer.camera), offer.doubt)
+
     def _ignore(self, name: str, why: str) -> None:
         self.ignored = dict([*self.ignored.items(), (name, why)][-_NAMED:])
 
-    def _store(self, offer: Offer, arrived: Arrived) -> Claim | None:
-        """Into the spool, durable; None where this image is there already, or was judged."""
-        now = time.time()
-        note = Note(
-            name=offer.name,
-            captured=now if offer.captured is None else offer.captured,
-            received=now,
-            reply=offer.reply,
-            refused=offer.refused,
-        )
-        identity = offer.identity if arrived.packet or offer.certain else new_id()
+    def _frame_of(self, offer: Offer, arrived: Arrived) -> tuple[str, bool]:
+        """The identity of what a message offers, and whether it is new."""
+        if offer.certain:
+            return frame_of(offer, self._spool.holds, self._seen)
+        if not arrived.packet:
+            return new_id(), True
+        identity = offer.identity
         # In this order: a frame leaves the spool only after the journal has it.
-        here = self._spool.holds(identity) or self._known(identity)
-        if here and (offer.certain or arrived.repeated):
-            return None
+        if not self._spool.holds(identity) and self._seen(identity) is None:
+            return identity, True
         # The same bytes and packet id again, but sent for the first time: another image.
-        return self._spool.receive(new_id() if here else identity, offer.file, offer.content, note)
+        return (identity, False) if arrived.repeated else (new_id(), True)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping and (left := until - time.monotonic()) > 0:
             self._wake.wait(min(left, _TICK))
             self._wake.clear()
+
+
+def _note_of(offer: Offer) -> Note:
+    now = time.time()
+    return Note(
+        name=offer.name,
+        captured=now if offer.captured is None else offer.captured,
+        received=now,
+        reply=offer.reply,
+        refused=offer.refused,
+        wanted=offer.wanted,
+    )
 
 
 def _may_fit(left: _Left, room: int) -> bool:

@@ -33,6 +33,7 @@ class Source(Protocol):
     def due(self) -> float: ...
     def look(self) -> None: ...
     def claim(self, limit: int) -> list[Claim]: ...
+    def again(self, claim: Claim) -> bool: ...
 
 
 class Sources:
@@ -74,6 +75,10 @@ class Sources:
         """See what waits, while nothing can be claimed."""
         for source in self._sources:
             source.look()
+
+    def again(self, claim: Claim) -> bool:
+        """Give back an image that is not whole; whether its source will give it out again."""
+        return any(source.again(claim) for source in self._sources)
 
     def claim(self, limit: int) -> list[Claim]:
         """Up to ``limit`` images; another source is the first one each time.

@@ -28,15 +28,18 @@ from edge_agent.durable import blamed, sync_directory, write_durably
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.entries import open_folder
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
-from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, write_note
+from edge_agent.sources.places import Places
+from edge_agent.sources.reason import write_note
 from edge_agent.text import printable
-from edge_agent.types import Claim, Failure, ReplyTo
+from edge_agent.types import Claim, Failure, Image, ReplyTo, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator
     from pathlib import Path
 
 _NOTE = ".note.json"
+_AWAITED = ".awaited.json"
+"""The note of an image that is not here yet: its message names a file that may have yet to come."""
 _PARTIAL = ".partial"  # no source offers a hidden name, so it can't be an image's
 _FILED = ".filed.json"
 """Lies beside an image that was copied to where it is filed, until it is removed here."""
@@ -60,6 +63,7 @@ class Note:
     received: float
     reply: ReplyTo | None
     refused: Failure | None
+    wanted: Wanted | None = None
 
 
 _notes: TypeAdapter[Note] = TypeAdapter(Note)
@@ -89,13 +93,6 @@ def sha256_of(path: Path) -> str:
         while part := stream.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
-
-
-def numbered(path: Path, identity: str) -> str:
-    """The name under which a frame is filed away when its own is taken, or too long."""
-    tail = os.fsencode("." + identity + path.suffix[:16])
-    stem = os.fsencode(path.stem)[: NAME_LIMIT - len(REASON) - len(tail)]
-    return os.fsdecode(stem + tail)
 
 
 def _station_mark(root: Path) -> str:
@@ -170,6 +167,9 @@ class Spool:
         """Where the next image is claimed."""
         self._taken: set[str] = set()
         """Frames of this run that are not filed yet."""
+        self._awaited: set[str] = set()
+        """Those of them whose image is not here yet."""
+        self._names = Places(processed, quarantine, new_id)
         self._empty: list[Path] = []
         """Directories of claims that failed, to be removed."""
         for directory in (work, processed, quarantine):
@@ -326,25 +326,78 @@ class Spool:
                 return sha256_of(path)
         return ""
 
-    def receive(self, identity: str, name: str, content: bytes, note: Note) -> Claim:
-        """Take bytes that came over a wire: durable when this returns.
+    def expect(self, identity: str, note: Note) -> None:
+        """Note an image that has yet to come; durable when this returns. `receive` ends it.
 
         Args:
             identity: not in ``work/`` yet.
-            name: of the file; a plain name.
-            content: what it holds.
-            note: what is known beside it.
+            note: with what is ``wanted``.
         """
         home = self._home_for(identity)
         try:
-            write_durably(home / _NOTE, _notes.dump_json(note))
-            write_durably(home / _PARTIAL, content)
-            (home / _PARTIAL).rename(home / name)
+            _write_whole(home / _AWAITED, _notes.dump_json(note))
             sync_directory(home)
             sync_directory(self._work)
         except OSError:
             shutil.rmtree(home, ignore_errors=True)
             raise
+        self._taken.add(identity)
+        self._awaited.add(identity)
+
+    def expected(self) -> list[tuple[str, Note]]:
+        """What an earlier run has noted, and whose image is not here yet.
+
+        One whose note a disk has lost can't be read any more: it is refused.
+        """
+        found = []
+        for home in sorted(self._homes(self._work)):
+            if home.name in self._taken or not _is_awaited(home):
+                continue
+            try:
+                note = _notes.validate_json((home / _AWAITED).read_bytes())
+            except ValidationError:
+                lost = Failure("the message that named it can't be read any more", Image("", 0))
+                note = Note(home.name, time.time(), time.time(), None, lost, Wanted("", None))
+            self._taken.add(home.name)
+            self._awaited.add(home.name)
+            found.append((home.name, note))
+        return found
+
+    def refuse_expected(self, why: str) -> None:
+        """Give up what `expected` returns: it is in ``work/`` then, to be recorded as an error."""
+        for identity, note in self.expected():
+            refused = note.refused or Failure(why, Image("", 0))
+            with contextlib.suppress(OSError):  # no room now: the next start tries again
+                self.receive(identity, "image", b"", replace(note, refused=refused))
+
+    def receive(
+        self, identity: str, name: str, content: bytes, note: Note, mtime_ns: int | None = None
+    ) -> Claim:
+        """Take bytes that came over a wire, or another look at them; durable when this returns.
+
+        Args:
+            identity: not in ``work/`` yet, or expected, or received and not judged.
+            name: of the file; a plain name, the same at each look.
+            content: what it holds.
+            note: what is known beside it.
+            mtime_ns: of the file that these bytes are of, where they are a file's.
+        """
+        first = identity not in self._taken
+        home = self._home_for(identity) if first else self._work / identity
+        try:
+            _write_whole(home / _NOTE, _notes.dump_json(note))
+            write_durably(home / _PARTIAL, content)
+            if mtime_ns is not None:
+                os.utime(home / _PARTIAL, ns=(mtime_ns, mtime_ns))
+            (home / _PARTIAL).rename(home / name)
+            (home / _AWAITED).unlink(missing_ok=True)
+            sync_directory(home)
+            sync_directory(self._work)
+        except OSError:
+            if first:  # what was here before must outlive this
+                shutil.rmtree(home, ignore_errors=True)
+            raise
+        self._awaited.discard(identity)
         return _with(note, self._claimed(home / name, note.captured, note.received))
 
     def sync(self, claims: Iterable[Claim]) -> None:
@@ -355,7 +408,7 @@ class Spool:
             SpoolError: the disk is failing; only a new start knows what is really on it.
         """
         for claim in claims:
-            if claim.whole:
+            if claim.whole or claim.wanted:
                 continue  # durable already
             try:
                 if "/" in claim.name:
@@ -394,7 +447,7 @@ class Spool:
             entries = list(_claimable(home))
             if entries:
                 yield replace(self._noted(entries[0]), recovered=True)
-            else:
+            elif not _is_awaited(home):
                 with contextlib.suppress(OSError):
                     _clear(home)
 
@@ -433,6 +486,16 @@ class Spool:
                     found[place.name] = held
         return found
 
+    def reserve(self, claim: Claim, *, quarantined: bool) -> str:
+        """Choose where a frame will be filed, as `Places.give`; empty where no image is."""
+        if claim.copy or (claim.refused and _is_empty(claim.path)):  # its bytes were not kept
+            return ""
+        return self._names.give(claim, quarantined=quarantined)
+
+    def reserve_again(self, claim: Claim, stored: str) -> None:
+        """Give a frame the place that its inspection names, as `reserve` returned it."""
+        self._names.give_again(claim, stored)
+
     def keep(self, claim: Claim, sha256: str = "") -> Iterator[None]:
         """Move a judged image to ``processed/``, under its own name or a numbered one.
 
@@ -464,6 +527,7 @@ class Spool:
         """
         home = claim.path.parent.rename(claim.path.parent.parent / new_id())
         self._taken.discard(claim.id)
+        self._names.take_back(claim.id)
         path = home / claim.path.name
         return self._claimed(path, path.lstat().st_mtime, time.time())
 
@@ -489,8 +553,12 @@ class Spool:
         return found.f_bavail * found.f_frsize
 
     def depth(self) -> int:
-        """Frames in ``work/``, and in the inbox if they are claimed there."""
-        return sum(1 for place in self._places() for _ in self._homes(place))
+        """Frames in ``work/``, and in the inbox if they are claimed there; not those expected."""
+        return sum(
+            home.name not in self._awaited
+            for place in self._places()
+            for home in self._homes(place)
+        )
 
     def _places(self) -> Iterator[Path]:
         yield self._work
@@ -529,13 +597,6 @@ class Spool:
             return claim
         return _with(note, claim)
 
-    def _free(self, directory: Path, claim: Claim) -> str:
-        """A name that is free in ``directory`` and leaves room for the reason's suffix."""
-        name = claim.path.name
-        if leaves_room(name) and not os.path.lexists(directory / name):
-            return name
-        return numbered(claim.path, claim.id)
-
     def _file(self, claim: Claim, directory: Path, reason: str, sha256: str) -> Iterator[None]:
         if not os.path.lexists(claim.path) and self.reachable(claim):
             self._leave(claim)  # filed by a run that was killed before it tidied up
@@ -544,10 +605,10 @@ class Spool:
             return self._copy_away(claim, directory, reason, sha256)
         if claim.path.lstat().st_dev == directory.stat().st_dev:  # else its copy is looked at
             _see_unchanged(claim, claim.path, sha256)
-        name = self._free(directory, claim)
-        self._note_reason(claim, directory / name, reason)
+        target = self._names.clear(claim, directory)
+        self._note_reason(claim, target, reason)
         try:
-            claim.path.rename(directory / name)
+            claim.path.rename(target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -565,11 +626,11 @@ class Spool:
                 if _version(copied) != before:
                     raise OSError(errno.EAGAIN, "is still being written to", str(claim.path))
                 _see_unchanged(claim, partial, sha256)
-                name = self._free(directory, claim)
-                self._note_reason(claim, directory / name, reason)
-                said = {"name": name, "inode": partial.lstat().st_ino}
+                target = self._names.clear(claim, directory)
+                self._note_reason(claim, target, reason)
+                said = {"name": target.name, "inode": partial.lstat().st_ino}
                 write_durably(claim.path.parent / _FILED, json.dumps(said).encode())
-                partial.rename(directory / name)
+                partial.rename(target)
             except (OSError, RewrittenError):
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
@@ -588,6 +649,7 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             _clear(claim.path.parent)
         self._taken.discard(claim.id)
+        self._names.take_back(claim.id)
 
 
 def _name_of(folder: str, path: Path) -> str:
@@ -649,10 +711,30 @@ def _with(note: Note, claim: Claim) -> Claim:
         name=note.name,
         captured=note.captured,
         received=note.received,
-        whole=True,
+        whole=note.wanted is None,
         reply=note.reply,
         refused=note.refused,
+        wanted=note.wanted,
     )
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write a file that has its name only when it is whole."""
+    partial = file.with_name(f"{file.name}{_PARTIAL}")
+    write_durably(partial, content)
+    partial.rename(file)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.lstat().st_size == 0
+    except OSError:
+        return True
+
+
+def _is_awaited(home: Path) -> bool:
+    """Whether the frame's image has yet to come."""
+    return (home / _AWAITED).exists() and not any(_claimable(home))
 
 
 def _claimable(home: Path) -> Iterator[Path]:

@@ -228,14 +228,33 @@ def test_files_that_a_message_names_are_taken_from_one_folder(
     consumer.send("cameras/top", json.dumps({"file": "sub/part 1.png", "id": "1"}))
     consumer.send("cameras/top", json.dumps({"file": f"{folder}/sub/part 1.png", "id": "2"}))
     consumer.send("cameras/top", json.dumps({"file": "sub/part 1.png", "id": "1"}))
-    rows = at_rest(station, len(bad) + 6)
+    at_rest(station, len(bad) + 6)
+    # Now it is there, and comes in two halves: it is read again until it is whole.
+    late = make_image(defect=True, seed=2)
+    consumer.send("cameras/top", json.dumps({"file": "none.png", "id": "none.png", "name": "late"}))
+    with (folder / "none.png").open("wb", buffering=0) as stream:
+        stream.write(late[: len(late) // 2])
+        time.sleep(0.4)
+        stream.write(late[len(late) // 2 :])
+    # One that the station has noted, and is killed over.
+    consumer.send("cameras/top", '{"file": "never.png", "id": 9, "name": 9}')
+    noted = (station.state / "work").glob
+    wait_for(lambda: list(noted("*/.awaited.json")) or len(station.rows()) == len(bad) + 8)
+    station.kill()
+    station.start()
+    rows = at_rest(station, len(bad) + 8)
     assert station.stop() == 0
+    (found,) = [row for row in rows if row["name"] == "late"]
+    assert (found["verdict"], found["sha256"]) == ("defect", hashlib.sha256(late).hexdigest())
+    (never,) = [row for row in rows if row["name"] == "9"]
+    assert "never.png' can't be read: No such file" in never["reason"]
+    rows = [row for row in rows if row not in (found, never)]
     reasons = {row["name"]: row["reason"] for row in rows}
     for name, why in bad.items():
         assert why in reasons[name]
     assert [row["verdict"] for row in rows].count("error") == len(bad) + 4
     assert [row["name"] for row in rows if row["verdict"] == "defect"] == ["part 1.png"] * 2
-    assert {p.name: p.read_bytes() for p in station.filed()}.popitem()[1] == good
+    assert {p.read_bytes() for p in station.filed()} == {good, late}
     assert (folder / "sub" / "part 1.png").read_bytes() == good  # it is not ours
     assert len(rows) == len(bad) + 6
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.journal import Journal, JournalError, Selection, export, stats, tail
+from edge_agent.journal import Journal, JournalError, Selection, export, stats
 from edge_agent.percentiles import Percentiles
 from edge_agent.types import Verdict
 from tests.inspections import MODEL, inspection, plain
@@ -31,12 +31,6 @@ def path(tmp_path):
     return path
 
 
-def test_tail_is_the_end_oldest_first(path):
-    assert [r.sequence for r in tail(path, 3)] == [2499, 2500, 2501]
-    assert tail(path, 1)[0].inspection == inspection(2501, Verdict.ERROR, name='a,"b".png')
-    assert tail(path, 0) == []
-
-
 def test_export_csv(path):
     stream = io.StringIO(newline="")
     assert export(path, stream, "csv") == 2501
@@ -46,6 +40,33 @@ def test_export_csv(path):
     assert rows[-1]["name"] == 'a,"b".png'
     assert rows[-1]["score"] == ""
     assert json.loads(rows[2450]["regions"])[0]["peak"] == 0.875
+
+
+def test_no_text_of_a_camera_is_a_formula_in_a_spreadsheet(path):
+    names = ["=cmd|' /C calc'!A0", "+1.png", "-2.png", "@SUM(A1)", "\uff1d1", "a=b.png"]
+    with Journal(path) as journal:
+        journal.record([inspection(3000 + n, name=name) for n, name in enumerate(names)], plain)
+    stream = io.StringIO(newline="")
+    export(path, stream, "csv")
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue(), newline="")))
+    assert [row["name"] for row in rows[-6:]] == [*("'" + name for name in names[:5]), names[5]]
+    stream = io.StringIO()
+    export(path, stream, "jsonl")  # for programs: as it is
+    assert json.loads(stream.getvalue().splitlines()[-6])["name"] == names[0]
+
+
+def test_a_mark_tells_a_spreadsheet_that_it_is_utf_8(path):
+    stream = io.StringIO(newline="")
+    export(path, stream, "csv", mark=True)
+    assert stream.getvalue().startswith("\ufeffsequence,id,")
+
+
+def test_an_export_says_where_each_image_is_filed(path):
+    stream = io.StringIO()
+    export(path, stream, "jsonl")
+    lines = stream.getvalue().splitlines()
+    assert json.loads(lines[0])["stored"] == "processed/part 1.png"
+    assert json.loads(lines[-1])["stored"] == "quarantine/part 2501.png"
 
 
 def test_export_jsonl_selected(path):
@@ -149,23 +170,51 @@ def test_an_export_does_not_hold_up_checkpoints(path, tmp_path):
     assert busy == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user without rights")
-def test_a_user_who_may_only_read(path):
+def read_as_nobody(place, journal):
+    """What a user gets who may read in a folder, and not write."""
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from edge_agent.journal import stats\n"
+        "from edge_agent.journal import JournalError, stats\n"
         "os.setgid(65534); os.setuid(65534)\n"
-        "print(stats(Path(sys.argv[1])).count)\n"
+        "try: print(stats(Path(sys.argv[1])).count)\n"
+        "except JournalError as error: print(error)\n"
     )
-    root = Path(__file__).parents[4]
+    place.chmod(0o755)
+    for file in place.iterdir():
+        file.chmod(0o644)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(journal)],
+        cwd=Path(__file__).parents[4],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user without rights")
+def test_a_user_who_may_only_read(path):
     # Not below pytest's own directory, which it keeps to itself.
     with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o755)
         copy = Path(shutil.copy(path, place))
-        copy.chmod(0o644)
-        command = [sys.executable, "-c", code, str(copy)]
-        done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == ("2501\n", 0), done.stderr
+        assert read_as_nobody(Path(place), copy) == "2501"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user without rights")
+def test_a_killed_stations_journal_that_can_only_be_read_says_why_and_how(path):
+    with tempfile.TemporaryDirectory() as place, Journal(path) as journal:
+        journal.record([inspection(9000)], plain)
+        for name in ("journal.db", "journal.db-wal"):  # as a kill leaves them, on another disk
+            shutil.copy(path.with_name(name), place)
+        copy = Path(place, "journal.db")
+        said = read_as_nobody(Path(place), copy)
+        assert said.startswith(f"{copy} was not closed, as after a kill: its latest inspections")
+        assert f"cp {copy} {copy}-wal DIR, then edge-agent journal tail --journal DIR/" in said
+        with tempfile.TemporaryDirectory() as home:  # and so it is
+            for file in (copy, Path(f"{copy}-wal")):
+                shutil.copy(file, home)
+            assert stats(Path(home, "journal.db")).count == 2502
 
 
 def test_damage_behind_the_first_look_is_refused_when_it_is_read(path):

@@ -12,7 +12,7 @@ import pytest
 from edge_agent.journal import Archive, Journal, Outbox, Selection, Unreadable, export, stats, tail
 from edge_agent.journal.archive import RANKS
 from edge_agent.system.ownclock import Moment
-from edge_agent.types import Verdict
+from edge_agent.types import Recorded, Verdict
 from tests.inspections import inspection, plain
 
 FAULTS = {
@@ -93,9 +93,8 @@ def test_the_writer_finds_it_and_says_so(path):
         db.execute("UPDATE inspections SET verdict = 'oj' WHERE sequence = 3")
         db.commit()
     with Journal(path) as journal:
-        assert journal.find(inspection(3).id) == (
-            Verdict.ERROR,
-            "its row in the journal can't be read: verdict is 'oj'",
+        assert journal.find(inspection(3).id) == Recorded(
+            Verdict.ERROR, "its row in the journal can't be read: verdict is 'oj'", "", ""
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import time
 from contextlib import ExitStack, closing
@@ -15,6 +16,7 @@ from edge_agent.sources import mqtt
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.session import KnownSession
 from edge_agent.sources.spool import Spool
+from edge_agent.types import Seen
 from tests.rawbroker import RawBroker, publish
 
 CLIENT = "camera"
@@ -30,13 +32,13 @@ class Disk(Spool):
         """What a single image may have, whatever is free."""
         self.tries = 0
 
-    def receive(self, identity, name, content, note):
+    def receive(self, identity, name, content, note, mtime_ns=None):
         self.tries += len(content) > 1000
         if len(content) > self.free:
             raise OSError(errno.ENOSPC, "No space left on device")  # as write says it: no name
         if len(content) > self.quota:
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
-        return super().receive(identity, name, content, note)
+        return super().receive(identity, name, content, note, mtime_ns)
 
     def room(self):
         return self.free
@@ -55,7 +57,12 @@ def start(raw, tmp_path, monkeypatch):
     with ExitStack() as stack:
 
         def make(
-            *, topic="cameras/{camera}/{id}", ack_timeout=60.0, ask=lambda _: False, **settings
+            *,
+            topic="cameras/{camera}/{id}",
+            ack_timeout=60.0,
+            patience=0.0,
+            seen=lambda _: None,
+            **settings,
         ):
             options = MqttOptions(
                 CLIENT,
@@ -77,8 +84,9 @@ def start(raw, tmp_path, monkeypatch):
                 options,
                 disk,
                 known,
-                known=ask,
+                seen=seen,
                 wake=lambda: None,
+                patience=patience,
             )
             source.start()
             stack.callback(source.close)
@@ -164,9 +172,9 @@ def test_a_journal_that_can_not_be_read_leaves_it_at_the_broker(start, raw, know
     def ask(_):
         if failing:
             raise OSError(errno.EIO, "the journal failed")
-        return known
+        return Seen(failed=False) if known else None
 
-    source, _ = start(ask=ask)
+    source, _ = start(seen=ask)
     raw.send(CLIENT, image(1))
     until(lambda: source.warnings)
     assert "the journal failed" in source.warnings[0]
@@ -296,6 +304,70 @@ def test_a_broker_that_comes_and_goes_is_told_once(start, raw, caplog):
     lines = [r.getMessage() for r in caplog.records if "images from MQTT" in r.getMessage()]
     assert len(lines) <= 4, lines
     assert source.trouble
+
+
+# -- files that messages name --------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_there_holds_up_no_other_and_is_the_brokers_no_more(
+    start, raw, tmp_path
+):
+    (tmp_path / "camera").mkdir()
+    source, disk = start(folder=tmp_path / "camera", patience=600.0, receive_maximum=2)
+    (tmp_path / "camera" / "here.png").write_bytes(b"here")
+    names = [b"none1", b"none2", b"none3", b"here"]
+    for number, name in enumerate(names, 1):
+        payload = b'{"file": "%s.png"}' % name
+        raw.send(CLIENT, publish(b"cameras/top/%d" % number, payload, number))
+    assert claimed(source, 1) == ["here.png"]
+    until(lambda: sorted(raw.acknowledged) == [1, 2, 3, 4])
+    raw.send(CLIENT, publish(b"cameras/top/1", b'{"file": "none1.png"}', 5))
+    until(lambda: source.repeats == 1)  # it is waited for already
+    (tmp_path / "camera" / "none2.png").write_bytes(b"late")
+
+    assert claimed(source, 1) == ["none2.png"]
+    assert disk.depth() == 2
+
+
+def test_an_id_whose_file_could_not_be_read_is_read_when_it_is_named_again(start, raw, tmp_path):
+    journal = {}
+    (tmp_path / "camera").mkdir()
+    source, _ = start(folder=tmp_path / "camera", seen=journal.get)
+
+    def send(number):
+        raw.send(CLIENT, publish(b"cameras/top/1", b'{"file": "a.png"}', number))
+
+    send(1)
+    found = []
+    until(lambda: found.extend(source.claim(1)) or found)
+    first = found.pop()
+    assert "No such file" in first.refused.reason
+    journal[first.id] = Seen(failed=True)
+    source._spool.quarantine(first, "why")
+    (tmp_path / "camera" / "a.png").write_bytes(b"image")
+    send(2)
+    until(lambda: found.extend(source.claim(1)) or found)
+    again = found.pop()
+    assert (again.id != first.id, again.path.read_bytes()) == (True, b"image")
+    journal[again.id] = Seen(failed=False, sha256=hashlib.sha256(b"image").hexdigest(), bytes=5)
+    source._spool.keep(again)
+    send(3)
+    until(lambda: source.repeats == 1)
+    assert source.ignored == {}
+
+
+def test_times_that_are_not_plain_are_spoken_of_once_a_camera(start, raw, caplog):
+    source, _ = start()
+    said = [b"2026-11-24 08:00:00", b"yesterday", b"tomorrow"]
+    for number, text in enumerate(said * 2, 1):
+        properties = b"\x26\0\x08captured" + len(text).to_bytes(2, "big") + text
+        topic = b"cameras/%s/%d" % (b"top" if text.startswith(b"2") else b"side", number)
+        raw.send(CLIENT, publish(topic, b"x", number, properties=properties))
+    claimed(source, 6)
+    lines = [r.getMessage() for r in caplog.records if "captured" in r.getMessage()]
+    assert len(lines) == 2
+    assert lines[0].startswith("top: captured '2026-11-24 08:00:00' names no time zone")
+    assert lines[1].startswith("side: captured 'yesterday' is not understood")
 
 
 # -- the session -------------------------------------------------------------------------------

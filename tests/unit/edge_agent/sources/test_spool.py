@@ -557,7 +557,7 @@ def test_a_folder_that_somebody_has_removed_is_named_and_waited_for(place, gone)
     def file():
         place.spool.keep(claim) if gone == "processed" else place.spool.quarantine(claim, "why")
 
-    with pytest.raises(FileNotFoundError, match=f"/{gone}/a.png"):
+    with pytest.raises(FileNotFoundError, match=f"/{gone}"):
         file()
     assert claim.path.read_bytes() == IMAGE
 
@@ -615,3 +615,83 @@ def test_what_failed_and_could_not_be_cleared_is_received_again(tmp_path, monkey
 
     assert spool.holds(IDENTITY)
     assert claim.path.read_bytes() == b"bytes"
+
+
+# -- the place that a verdict names ------------------------------------------------------------
+
+
+def place_named(place, stored):
+    folder, name = stored.split("/", 1)
+    return {"processed": place.processed, "quarantine": place.quarantine}[folder] / name
+
+
+def test_images_of_one_name_each_lie_where_was_said(place):
+    claims = [place.spool.claim(place.drop("same.jpg", b"%d" % n)) for n in range(3)]
+    said = [place.spool.reserve(claim, quarantined=False) for claim in claims]  # judged together
+    assert said[0] == "processed/same.jpg"
+    assert said == [place.spool.reserve(claim, quarantined=False) for claim in claims]
+    for claim in reversed(claims):
+        place.spool.keep(claim)
+    assert [place_named(place, stored).read_bytes() for stored in said] == [b"0", b"1", b"2"]
+    assert place.spool._names._given == {}
+
+
+def test_one_that_is_judged_otherwise_gives_its_place_back(place):
+    first, second = (place.spool.claim(place.drop("a.png", c)) for c in (b"first", b"second"))
+    place.spool.reserve(first, quarantined=False)
+    stored = place.spool.reserve(first, quarantined=True)
+    assert stored == "quarantine/a.png"
+    assert place.spool.reserve(second, quarantined=False) == "processed/a.png"
+    place.spool.quarantine(first, "why")
+    assert place_named(place, stored).read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("twin", [False, True])
+def test_a_place_outlives_a_kill(place, name, twin):
+    if twin:
+        place.spool.keep(place.spool.claim(place.drop(name, b"twin")))
+    stored = place.spool.reserve(place.spool.claim(place.drop(name)), quarantined=False)
+    assert stored.isprintable()
+    for path in list(place.processed.iterdir()):
+        path.unlink()  # its twin's name is free by now, and not its own
+    place.restart()
+    (claim,) = place.spool.recover()
+    place.spool.reserve_again(claim, stored)
+    place.spool.keep(claim)
+    assert place.spool._names._said(only(place.processed)) == stored
+
+
+def test_what_a_stranger_put_there_makes_way(place, caplog):
+    claim = place.spool.claim(place.drop("a.png"))
+    stored = place.spool.reserve(claim, quarantined=True)
+    (place.quarantine / "a.png").write_bytes(b"another")
+    (place.quarantine / "a.png.reason.json").write_text("{}")
+    place.spool.quarantine(claim, "why")
+    assert place_named(place, stored).read_bytes() == IMAGE
+    found = contents(place.quarantine)
+    assert len(found) == 4
+    assert b"another" in found.values()
+    assert json.loads(found["a.png.reason.json"])["reason"] == "why"
+    assert "was not filed by this station and is a." in caplog.text
+
+
+def test_a_place_on_another_filesystem(across):
+    claims = [across.spool.claim(across.drop("a.png", b"%d" % n)) for n in range(2)]
+    said = [across.spool.reserve(claim, quarantined=False) for claim in claims]
+    for claim in reversed(claims):
+        run(across.spool.keep(claim))
+    assert [place_named(across, stored).read_bytes() for stored in said] == [b"0", b"1"]
+
+
+def test_what_stays_where_it_was_has_no_place(place):
+    claim = replace(place.spool.claim(place.drop()), copy=True)
+    assert place.spool.reserve(claim, quarantined=False) == ""
+
+
+@pytest.mark.parametrize(("content", "stored"), [(b"", ""), (b"{}", "quarantine/a.png")])
+def test_what_was_not_kept_has_no_place(place, content, stored):
+    refused = Failure("5000 bytes is more than the limit", Image("ab", 5000))
+    note = Note("a.png", 1.0, 1.0, None, refused)
+    claim = place.spool.receive(new_id(), "a.png", content, note)
+    assert place.spool.reserve(claim, quarantined=True) == stored
