@@ -197,7 +197,8 @@ def test_a_journal_of_an_earlier_version_is_migrated_and_keeps_everything(
     assert sorted(record.sequence for record in kept) == [1, 2, 3, 4, 5, 6]
     assert {record.inspection.id for record in kept} == {inspection(n).id for n in range(1, 7)}
     # What did not say which bundle judged is read as saying nothing of it.
-    assert {record.inspection.model.digest for record in kept} == {"", MODEL.digest}
+    said = {record.inspection.model.digest for record in kept}
+    assert said == ({MODEL.digest} if "digest" in columns else {"", MODEL.digest})
     with closing(Outbox(path)) as outbox:
         assert [one.sequence for one in outbox.pending(0, 99)] == [2, 3, 4, 5, 6]
         assert [one.payload for one in outbox.pending(0, 99)][:4] == [b"payload"] * 4
