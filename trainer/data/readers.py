@@ -32,25 +32,27 @@ _FOLDERS = 8
 LAYOUTS = (TABLE, KOLEKTORSDD2, KOLEKTORSDD, MVTEC, FOLDERS)
 
 
-def open_dataset(root: Path, *, folds: int = 0, max_pixels: int = MAX_PIXELS) -> Dataset:
+def open_dataset(root: Path, *, folds: int = 0, max_pixels: int | None = None) -> Dataset:
     """Read a folder of labelled images and check every file in it, in one pass.
 
     Args:
         root: the folder; how it is arranged is found by looking.
         folds: how many folds will be made of it (of what isn't its test split); 0 for none.
-        max_pixels: an image or mask of more is refused; the samples keep it.
+        max_pixels: an image or mask of more is refused, the samples keep it; None: of more than a
+            station takes unless it is told otherwise.
 
     Raises:
         DatasetError: no layout is recognised, or anything at all is wrong; one message names all.
     """
+    limit = max_pixels or MAX_PIXELS
     try:
         layout = _recognise(root)
         listing = layout.read(root)
-        seen, problems = look(root, listing, max_pixels)
+        seen, problems = look(root, listing, limit)
         strays = left_out(root, listing)
     except OSError as error:
         raise DatasetError(f"{error.filename or root} can't be read: {error.strerror}") from None
-    samples = samples_of(seen, max_pixels)
+    samples = samples_of(seen, limit)
     if not samples:
         problems.append(Problem(Kind.CLASSES, "", "there is no image at all"))
     elif not any(one.problems and one.entry.defect is None for one in seen):

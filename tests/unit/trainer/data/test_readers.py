@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data import DatasetError, fingerprint, load_image, load_mask, open_dataset
+from trainer.data import DatasetError, fingerprint, load_image, load_mask, open_dataset, readers
 from trainer.data.problems import SHOWN
 
 KOLEKTORSDD = Path(__file__).parents[5] / "shared" / "data" / "kolektorsdd"
@@ -583,6 +584,29 @@ def test_table_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 # What is wrong, whatever the layout
+
+
+def test_images_of_more_pixels_than_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / "2.png")
+    put_mask(tmp_path / "masks" / "2.png")
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(tmp_path, max_pixels=767)
+    report = str(caught.value)
+    assert "of more pixels than are read (2): give --max-pixels, and max_pixels in" in report
+    assert "defect/2.png: 24 x 32 pixels is more than the limit of 767: raise it to 768" in report
+    assert "unreadable" not in report
+    monkeypatch.setattr(readers, "MAX_PIXELS", 767)
+    assert "more pixels than are read" in refusal(tmp_path)
+    dataset = open_dataset(tmp_path, max_pixels=768)
+    assert any("needs max_pixels = 768 in [worker]" in note for note in dataset.notes)
+    flawed = dataset.samples[1]
+    assert load_image(flawed).size == (24, 32)
+    assert load_mask(flawed).any()
+    too_small = replace(flawed, max_pixels=767)
+    for load in (load_image, load_mask):
+        with pytest.raises(DatasetError, match="limit of 767"):
+            load(too_small)
 
 
 def test_everything_wrong_is_in_one_report(tmp_path: Path) -> None:
