@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from trainer.report.files import read_run, shown
 from trainer.report.gallery import make_gallery
 from trainer.report.sizes import by_size, flaws
 from trainer.report.variants import variant_table
+from trainer.tiny import tiny_defects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +56,12 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
     samples = {sample.name: sample for sample in dataset.samples}
     missing = sum(name not in samples for name in run.names)
     sized = flaws(run, samples)
+    if run.manifest and (
+        tiny := tiny_defects(
+            [samples[name] for name in run.names if name in samples], run.manifest.preprocess
+        )
+    ):
+        summary = replace(summary, findings=(tiny, *summary.findings))
     script, style = _asset("page.js"), _asset("page.css")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
