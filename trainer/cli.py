@@ -152,6 +152,8 @@ def _train(arguments: argparse.Namespace) -> int:
     say(f"seconds       {metrics['seconds']['total']:.0f}")
     say(f"bundle        {arguments.out / 'bundle'}")
     say(f"report        {write_report(arguments.out, dataset, summary)}")
+    for line in _good_enough(metrics, arguments.out, dataset):
+        say(line)
     if unmet := metrics["calibration"]["unmet"]:
         say(
             f"trainer train: {unmet}. The bundle has the threshold with the best F1 instead; "
@@ -160,6 +162,20 @@ def _train(arguments: argparse.Namespace) -> int:
         )
         return 1
     return 0
+
+
+def _good_enough(metrics: dict[str, Any], run: Path, dataset: Dataset) -> list[str]:
+    """In words: what share of the defects would pass, and what to do where that is too much."""
+    from edge_agent.bundle import read_manifest
+    from trainer.escapes import Escapes, advise
+
+    found = Escapes.from_json(metrics["escapes"])
+    spec = read_manifest(run / "bundle").preprocess
+    lines = [f"good enough?  {found.sentence()}", f"              {found.judgement()}"]
+    image = dataset.width, dataset.height
+    for one in advise(found, run, dataset.root, (spec.width, spec.height), image):
+        lines += [f"              - {one.why}:", f"                {one.command}"]
+    return lines
 
 
 def _recipe(config: RunConfig, learned: LearningSet, test: HeldBack, out: Path) -> dict[str, Any]:
@@ -273,6 +289,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from edge_agent.worker.predictor import Predictor
     from trainer.data import open_dataset
     from trainer.errors import UsageError
+    from trainer.escapes import escapes_among
     from trainer.evaluate import evaluate_bundle, write_scores
     from trainer.learned import describe, learned_from
     from trainer.progress import progress
@@ -288,10 +305,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         write_scores(arguments.scores, samples, judged.scores)
     figures = accuracy.model_dump()
     learned = learned_from(predictor.bundle, dataset, samples)
+    passed = escapes_among(samples, judged.scores, accuracy.threshold)
+    new = learned == 0
     if arguments.json:
-        say_json({**figures, "learned_from": learned})
+        bound = passed.bound if new else None
+        say_json({**figures, "learned_from": learned, "escape_bound": bound})
     else:
         say(_line(figures))
+        if new:
+            say(passed.sentence())
     if note := describe(learned, len(samples)):
         say(f"trainer evaluate: {note}", stream=sys.stderr)
     return 0

@@ -97,7 +97,10 @@ def _advice(tiny: Sequence[_Tiny], spec: Preprocess) -> str:
         else:
             said.append("cut the images into smaller ones, or take a part of them")
     if hidden := len(tiny) - len(visible):
-        said.append(f"{hidden} have fewer than {_LEAST} pixels in the image itself: take it closer")
+        said.append(
+            f"{hidden} with fewer than {_LEAST} pixels in the image itself: is the mask right? "
+            "Else take the part closer"
+        )
     return "; ".join(said)
 
 

@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from trainer.data.summary import summarise
+from trainer.escapes import Escapes, advise, count_escapes
 from trainer.report import charts, curves
 from trainer.report.figures import headline, percents
 from trainer.report.files import read_run, shown
@@ -62,6 +63,8 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         )
     ):
         summary = replace(summary, findings=(tiny, *summary.findings))
+    enough = _enough(run)
+    size = (spec.width, spec.height) if (spec := run.manifest and run.manifest.preprocess) else None
     script, style = _asset("page.js"), _asset("page.css")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
@@ -90,6 +93,8 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         recipe=run.config.get("recipe"),
         command=run.command.get("command"),
         figures=headline(run),
+        enough=enough,
+        advice=advise(enough, run.path, dataset.root, size, (dataset.width, dataset.height)),
         scores=_scores(run),
         score_charts=(charts.score_chart(run, 1040, 330), charts.score_chart(run, 400, 300)),
         curves=curves.curves(run),
@@ -104,6 +109,14 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         missing=missing,
         root=shown(str(dataset.root)),
     )
+
+
+def _enough(run: RunFiles) -> Escapes:
+    """What would pass; a run of an older trainer has not noted it."""
+    if known := run.metrics.get("escapes"):
+        return Escapes.from_json(known)
+    carried = (run.metrics.get("calibration") or {}).get("carried_over") or {}
+    return count_escapes(run.labels, run.scores, run.groups, run.threshold, carried.get("escapes"))
 
 
 def _scores(run: RunFiles) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_pinholes_are_told_with_the_size_that_would_do(tmp_path, capsys):
 def test_what_no_size_would_help_is_told(tmp_path):
     dot = flawed(tmp_path, "dot.png", size=(64, 64), marks=((3, 3, 1),))
     text = tiny_defects([dot], Preprocess(width=64, height=64)).text
-    assert text.endswith("1 have fewer than 4 pixels in the image itself: take it closer")
+    assert text.endswith("itself: is the mask right? Else take the part closer")
     far = flawed(tmp_path, "far.png", size=(12000, 96), marks=((3, 3, 2),))
     assert (
         "cut the images into smaller ones"
