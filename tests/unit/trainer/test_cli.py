@@ -149,7 +149,7 @@ def test_evaluate_says_which_images_it_learned_from_by_their_bytes(images, tmp_p
     learned = open_dataset(images).samples
     bundle = taught(tmp_path / "bundle", learned).path
     figures, said = evaluated(capsys, bundle, images)
-    assert figures["learned_from"] == 12
+    assert (figures["learned_from"], figures["escape_bound"]) == (12, None)
     assert "the model learned from these images: these figures don't predict" in said
     # A label moved, a name changed, others beside them: it is the same images all the same.
     (images / "ok" / "1.png").rename(images / "defect" / "1.png")
@@ -164,6 +164,9 @@ def test_evaluate_says_which_images_it_learned_from_by_their_bytes(images, tmp_p
     figures, said = evaluated(capsys, bundle, images)
     assert figures["learned_from"] == 0
     assert "learned from" not in said
+    assert figures["escape_bound"] == pytest.approx(1 - 0.05 ** (1 / 5))
+    assert run(["evaluate", str(bundle), str(images)]) == 0
+    assert "at most 45 % of the defects will pass" in capsys.readouterr().out
 
 
 def test_the_test_split_was_not_learned_from(images, tmp_path, capsys):
@@ -192,6 +195,19 @@ def test_the_test_split_was_not_learned_from(images, tmp_path, capsys):
     assert "the bundle does not list the images that it learned from" in said
     assert run(["evaluate", str(old), str(images), "--split", "test"]) == 2
     assert "has no test split" in capsys.readouterr().err
+
+
+def test_a_bundle_with_another_threshold_keeps_the_list(images, tmp_path, capsys):
+    samples = open_dataset(images).samples
+    taught(tmp_path / "run" / "bundle", samples)
+    rows = [
+        f"{s.name},{s.group},{n % 2},{s.defect:d},{0.9 if s.defect else 0.1}\n"
+        for n, s in enumerate(samples)
+    ]
+    (tmp_path / "run" / "oof.csv").write_text("image,group,fold,label,score\n" + "".join(rows))
+    assert run(["calibrate", str(tmp_path / "run"), "--out", str(tmp_path / "new")]) == 0
+    capsys.readouterr()
+    assert evaluated(capsys, tmp_path / "new", images)[0]["learned_from"] == 12
 
 
 def test_a_list_of_learned_images_that_was_changed_is_told(images, tmp_path, capsys):
