@@ -152,7 +152,7 @@ def _train(arguments: argparse.Namespace) -> int:
     say(f"seconds       {metrics['seconds']['total']:.0f}")
     say(f"bundle        {arguments.out / 'bundle'}")
     say(f"report        {write_report(arguments.out, dataset, summary)}")
-    for line in _good_enough(metrics, arguments.out, dataset):
+    for line in _good_enough(metrics, arguments.out, learned):
         say(line)
     if unmet := metrics["calibration"]["unmet"]:
         say(
@@ -164,16 +164,19 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _good_enough(metrics: dict[str, Any], run: Path, dataset: Dataset) -> list[str]:
+def _good_enough(metrics: dict[str, Any], run: Path, dataset: LearningSet) -> list[str]:
     """In words: what share of the defects would pass, and what to do where that is too much."""
     from edge_agent.bundle import read_manifest
     from trainer.escapes import Escapes, advise
+    from trainer.tiny import tiny_defects
 
     found = Escapes.from_json(metrics["escapes"])
     spec = read_manifest(run / "bundle").preprocess
     lines = [f"good enough?  {found.sentence()}", f"              {found.judgement()}"]
-    image = dataset.width, dataset.height
-    for one in advise(found, run, dataset.root, (spec.width, spec.height), image):
+    size, image = (spec.width, spec.height), (dataset.width, dataset.height)
+    tiny = tiny_defects(dataset.samples, spec)
+    wanted = tiny.wanted if tiny else None
+    for one in advise(found, run, dataset.root, size, image, wanted):
         lines += [f"              - {one.why}:", f"                {one.command}"]
     return lines
 

@@ -34,6 +34,8 @@ class Escapes:
     defects: int
     bound: float
     """No more of all defects will pass, 0-1, with ``CONFIDENCE``."""
+    carried_over: bool = False
+    """Counted with thresholds that the images had no say in, either: it was the larger number."""
 
     @property
     def fit(self) -> bool:
@@ -48,21 +50,25 @@ class Escapes:
             "bound": self.bound,
             "confidence": CONFIDENCE,
             "fit_alone": self.fit,
+            "carried_over": self.carried_over,
         }
 
     @classmethod
     def from_json(cls, known: Mapping[str, Any]) -> Escapes:
         """From what ``as_json`` gave."""
-        return cls(known["escapes"], known["defects"], known["bound"])
+        carried = bool(known.get("carried_over"))
+        return cls(known["escapes"], known["defects"], known["bound"], carried)
 
     def sentence(self) -> str:
         """What was seen, and what follows from it."""
+        whom = "neither the model nor its threshold" if self.carried_over else "the model"
+        saw = "had seen" if self.carried_over else "had not seen"
         seen = "no defect" if not self.escapes else f"{self.escapes}"
         share = f" ({_percent(self.escapes / self.defects)})" if self.escapes else ""
         return (
-            f"Of {self.defects} defects that the model had not seen, {seen} passed as ok{share}. "
-            f"With {CONFIDENCE:.0%} confidence, at most {_percent(self.bound)} of the defects "
-            "will pass (exact binomial bound, Clopper and Pearson 1934)."
+            f"Of {self.defects} defects that {whom} {saw}, {seen} passed as ok{share}. "
+            f"With {_percent(CONFIDENCE)} confidence, at most {_percent(self.bound)} of the "
+            "defects will pass (exact binomial bound, Clopper and Pearson 1934)."
         )
 
     def judgement(self) -> str:
@@ -143,7 +149,7 @@ def count_escapes(
         escape_bound(escapes, int(labels.sum())),
         escape_bound(min(len(torn) + more, len(there)), len(there)),
     )
-    return Escapes(escapes, int(labels.sum()), bound)
+    return Escapes(escapes, int(labels.sum()), bound, carried_over=more > 0)
 
 
 def escapes_among(
@@ -160,6 +166,7 @@ def advise(
     data: Path,
     size: tuple[int, int] | None = None,
     image: tuple[int, int] | None = None,
+    wanted: tuple[int, int] | None = None,
 ) -> list[Advice]:
     """Two or three things to do where too many may pass, as commands; nothing where it is fit.
 
@@ -169,6 +176,7 @@ def advise(
         data: its images.
         size: (width, height) of the network's input, as far as it is known.
         image: (width, height) of the images.
+        wanted: the input that the smallest defects need, where this one is too small for them.
     """
     if found.fit:
         return []
@@ -182,7 +190,9 @@ def advise(
         )
     ]
     if found.escapes and size and image and 4 * size[0] * size[1] <= image[0] * image[1]:
-        larger = f"{2 * size[0]}x{2 * size[1]}"
+        wanted = wanted or (2 * size[0], 2 * size[1])
+    if wanted and size and image:
+        larger = f"{wanted[0]}x{wanted[1]}"
         some.append(
             Advice(
                 f"a larger input ({size[0]} x {size[1]} now, the images {image[0]} x {image[1]}), "

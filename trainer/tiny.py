@@ -38,7 +38,16 @@ class _Tiny:
     """Pixels of the input that they become."""
 
 
-def tiny_defects(samples: Sequence[Sample], spec: Preprocess) -> Finding | None:
+@dataclass(frozen=True)
+class TinyDefects:
+    """What to say of them, and what would help."""
+
+    finding: Finding
+    wanted: tuple[int, int] | None
+    """The input (width, height) that would do; None where no larger input can."""
+
+
+def tiny_defects(samples: Sequence[Sample], spec: Preprocess) -> TinyDefects | None:
     """What to say where defects with a mask become less than 2 x 2 pixels of ``spec``'s input.
 
     An image counts by its largest mark: by that one it can be told.
@@ -52,21 +61,21 @@ def tiny_defects(samples: Sequence[Sample], spec: Preprocess) -> Finding | None:
     )
     if not tiny:
         return None
-    first = tiny[0]
+    first, wanted = tiny[0], _wanted(tiny, spec)
     text = (
         f"{len(tiny)} of {len(masked)} defects with a mask are smaller than 2 x 2 pixels of the "
         f"network's input, {spec.width} x {spec.height} (such as {first.name}: {first.pixels} "
         f"pixels of {first.width} x {first.height}): the network can hardly see them. "
-        f"{_advice(tiny, spec)}"
+        f"{_advice(tiny, spec, wanted)}"
     )
     names = tuple((one.name,) for one in tiny[:_SHOWN])
-    return Finding("tiny defects", True, text, len(tiny), names)
+    return TinyDefects(Finding("tiny defects", True, text, len(tiny), names), wanted)
 
 
 def warn_of_tiny(samples: Sequence[Sample], spec: Preprocess) -> None:
     """Say it on stderr, before hours are spent."""
-    if finding := tiny_defects(samples, spec):
-        say(printable(f"warning: {finding.text}", 4000), stream=sys.stderr, flush=True)
+    if tiny := tiny_defects(samples, spec):
+        say(printable(f"warning: {tiny.finding.text}", 4000), stream=sys.stderr, flush=True)
 
 
 def _tiny(sample: Sample, spec: Preprocess) -> _Tiny | None:
@@ -84,19 +93,25 @@ def _tiny(sample: Sample, spec: Preprocess) -> _Tiny | None:
     return _Tiny(sample.name, pixels, width, height, pixels * across * down)
 
 
-def _advice(tiny: Sequence[_Tiny], spec: Preprocess) -> str:
+def _wanted(tiny: Sequence[_Tiny], spec: Preprocess) -> tuple[int, int] | None:
     """The input that would do for all that the images themselves show large enough."""
-    visible = [one for one in tiny if one.pixels >= _LEAST]
+    visible = [one.shown for one in tiny if one.pixels >= _LEAST]
+    if not visible:
+        return None
+    times = math.sqrt(_LEAST / min(visible))
+    width, height = _rounded(spec.width * times), _rounded(spec.height * times)
+    return (width, height) if max(width, height) <= _LARGEST else None
+
+
+def _advice(tiny: Sequence[_Tiny], spec: Preprocess, wanted: tuple[int, int] | None) -> str:
     said = []
-    if visible:
-        times = math.sqrt(_LEAST / visible[0].shown)
-        width, height = (_rounded(side * times) for side in (spec.width, spec.height))
-        if max(width, height) <= _LARGEST:
-            work = width * height / (spec.width * spec.height)
-            said.append(f"--size {width}x{height} would do, at about {work:.0f} times the work")
-        else:
-            said.append("cut the images into smaller ones, or take a part of them")
-    if hidden := len(tiny) - len(visible):
+    hidden = sum(one.pixels < _LEAST for one in tiny)
+    if wanted:
+        work = wanted[0] * wanted[1] / (spec.width * spec.height)
+        said.append(f"--size {wanted[0]}x{wanted[1]} would do, at about {work:.0f} times the work")
+    elif hidden < len(tiny):
+        said.append("cut the images into smaller ones, or take a part of them")
+    if hidden:
         said.append(
             f"{hidden} with fewer than {_LEAST} pixels in the image itself: is the mask right? "
             "Else take the part closer"

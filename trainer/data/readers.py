@@ -91,7 +91,7 @@ def fingerprint(dataset: Dataset) -> str:
         image, masks = sha256_of(sample.image), mask_files(sample.mask) if sample.mask else []
         drawn = [sha256_of(mask) for mask in masks]
         # As it was when an image had one mask at most: old fingerprints stay right.
-        mask = (drawn or [None])[0] if len(drawn) < 2 else drawn
+        mask = drawn if len(drawn) > 1 else next(iter(drawn), None)
         row = [sample.name, sample.defect, sample.group, sample.split, image, mask]
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()

@@ -57,7 +57,10 @@ def test_counts_what_passes_and_the_worse_of_both_ways_to_choose_the_threshold()
     own = [str(n) for n in range(40)]
     assert count_escapes(LABELS, SCORES, own, 0.5) == Escapes(2, 20, escape_bound(2, 20))
     assert count_escapes(LABELS, SCORES, own, 0.5, 1).escapes == 2
-    assert count_escapes(LABELS, SCORES, own, 0.5, 5) == Escapes(5, 20, escape_bound(5, 20))
+    carried = count_escapes(LABELS, SCORES, own, 0.5, 5)
+    assert carried == Escapes(5, 20, escape_bound(5, 20), carried_over=True)
+    assert "20 defects that neither the model nor its threshold had seen, 5 " in carried.sentence()
+    assert Escapes.from_json(carried.as_json()) == carried
     assert count_escapes(LABELS, SCORES, own, 0.05) == Escapes(0, 20, escape_bound(0, 20))
 
 
@@ -71,7 +74,7 @@ def test_images_of_one_part_are_one_proof():
 def test_what_is_not_enough_comes_with_things_to_do():
     found = Escapes(1, 52, escape_bound(1, 52))
     assert found.sentence() == (
-        "Of 52 defects that the model had not seen, 1 passed as ok (1.9 %). With 95% confidence, "
+        "Of 52 defects that the model had not seen, 1 passed as ok (1.9 %). With 95 % confidence, "
         "at most 8.8 % of the defects will pass (exact binomial bound, Clopper and Pearson 1934)."
     )
     assert not found.fit
@@ -88,11 +91,13 @@ def test_what_is_not_enough_comes_with_things_to_do():
     ]
     assert "299 of which none passes show one in a hundred, there are 52" in advice[2].why
     assert len(advise(found, Path("r"), Path("d"), (256, 704), (500, 1250))) == 2
+    tiny = advise(found, Path("r"), Path("d"), (256, 704), (512, 1408), (384, 1056))
+    assert tiny[1].command == "trainer train d --size 384x1056 --out r-larger"
 
 
 def test_where_nothing_passed_more_proof_is_what_is_missing():
     found = Escapes(0, 200, escape_bound(0, 200))
-    assert "no defect passed as ok. With 95% confidence, at most 1.5 % of" in found.sentence()
+    assert "no defect passed as ok. With 95 % confidence, at most 1.5 % of" in found.sentence()
     review, proof = advise(found, Path("run"), Path("data"), (64, 64), (640, 640))
     assert review.command == "trainer calibrate run --review 0.9 --out run-careful"
     assert proof.command == "trainer evaluate run/bundle NEW_IMAGES"

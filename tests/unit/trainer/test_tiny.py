@@ -70,7 +70,9 @@ def test_pinholes_are_told_with_the_size_that_would_do(tmp_path, capsys):
     ]
     large = flawed(tmp_path, "large.png", marks=((0, 0, 3), (300, 300, 40)))
     spec = Preprocess(width=480, height=352)
-    finding = tiny_defects([*pinholes, large], spec)
+    tiny = tiny_defects([*pinholes, large], spec)
+    finding = tiny.finding
+    assert tiny.wanted == (1408, 1024)
     assert (finding.warning, finding.count) == (True, 2)
     assert finding.images == (("a.png",), ("many.png",))
     assert (
@@ -85,12 +87,12 @@ def test_pinholes_are_told_with_the_size_that_would_do(tmp_path, capsys):
 
 def test_what_no_size_would_help_is_told(tmp_path):
     dot = flawed(tmp_path, "dot.png", size=(64, 64), marks=((3, 3, 1),))
-    text = tiny_defects([dot], Preprocess(width=64, height=64)).text
+    text = tiny_defects([dot], Preprocess(width=64, height=64)).finding.text
     assert text.endswith("itself: is the mask right? Else take the part closer")
     far = flawed(tmp_path, "far.png", size=(12000, 96), marks=((3, 3, 2),))
     assert (
         "cut the images into smaller ones"
-        in tiny_defects([far], Preprocess(width=4096, height=32)).text
+        in tiny_defects([far], Preprocess(width=4096, height=32)).finding.text
     )
 
 
