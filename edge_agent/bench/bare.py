@@ -57,30 +57,19 @@ def run_bare(
         SettingsError: an image can't be judged.
         RuntimeError: a process failed; its last words.
     """
-    shares = [[str(image) for image in images[n::processes]] for n in range(processes)]
-    running = []
-    for share in shares:
-        loop = subprocess.Popen(
-            python_module("edge_agent.bench.bare"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        order = {
-            "bundle": str(bundle.path),
-            "digest": bundle.digest,
-            "variant": candidate.variant,
-            "provider": candidate.provider,
-            "threads": candidate.threads,
-            "images": share,
-            "pause": pause,
-            "max_pixels": max_pixels,
-        }
-        assert loop.stdin is not None
-        loop.stdin.write(json.dumps(order) + "\n")
-        loop.stdin.flush()
-        running.append(loop)
+    order = {
+        "bundle": str(bundle.path),
+        "digest": bundle.digest,
+        "variant": candidate.variant,
+        "provider": candidate.provider,
+        "threads": candidate.threads,
+        "pause": pause,
+        "max_pixels": max_pixels,
+    }
+    running = [
+        _begin({**order, "images": [str(image) for image in images[n::processes]]})
+        for n in range(processes)
+    ]
     for loop in running:
         assert loop.stdout is not None
         if loop.stdout.readline().strip() != "ready":
@@ -101,6 +90,20 @@ def run_bare(
     for loop in running:
         loop.communicate(timeout=_LIMIT)
     return Bare(len(images) / seconds, milliseconds if processes == 1 else {})
+
+
+def _begin(order: dict[str, object]) -> subprocess.Popen[str]:
+    loop = subprocess.Popen(
+        python_module("edge_agent.bench.bare"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert loop.stdin is not None
+    loop.stdin.write(json.dumps(order) + "\n")
+    loop.stdin.flush()
+    return loop
 
 
 def main() -> None:
