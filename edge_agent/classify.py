@@ -48,7 +48,10 @@ class Classified:
 
 
 def classify(
-    bundle_path: Path, paths: Sequence[Path], runtime: RuntimeSettings
+    bundle_path: Path,
+    paths: Sequence[Path],
+    runtime: RuntimeSettings,
+    settings: WorkerSettings | None = None,
 ) -> Iterator[Classified]:
     """Judge files in order; a worker that an image kills is replaced, the image is an error.
 
@@ -56,7 +59,7 @@ def classify(
         BundleError, WorkerStartError: the bundle can't be used.
         ProviderError: the execution provider fails at one image after the other.
     """
-    settings = WorkerSettings()
+    settings = settings or WorkerSettings()
     bundle = verify_apart(bundle_path)
     decision = bundle.manifest.decision
     pool = WorkerPool(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent import __version__
 from edge_agent.bundle import BundleError, look_at_bundle
-from edge_agent.settings import SettingsError, load_settings
+from edge_agent.settings import SettingsError, WorkerSettings, load_settings
 from edge_agent.system.arguments import Parser
 from edge_agent.system.limits import shortage
 from edge_agent.system.moment import SHIFTS, iso_local, moment, periods, shifts
@@ -36,6 +36,7 @@ OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN)
 _STRETCHES = 20  # of the last that `journal stats` shows
 _WORKERS, _THREADS = whole(0, 64), whole(0, 256)
+_MAX_PIXELS = WorkerSettings().max_pixels
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -120,7 +121,8 @@ def _classify(parsed: argparse.Namespace) -> int:
         provider=parsed.provider, variant=parsed.variant, threads=parsed.threads
     )
     verdicts: set[Verdict] = set()
-    for one in classify(parsed.bundle, paths, runtime):
+    worker = WorkerSettings(max_pixels=parsed.max_pixels)
+    for one in classify(parsed.bundle, paths, runtime, worker):
         verdicts.add(one.verdict)
         if parsed.json:
             say_json(one.as_json())
@@ -413,6 +415,7 @@ def _bench(parsed: argparse.Namespace) -> int:
         unloaded=parsed.unloaded,
         runtime=runtime,
         broker=parsed.broker,
+        max_pixels=parsed.max_pixels,
         tell=lambda what: say(what, stream=sys.stderr),
     )
     figures = found.as_json()
@@ -496,6 +499,7 @@ def _parser() -> argparse.ArgumentParser:
         "--provider", default="cpu", help="cpu (default), openvino:CPU, openvino:GPU, cuda ..."
     )
     command.add_argument("--threads", type=_THREADS, default=0, help="per inference; 0: one a core")
+    _add_max_pixels(command)
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
     command.set_defaults(command=_classify)
@@ -526,6 +530,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST[:PORT]",
         help="default: a mosquitto of its own",
     )
+    _add_max_pixels(command)
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(command=_bench)
 
@@ -612,6 +617,16 @@ def _needs_journal(command: argparse.ArgumentParser) -> None:
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", type=Path, metavar="FILE", help="the station's station.toml")
     which.add_argument("--journal", type=Path, metavar="FILE", help="a journal.db by itself")
+
+
+def _add_max_pixels(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-pixels",
+        type=whole(1, 10**10),
+        default=_MAX_PIXELS,
+        metavar="N",
+        help=f"an image of more is an error (default: {_MAX_PIXELS}); as in [worker]",
+    )
 
 
 def _selects(command: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from edge_agent.bundle import (
     write_bundle,
 )
 from trainer.golden import make_golden
+from trainer.learned import list_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,8 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
     golden, pngs = make_golden(
         samples, trained.scores, trained.calibration.threshold, trained.variants, trained.spec
     )
-    files |= pngs
+    entry, listed = list_images(samples)
+    files |= pngs | listed
     manifest = Manifest(
         name=config.name,
         version=config.version,
@@ -88,6 +90,7 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
                 "images": len(samples),
                 "defects": int(labels.sum()),
                 "groups": len({sample.group for sample in samples}),
+                **entry,
             },
             folds=config.folds,
             seed=config.seed,

@@ -20,9 +20,8 @@ from edge_agent.text import printable, say, say_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_agent.bundle import Bundle, Manifest
     from trainer.config import RunConfig
-    from trainer.data import Dataset, HeldBack, LearningSet, Sample
+    from trainer.data import Dataset, HeldBack, LearningSet
     from trainer.data.summary import Summary
 
 
@@ -40,6 +39,7 @@ _SETTINGS = (
 
 _WIDEST = 8192
 _pixels = whole(1, _WIDEST)
+_area = whole(1, 10**10)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -111,7 +111,7 @@ def _train(arguments: argparse.Namespace) -> int:
         raise UsageError("--resume: is an option of the seed recipe, not of this one")
     if os.environ.get("WORLD_SIZE", "1") != "1" and config.recipe != "seed":
         raise UsageError("torchrun is for --recipe seed --unfreeze: this recipe is one process")
-    dataset = open_dataset(arguments.data, folds=config.folds)
+    dataset = open_dataset(arguments.data, folds=config.folds, max_pixels=arguments.max_pixels)
     learned, test = hold_back(dataset)
     if os.environ.get("RANK", "0") != "0":  # under torchrun: the first one does all but training
         _recipe(config, learned, test, arguments.out)
@@ -148,6 +148,8 @@ def _train(arguments: argparse.Namespace) -> int:
     say(f"name          {look_at_bundle(arguments.out / 'bundle').title}")
     say(f"bundle        {arguments.out / 'bundle'}")
     say(f"report        {write_report(arguments.out, dataset, summary)}")
+    for line in _good_enough(metrics, arguments.out, learned):
+        say(line)
     if unmet := metrics["calibration"]["unmet"]:
         say(
             f"trainer train: {unmet}. The bundle has the threshold with the best F1 instead; "
@@ -177,6 +179,23 @@ def _named(arguments: argparse.Namespace) -> dict[str, object]:
         if text and first:
             say(f"note: {text}", stream=sys.stderr)
     return {"name": name, "version": version}
+
+
+def _good_enough(metrics: dict[str, Any], run: Path, dataset: LearningSet) -> list[str]:
+    """In words: what share of the defects would pass, and what to do where that is too much."""
+    from edge_agent.bundle import read_manifest
+    from trainer.escapes import Escapes, advise
+    from trainer.tiny import tiny_defects
+
+    found = Escapes.from_json(metrics["escapes"])
+    spec = read_manifest(run / "bundle").preprocess
+    lines = [f"good enough?  {found.sentence()}", f"              {found.judgement()}"]
+    size, image = (spec.width, spec.height), (dataset.width, dataset.height)
+    tiny = tiny_defects(dataset.samples, spec)
+    wanted = tiny.wanted if tiny else None
+    for one in advise(found, run, dataset.root, size, image, wanted):
+        lines += [f"              - {one.why}:", f"                {one.command}"]
+    return lines
 
 
 def _recipe(config: RunConfig, learned: LearningSet, test: HeldBack, out: Path) -> dict[str, Any]:
@@ -212,12 +231,13 @@ def _report(arguments: argparse.Namespace) -> int:
     """Write the report of a finished run again."""
     from trainer.data import open_dataset
     from trainer.errors import UsageError
+    from trainer.learned import trained_on
     from trainer.report import write_report
     from trainer.report.files import read_run
 
     manifest = read_run(arguments.run).manifest
-    dataset = open_dataset(arguments.data)
-    if manifest and _trained_on(dataset, manifest) is False:
+    dataset = open_dataset(arguments.data, max_pixels=arguments.max_pixels)
+    if manifest and trained_on(dataset, manifest) is False:
         raise UsageError(
             f"{arguments.data} is not what {arguments.run} was trained on, or was changed since: "
             "the report would show other images than its figures are of"
@@ -289,11 +309,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from edge_agent.worker.predictor import Predictor
     from trainer.data import open_dataset
     from trainer.errors import UsageError
+    from trainer.escapes import escapes_among
     from trainer.evaluate import evaluate_bundle, write_scores
+    from trainer.learned import describe, learned_from
     from trainer.progress import progress
 
     predictor = Predictor(open_bundle(arguments.bundle), arguments.variant)
-    dataset = open_dataset(arguments.data)
+    dataset = open_dataset(arguments.data, max_pixels=arguments.max_pixels)
     samples = dataset.subset(arguments.split) if arguments.split else dataset.samples
     if not samples:
         raise UsageError(f"--split: {arguments.data} has no {arguments.split} split")
@@ -302,11 +324,17 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.scores is not None:
         write_scores(arguments.scores, samples, judged.scores)
     figures = accuracy.model_dump()
+    learned = learned_from(predictor.bundle, dataset, samples)
+    passed = escapes_among(samples, judged.scores, accuracy.threshold)
+    new = learned == 0
     if arguments.json:
-        say_json(figures)
+        bound = passed.bound if new else None
+        say_json({**figures, "learned_from": learned, "escape_bound": bound})
     else:
         say(_line(figures))
-    if note := _learned_from(dataset, samples, predictor.bundle):
+        if new:
+            say(passed.sentence())
+    if note := describe(learned, len(samples)):
         say(f"trainer evaluate: {note}", stream=sys.stderr)
     return 0
 
@@ -346,6 +374,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
         arguments.out,
         arguments.version,
         arguments.bundle,
+        arguments.max_pixels,
     )
     if arguments.json:
         say_json({"bundle": str(made.bundle.path), "variants": made.variants})
@@ -361,11 +390,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     from edge_agent.bundle import open_bundle
     from trainer.compare import compare, contenders, table
     from trainer.data import open_dataset
+    from trainer.learned import describe, learned_from
     from trainer.progress import progress
 
     bundle = arguments.bundle or arguments.run / "bundle"
     made = open_bundle(bundle)
-    dataset = open_dataset(arguments.data)
+    dataset = open_dataset(arguments.data, max_pixels=arguments.max_pixels)
     total = arguments.rounds * len(contenders(bundle))
     with progress("comparing", total) as advance:
         rows = compare(
@@ -384,28 +414,9 @@ def _compare(arguments: argparse.Namespace) -> int:
         f"{len(dataset.samples)} images, one at a time, {arguments.threads or 'all'} thread(s); "
         f"times are of inference alone, medians of {arguments.rounds} rounds"
     )
-    if note := _learned_from(dataset, dataset.samples, made):
+    if note := describe(learned_from(made, dataset, dataset.samples), len(dataset.samples)):
         say(note)
     return 0
-
-
-def _learned_from(dataset: Dataset, samples: Sequence[Sample], bundle: Bundle) -> str:
-    """What to say of figures that are partly of images that the bundle learned from."""
-    if not _trained_on(dataset, bundle.manifest):
-        return ""
-    seen = sum(sample.split != "test" for sample in samples)
-    if not seen:
-        return ""
-    which = "these images" if seen == len(samples) else f"{seen} of these {len(samples)} images"
-    return f"the model learned from {which}: accuracy, AP and F1 are not those of new ones"
-
-
-def _trained_on(dataset: Dataset, manifest: Manifest) -> bool | None:
-    """Whether these are the images that a bundle learned from; None: it does not say."""
-    from trainer.data import fingerprint, hold_back
-
-    known = manifest.training.dataset.get("fingerprint")
-    return None if known is None else fingerprint(hold_back(dataset)[0]) == known
 
 
 def _synth(arguments: argparse.Namespace) -> int:
@@ -545,6 +556,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="of the bundle (1.0.0, or the next after those of this name beside RUN)",
     )
     parser.add_argument("--notice", help="shown wherever the bundle is")
+    _add_limit(parser)
     _add_aim(parser)
     _add_variants(parser)
     both = parser.add_argument_group("network and fitting, of both recipes")
@@ -601,6 +613,15 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="(on a GPU mixed, on a CPU fp32)",
     )
     seed.add_argument("--resume", action="store_true", help="go on with RUN where it was killed")
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pixels",
+        type=_area,
+        metavar="N",
+        help="of an image or mask: one of more is refused (64000000); see [worker] at the station",
+    )
 
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:
@@ -661,6 +682,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
     parser.add_argument("data", type=Path, metavar="DATA", help="what it was trained on")
+    _add_limit(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a new folder")
     parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (the next)")
     parser.add_argument("--bundle", type=Path, help="another bundle of this run (RUN/bundle)")
@@ -671,6 +693,7 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
+    _add_limit(parser)
     parser.add_argument("--bundle", type=Path, help="another bundle of this run (RUN/bundle)")
     parser.add_argument(
         "--threads", type=whole(0, 256), default=1, help="for one inference (1); 0: all"
@@ -684,6 +707,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="such as RUN/bundle")
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
+    _add_limit(parser)
     parser.add_argument("--variant", default="fp32", help="(fp32)")
     parser.add_argument(
         "--split",
@@ -705,6 +729,7 @@ def _add_synth(parser: argparse.ArgumentParser) -> None:
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
     parser.add_argument("data", type=Path, metavar="DATA", help="the images it was trained on")
+    _add_limit(parser)
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:

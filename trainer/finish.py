@@ -16,6 +16,7 @@ from trainer.calibrate import RuleError, calibrate, carry_over
 from trainer.config import Aim
 from trainer.crossval import OutOfFold, fold_accuracies, oof_file, write_oof
 from trainer.data import fingerprint
+from trainer.escapes import count_escapes
 from trainer.evaluate import evaluate_bundle, localised
 from trainer.heatmaps import FILE as HEATMAPS
 from trainer.heatmaps import write_heatmaps
@@ -145,6 +146,9 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             "figures": calibration.figures,
             "carried_over": asdict(carried) if carried else None,
         },
+        "escapes": count_escapes(
+            labels, judged.scores, groups, pooled.threshold, carried.escapes if carried else None
+        ).as_json(),
         "variants": variants,
         "localised": trained.localised,
         "parity": parity,

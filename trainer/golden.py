@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_agent.bundle import Golden
-from edge_agent.bundle.preprocess import decode, fit
+from edge_agent.bundle.preprocess import MAX_PIXELS, decode, fit
 from trainer.data import load_image
 from trainer.evaluate import open_graph
 
@@ -106,8 +107,14 @@ def choose_golden(
 
 
 def golden_png(sample: Sample) -> bytes:
-    """The decoded frame, losslessly, without whatever else the camera wrote into its file."""
+    """The decoded frame, losslessly, without whatever else the camera wrote into its file.
+
+    One of more pixels than any station decodes unless it is told to is made smaller: what it
+    proves, the provider, is proved as well by a smaller one.
+    """
     frame = load_image(sample)
+    if (pixels := frame.width * frame.height) > MAX_PIXELS:
+        frame = frame.reduce(math.ceil(math.sqrt(pixels / MAX_PIXELS)))
     frame.info = {}
     stream = io.BytesIO()
     frame.save(stream, "PNG", optimize=True)

@@ -11,6 +11,7 @@ from edge_agent.target import CPU
 from trainer.calibrate import calibrate
 from trainer.crossval import oof_file, read_oof
 from trainer.gate import compare_scores
+from trainer.learned import carried
 from trainer.metrics import accuracy_at
 from trainer.naming import bundle_version
 
@@ -88,6 +89,7 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
     # Not the signature: it was given to the other manifest.
     files = {one.file: old.read(one) for one in variants}
     files |= {one.file: old.read(one) for one in golden}
+    files |= carried(old)
     bundle = write_bundle(out, changed, files)
     return Recalibrated(bundle, {one.name: fault for one, fault in judged if fault})
 

@@ -18,6 +18,7 @@ from trainer.data import fingerprint, hold_back, open_dataset
 from trainer.errors import UsageError
 from trainer.evaluate import judge, open_graph
 from trainer.golden import make_golden
+from trainer.learned import list_images
 from trainer.naming import bundle_version
 from trainer.progress import progress
 from trainer.rebuild import rebuild_folds
@@ -48,6 +49,7 @@ def requantize(
     out: Path,
     version: str | None = None,
     bundle: Path | None = None,
+    max_pixels: int | None = None,
 ) -> Requantized:
     """Write the bundle of ``run`` to ``out`` with variants made by other settings.
 
@@ -58,6 +60,7 @@ def requantize(
         out: a new directory.
         version: of the new bundle; None: the next after the old one's and those beside.
         bundle: the old one, whose threshold the variants are held to; None: RUN's own.
+        max_pixels: as `open_dataset` takes it.
 
     Raises:
         UsageError: RUN is not finished, ``out`` exists, ``data`` is not what it was trained on, or
@@ -74,7 +77,7 @@ def requantize(
     version, _ = bundle_version(manifest.name, version, out, run, old=manifest.version)
     if out.exists():
         raise UsageError(f"{out} exists: a bundle is never changed, give --out another name")
-    learned, _ = hold_back(open_dataset(data, folds=config.folds))
+    learned, _ = hold_back(open_dataset(data, folds=config.folds, max_pixels=max_pixels))
     if fingerprint(learned) != manifest.training.dataset["fingerprint"]:
         raise UsageError(
             f"{data} is not what {run} was trained on, or was changed since: the variants are "
@@ -109,7 +112,10 @@ def requantize(
         )
         changes = config.model_dump(mode="json", include=_SETTINGS)
         parameters = {**manifest.training.parameters, **changes}
-        training = manifest.training.model_copy(update={"parameters": parameters})
+        entry, listed = list_images(learned.samples)
+        training = manifest.training.model_copy(
+            update={"parameters": parameters, "dataset": {**manifest.training.dataset, **entry}}
+        )
         changed: Manifest = manifest.model_copy(
             update={
                 "version": version,
@@ -119,7 +125,7 @@ def requantize(
                 "training": training,
             }
         )
-        files = pngs | {file_of(one): one.file for one in admitted}
+        files = pngs | listed | {file_of(one): one.file for one in admitted}
         new = write_bundle(out, changed, files)
         figures = {one.name: {**one.figures(), "latency_ms": times.get(one.name)} for one in made}
     return Requantized(new, figures)

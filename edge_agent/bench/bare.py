@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.bundle.preprocess import MAX_PIXELS
 from edge_agent.child import python_module
+from edge_agent.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,7 @@ def run_bare(
     images: Sequence[Path],
     processes: int,
     pause: float = 0.0,
+    max_pixels: int = MAX_PIXELS,
 ) -> Bare:
     """Judge ``images`` in ``processes`` processes that begin together.
 
@@ -48,33 +51,25 @@ def run_bare(
         images: each process takes its share.
         processes: so many.
         pause: seconds between two images: after a rest the processor's caches are cold.
+        max_pixels: as a station's.
 
     Raises:
+        SettingsError: an image can't be judged.
         RuntimeError: a process failed; its last words.
     """
-    shares = [[str(image) for image in images[n::processes]] for n in range(processes)]
-    running = []
-    for share in shares:
-        loop = subprocess.Popen(
-            python_module("edge_agent.bench.bare"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        order = {
-            "bundle": str(bundle.path),
-            "digest": bundle.digest,
-            "variant": candidate.variant,
-            "provider": candidate.provider,
-            "threads": candidate.threads,
-            "images": share,
-            "pause": pause,
-        }
-        assert loop.stdin is not None
-        loop.stdin.write(json.dumps(order) + "\n")
-        loop.stdin.flush()
-        running.append(loop)
+    order = {
+        "bundle": str(bundle.path),
+        "digest": bundle.digest,
+        "variant": candidate.variant,
+        "provider": candidate.provider,
+        "threads": candidate.threads,
+        "pause": pause,
+        "max_pixels": max_pixels,
+    }
+    running = [
+        _begin({**order, "images": [str(image) for image in images[n::processes]]})
+        for n in range(processes)
+    ]
     for loop in running:
         assert loop.stdout is not None
         if loop.stdout.readline().strip() != "ready":
@@ -87,17 +82,34 @@ def run_bare(
     milliseconds: dict[str, float] = {}
     for loop in running:
         assert loop.stdout is not None
-        milliseconds |= json.loads(loop.stdout.readline())
+        answer = loop.stdout.readline()
+        if not answer:
+            raise SettingsError(loop.communicate()[1].strip()[-500:])
+        milliseconds |= json.loads(answer)
     seconds = time.perf_counter() - started
     for loop in running:
         loop.communicate(timeout=_LIMIT)
     return Bare(len(images) / seconds, milliseconds if processes == 1 else {})
 
 
+def _begin(order: dict[str, object]) -> subprocess.Popen[str]:
+    loop = subprocess.Popen(
+        python_module("edge_agent.bench.bare"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert loop.stdin is not None
+    loop.stdin.write(json.dumps(order) + "\n")
+    loop.stdin.flush()
+    return loop
+
+
 def main() -> None:
     """One process of the loop."""
     from edge_agent.bundle import look_at_bundle
-    from edge_agent.bundle.preprocess import decode_for, fit
+    from edge_agent.bundle.preprocess import DecodeError, decode_for, fit
     from edge_agent.runtime.session import Execution
     from edge_agent.target import parse_target
     from edge_agent.worker.predictor import Predictor
@@ -113,7 +125,11 @@ def main() -> None:
     for image in order["images"]:
         time.sleep(order["pause"])
         began = time.perf_counter()
-        frame = decode_for(predictor.preprocess, Path(image).read_bytes())
+        try:
+            data = Path(image).read_bytes()
+            frame = decode_for(predictor.preprocess, data, max_pixels=order["max_pixels"])
+        except DecodeError as error:
+            sys.exit(f"{image}: {error}")
         predictor.predict(fit(frame, predictor.preprocess).tensor[None])
         milliseconds[image] = (time.perf_counter() - began) * 1e3
     print(json.dumps(milliseconds), flush=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.bench.bare import run_bare
 from edge_agent.bench.whole import Plant, a_broker
+from edge_agent.bundle.preprocess import MAX_PIXELS
 from edge_agent.percentiles import percentiles
 from edge_agent.settings import RuntimeSettings, SettingsError, WorkerSettings
 from edge_agent.tuning.cache import cores
@@ -63,6 +64,7 @@ def run_bench(
     pause: float = 0.2,
     runtime: RuntimeSettings,
     broker: tuple[str, int] | None,
+    max_pixels: int = MAX_PIXELS,
     tell: Callable[[str], None],
 ) -> Bench:
     """Measure; the bare loop before and after the daemon, for the machine's speed drifts.
@@ -75,6 +77,7 @@ def run_bench(
         pause: seconds between those.
         runtime: which candidate, or ``auto``.
         broker: HOST[:PORT]; None: a mosquitto of its own.
+        max_pixels: as a station's.
         tell: called with what begins.
 
     Raises:
@@ -93,18 +96,18 @@ def run_bench(
         single = found[:unloaded]
         processes = max(candidate.workers, cores() // (candidate.threads or cores()))
         tell(f"{candidate}: the bare loop")
-        before = run_bare(bundle, candidate, images, processes)
+        before = run_bare(bundle, candidate, images, processes, max_pixels=max_pixels)
         with (
             a_broker(broker, home) as address,
-            closing(Plant(home / "station", bundle.path, candidate, address)) as plant,
+            closing(Plant(home / "station", bundle.path, candidate, address, max_pixels)) as plant,
         ):
             tell("the daemon, one image after the other")
             alone = plant.one_by_one(single, pause)
             tell(f"the daemon, {count} images at once")
             whole = plant.sustain(images)
         tell("the bare loop again")
-        after = run_bare(bundle, candidate, images, processes)
-        bare = run_bare(bundle, candidate, single, 1, pause).milliseconds
+        after = run_bare(bundle, candidate, images, processes, max_pixels=max_pixels)
+        bare = run_bare(bundle, candidate, single, 1, pause, max_pixels).milliseconds
     overhead = percentiles(
         alone.seconds_to_message[str(i)] * 1e3 - bare[str(i)] for i in single
     ).rounded(3)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from edge_agent.bundle.preprocess import MAX_PIXELS
 from edge_agent.child import python_module
 from edge_agent.settings import SettingsError
 
@@ -47,7 +48,12 @@ class Plant:
     """A station, its daemon and a subscriber, in a directory of their own."""
 
     def __init__(
-        self, home: Path, bundle: Path, candidate: Candidate, broker: tuple[str, int]
+        self,
+        home: Path,
+        bundle: Path,
+        candidate: Candidate,
+        broker: tuple[str, int],
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._home = home
         self._inbox = home / "inbox"
@@ -62,7 +68,8 @@ class Plant:
             '[station]\nsite = "bench"\n[source.folder]\npath = "inbox"\n'
             f'[storage]\nroot = "state"\n[mqtt]\nhost = "{broker[0]}"\nport = {broker[1]}\n'
             f'[runtime]\nprovider = "{candidate.provider}"\nvariant = "{candidate.variant}"\n'
-            f"workers = {candidate.workers}\nthreads = {candidate.threads}\n",
+            f"workers = {candidate.workers}\nthreads = {candidate.threads}\n"
+            f"[worker]\nmax_pixels = {max_pixels}\n",
             encoding="utf-8",
         )
         self._client = Client(

@@ -21,3 +21,13 @@ class DamagedError(DecodeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"damaged or truncated: {message}")
+
+
+class TooLargeError(DecodeError):
+    """The image has more pixels than may be decoded."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        super().__init__(
+            f"{width} x {height} pixels is more than the limit of {limit}: raise it to "
+            f"{width * height} (--max-pixels; at a station max_pixels in [worker])"
+        )

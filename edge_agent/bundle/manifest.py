@@ -105,13 +105,21 @@ class Golden(_Frozen):
     tolerance: float = Field(gt=0.0, le=0.5)
 
 
+class Listed(_Frozen):
+    """A file of the bundle that no station needs; what names it stands in ``training``."""
+
+    file: BundlePath
+    sha256: Sha256
+
+
 class Training(_Frozen):
     """Where the models come from, enough to make them again."""
 
     recipe: str
     parameters: dict[str, Any]
     dataset: dict[str, Any]
-    """Fingerprint (sha256 over the images' and masks' bytes), images, defects, groups."""
+    """Fingerprint (sha256 over the images' and masks' bytes), images, defects, groups; learned:
+    file and sha256 of the list of the images' own hashes."""
     folds: int
     seed: int
     libraries: dict[str, str]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image
 
-from edge_agent.bundle.errors import DecodeError, TruncatedError
+from edge_agent.bundle.errors import DecodeError, TooLargeError, TruncatedError
 from edge_agent.bundle.formats import FORMATS, Picture, open_picture, upright
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "Fitted",
     "Frame",
     "Levels",
+    "TooLargeError",
     "TruncatedError",
     "decode",
     "decode_for",
@@ -147,9 +148,7 @@ def _open(
             picture = open_picture(data, formats)
             width, height = picture.width, picture.height
             if width * height > max_pixels:
-                raise DecodeError(
-                    f"{width} x {height} pixels is more than the limit of {max_pixels}"
-                )
+                raise TooLargeError(width, height, max_pixels)
             return load(picture)
     except DecodeError:
         raise

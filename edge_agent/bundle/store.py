@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from edge_agent.bundle.content import open_regular
 from edge_agent.bundle.errors import BundleError
 from edge_agent.bundle.graph import check_graph
-from edge_agent.bundle.manifest import FORMAT, Golden, Manifest, Variant
+from edge_agent.bundle.manifest import FORMAT, Golden, Listed, Manifest, Variant
 from edge_agent.durable import sync_directory, write_durably
 from edge_agent.system.forms import explained
 from edge_agent.text import titled
@@ -61,8 +61,8 @@ class Bundle:
         have = ", ".join(variant.name for variant in self.manifest.variants)
         raise BundleError(f"{self.path} has no variant {name!r}; it has: {have}")
 
-    def read(self, entry: Variant | Golden) -> bytes:
-        """The file of a variant or of a golden image, as the manifest describes it.
+    def read(self, entry: Variant | Golden | Listed) -> bytes:
+        """The file of a variant, of a golden image or another, as the manifest describes it.
 
         Use these bytes: the file may be another one a moment later.
 

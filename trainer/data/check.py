@@ -12,8 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle.formats import open_picture
-from edge_agent.bundle.preprocess import DecodeError, decode
+from edge_agent.bundle.preprocess import DecodeError, TooLargeError, decode
 from trainer.data.dataset import DatasetError, Sample
+from trainer.data.listing import mask_files
 from trainer.data.problems import Kind, Problem
 from trainer.data.read import decode_mask
 from trainer.data.splits import make_folds
@@ -44,17 +45,17 @@ class Seen:
         return bool(self.marked) if self.entry.defect is None else self.entry.defect
 
 
-def look(root: Path, listing: Listing) -> tuple[list[Seen], list[Problem]]:
+def look(root: Path, listing: Listing, max_pixels: int) -> tuple[list[Seen], list[Problem]]:
     """Decode every image and mask. Decoding leaves the interpreter's lock, so threads help."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        seen = list(pool.map(partial(_look_at, root), listing.entries))
+        seen = list(pool.map(partial(_look_at, root, max_pixels), listing.entries))
     problems = [*listing.problems, *(problem for one in seen for problem in one.problems)]
     problems += _unlabelled(seen)
     problems += _contradictions(seen)
     return seen, problems
 
 
-def samples_of(seen: Sequence[Seen]) -> tuple[Sample, ...]:
+def samples_of(seen: Sequence[Seen], max_pixels: int) -> tuple[Sample, ...]:
     """The samples, byte copies of an image in one group with it."""
     merged = _merge(
         (one.entry.group or one.entry.name, one.sha256 or one.entry.name) for one in seen
@@ -67,6 +68,7 @@ def samples_of(seen: Sequence[Seen]) -> tuple[Sample, ...]:
             defect=one.defect,
             group=merged[one.entry.group or one.entry.name],
             split=one.entry.split,
+            max_pixels=max_pixels,
         )
         for one in seen
     )
@@ -110,37 +112,58 @@ def copy_notes(seen: Sequence[Seen]) -> list[str]:
     return notes
 
 
-def _look_at(root: Path, entry: Entry) -> Seen:
+def large_notes(seen: Sequence[Seen], usual: int) -> list[str]:
+    """What to know about images of more than ``usual`` pixels: a station refuses them, too."""
+    largest = max(seen, key=lambda one: one.width * one.height)
+    pixels = largest.width * largest.height
+    if pixels <= usual:
+        return []
+    text = (
+        f"{largest.entry.name} has {pixels} pixels: a station that is to judge such images needs "
+        f"max_pixels = {pixels} in [worker]"
+    )
+    return [text]
+
+
+def _look_at(root: Path, max_pixels: int, entry: Entry) -> Seen:
     try:
         data = _bytes_of(entry.image)
-        width, height = decode(data).size
+        width, height = decode(data, max_pixels=max_pixels).size
     except FileNotFoundError:
         return Seen(entry, (Problem(Kind.MISSING_IMAGE, entry.name),))
+    except TooLargeError as error:
+        return Seen(entry, (Problem(Kind.TOO_LARGE, entry.name, str(error)),))
     except (OSError, DecodeError) as error:
         return Seen(entry, (Problem(Kind.IMAGE, entry.name, _reason(error)),))
     sha256 = hashlib.sha256(data).hexdigest()
     if entry.mask is None:
         return Seen(entry, (), sha256, width, height)
-    where = entry.mask.relative_to(root).as_posix()
+    size = f"{width} x {height}" + (
+        ", upright as its EXIF orientation says" if _turned(data) else ""
+    )
     problems: list[Problem] = []
-    marked = None
-    try:
-        mask = decode_mask(_bytes_of(entry.mask))
-        marked = bool(mask.any())
-        if mask.shape != (height, width):
-            sizes = f"{mask.shape[1]} x {mask.shape[0]}, the image {width} x {height}"
-            if _turned(data):
-                sizes += ", upright as its EXIF orientation says"
-            problems.append(Problem(Kind.MASK_SIZE, where, sizes))
-        if entry.defect is True and not marked:
-            problems.append(Problem(Kind.MASK_BLACK, entry.name, where))
-        if entry.defect is False and marked:
-            problems.append(Problem(Kind.MASK_MARKED, entry.name, where))
-    except FileNotFoundError:
-        problems.append(Problem(Kind.MISSING_MASK, entry.name, f"{where} is not there"))
-    except (OSError, DecodeError) as error:
-        problems.append(Problem(Kind.MASK, where, _reason(error)))
-    return Seen(entry, tuple(problems), sha256, width, height, marked)
+    marked = []
+    for file in mask_files(entry.mask):
+        where = file.relative_to(root).as_posix()
+        try:
+            mask = decode_mask(_bytes_of(file), max_pixels=max_pixels)
+            marked.append(bool(mask.any()))
+            if mask.shape != (height, width):
+                sizes = f"{mask.shape[1]} x {mask.shape[0]}, the image {size}"
+                problems.append(Problem(Kind.MASK_SIZE, where, sizes))
+        except FileNotFoundError:
+            problems.append(Problem(Kind.MISSING_MASK, entry.name, f"{where} is not there"))
+        except TooLargeError as error:
+            problems.append(Problem(Kind.TOO_LARGE, where, str(error)))
+        except (OSError, DecodeError) as error:
+            problems.append(Problem(Kind.MASK, where, _reason(error)))
+    any_marked = any(marked) if marked else None
+    where = entry.mask.relative_to(root).as_posix()
+    if entry.defect is True and any_marked is False:
+        problems.append(Problem(Kind.MASK_BLACK, entry.name, where))
+    if entry.defect is False and any_marked:
+        problems.append(Problem(Kind.MASK_MARKED, entry.name, where))
+    return Seen(entry, tuple(problems), sha256, width, height, any_marked)
 
 
 def _turned(data: bytes) -> bool:

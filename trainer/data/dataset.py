@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edge_agent.bundle.preprocess import MAX_PIXELS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,13 +25,16 @@ class Sample:
     """Path relative to the root, with ``/``: unique, stable, what reports and CSV files show."""
     image: Path
     mask: Path | None
-    """Marks the defect, same size as the image. None for an ok image (its mask would be black),
-    and for a defective one whose mask is not to be had."""
+    """Marks the defect, same size as the image: a file, or a folder of several that are merged.
+    None for an ok image (its mask would be black), and for a defective one whose mask is not to be
+    had."""
     defect: bool
     group: str
     """Images of one group (one part, one batch) never stand on both sides of a split."""
     split: Split = ""
     """The authors' own split, where the layout has one; "" where it hasn't."""
+    max_pixels: int = MAX_PIXELS
+    """So many may be decoded of image and mask."""
 
 
 @dataclass(frozen=True)

@@ -2,77 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer.data.listing import Entry, Layout, Listing, folders_in, images_in
-from trainer.data.problems import Kind, Problem
+from trainer.data.classes import classes_in, parts_of
+from trainer.data.listing import Entry, Layout, Listing, folders_in, same_name, walk
+from trainer.data.pairing import Found, Mask, pair, unmasked_name
+from trainer.data.read import looks_drawn
+from trainer.data.words import is_mask_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from trainer.data.classes import Classes
     from trainer.data.dataset import Split
 
-OK_NAMES = frozenset({"ok", "good", "normal", "pass", "ok_images", "non_defective"})
-DEFECT_NAMES = frozenset({"defect", "defects", "defective", "ng", "nok", "not_ok", "bad", "fail"})
-MASK_NAMES = frozenset({"mask", "masks", "gt", "ground_truth"})
-MASK_ENDINGS = ("_mask", "_gt", "_label")
+_NAMED = 5
+"""So many are named in a note."""
 
 
-@dataclass(frozen=True)
-class _Found:
-    """An image by its place: ``parts`` are the class folder, its subfolders and the stem."""
+@dataclass
+class _Gathered:
+    """What the folders hold, before masks are given to images."""
 
-    image: Path
-    parts: tuple[str, ...]
-    defect: bool
-    split: Split
-    mask: Path | None = None
+    images: list[Found]
+    masks: list[Mask]
+    notes: list[str]
 
 
 def _is_folders(root: Path) -> bool:
-    return any(
-        _named(base, OK_NAMES) or _named(base, DEFECT_NAMES) for base in _parts_of(root).values()
-    )
+    return any(classes_in(base) for base in parts_of(root).values())
 
 
 def _read(root: Path) -> Listing:
-    images: list[_Found] = []
-    masks: list[tuple[Path, Split, tuple[str, ...]]] = []
-    for split, base in _parts_of(root).items():
-        for names, defect in ((OK_NAMES, False), (DEFECT_NAMES, True)):
-            for folder in _named(base, names):
-                for file, inner in _walk(folder):
-                    stem = _image_of(file.stem)
-                    if inner and inner[0].lower() in MASK_NAMES:  # defect/masks/1.png
-                        masks.append((file, split, (folder.name, *inner[1:], stem)))
-                    elif stem != file.stem:  # defect/1_mask.png
-                        masks.append((file, split, (folder.name, *inner, stem)))
-                    else:
-                        parts = (folder.name, *inner, file.stem)
-                        images.append(_Found(file, parts, defect, split))
-        for folder in _named(base, MASK_NAMES):
-            masks += [
-                (file, split, (*inner, _image_of(file.stem))) for file, inner in _walk(folder)
-            ]
-    if "" not in _parts_of(root):  # masks/train/defect/1.png
-        for folder in _named(root, MASK_NAMES):
-            for file, inner in _walk(folder):
-                named, place = inner[:1], (*inner, _image_of(file.stem))
-                if named in (("train",), ("test",)):
-                    masks.append((file, "train" if named == ("train",) else "test", place[1:]))
-                else:  # masks/1.png: of whichever split has the image
-                    masks.append((file, "", place))
-    images, problems = _pair(root, images, masks)
+    gathered = _Gathered([], [], [])
+    places = parts_of(root)
+    for split, base in places.items():
+        _gather(root, split, classes_in(base), gathered)
+    if root not in places.values():
+        _masks_of_all(root, gathered)
+    images, problems = pair(root, gathered.images, gathered.masks)
     grouped, notes = _subfolders(images)
+    notes = [*gathered.notes, *notes]
     entries = [
         Entry(
             found.image.relative_to(root).as_posix(),
             found.image,
             found.mask,
             found.defect,
-            "/".join(found.parts[1:-1]) if grouped else "",
+            "/".join(found.place[1:-1]) if grouped else "",
             found.split,
         )
         for found in images
@@ -83,55 +61,73 @@ def _read(root: Path) -> Listing:
     return Listing(tuple(entries), tuple(problems), tuple(notes))
 
 
-def _pair(
-    root: Path, images: list[_Found], masks: list[tuple[Path, Split, tuple[str, ...]]]
-) -> tuple[list[_Found], list[Problem]]:
-    """Give each mask to its image.
+def _gather(root: Path, split: Split, classes: Classes, gathered: _Gathered) -> None:
+    """Sort what is in the folders of both classes into images and masks."""
+    photographs = []
+    for folders, defect in ((classes.ok, False), (classes.defect, True)):
+        for folder in folders:
+            files = [(file, (folder.name, *inner)) for file, inner in walk(folder)]
+            there = {_place(*names, file.stem) for file, names in files}
+            for file, names in files:
+                bare = unmasked_name(file.stem)
+                if len(names) > 1 and is_mask_folder(names[1]):  # defect/masks/1.png
+                    place = _place(names[0], *names[2:], file.stem)
+                    gathered.masks.append(Mask(file, split, place))
+                    continue
+                if bare != file.stem:  # defect/1_mask.png
+                    if _place(*names, bare) in there or looks_drawn(file):
+                        gathered.masks.append(Mask(file, split, _place(*names, file.stem)))
+                        continue
+                    photographs.append(file.relative_to(root).as_posix())
+                place = _place(*names, file.stem)
+                gathered.images.append(Found(file, place, defect, split))
+    for folder in classes.masks:
+        gathered.masks += [
+            Mask(file, split, _place(*inner, file.stem)) for file, inner in walk(folder)
+        ]
+    if photographs:
+        gathered.notes.append(
+            f"{len(photographs)} images are called as masks are (such as {photographs[0]}), but "
+            "show more than a mask does, and no image has that name: read as photographs"
+        )
+    if classes.kinds:
+        kinds = [folder.name for folder in classes.defect]
+        gathered.notes.append(
+            f"{len(kinds)} folders beside {classes.ok[0].name} are read as kinds of defect: "
+            f"{', '.join(kinds[:_NAMED])}{', ...' if len(kinds) > _NAMED else ''}; take out what "
+            "is none"
+        )
 
-    A mask that doesn't say which class it belongs to is a defective image's; only where none has
-    its name may it be an ok image's, since there it can but be black.
-    """
-    by_place: dict[tuple[Split, tuple[str, ...]], list[int]] = {}
-    for defect in (True, False):
-        for index, found in enumerate(images):
-            if found.defect is not defect:
-                continue
-            # A mask that names no split is looked for in all of them.
-            for split in {found.split, ""}:
-                by_place.setdefault((split, found.parts), []).append(index)
-                for shorter in range(1, len(found.parts)):
-                    fitting = by_place.setdefault((split, found.parts[shorter:]), [])
-                    if all(images[other].defect is defect for other in fitting):
-                        fitting.append(index)
-    paired = list(images)
-    problems = []
-    for file, split, parts in masks:
-        where = file.relative_to(root).as_posix()
-        fitting = by_place.get((split, parts), [])
-        if not fitting:
-            problems.append(Problem(Kind.MASK_ORPHAN, where))
-        elif len(fitting) > 1 or paired[fitting[0]].mask is not None:
-            rivals = ", ".join(images[i].image.relative_to(root).as_posix() for i in fitting)
-            problems.append(Problem(Kind.MASK_SHARED, where, rivals))
-        else:
-            paired[fitting[0]] = replace(paired[fitting[0]], mask=file)
-    return paired, problems
+
+def _masks_of_all(root: Path, gathered: _Gathered) -> None:
+    """Masks beside the folder of images: masks/train/defect/1.png, or masks/1.png."""
+    for folder in folders_in(root):
+        if not is_mask_folder(folder.name):
+            continue
+        for file, inner in walk(folder):
+            split: Split = ""  # of whichever split has the image
+            names = inner
+            if inner[:1] == ("train",):
+                split, names = "train", inner[1:]
+            elif inner[:1] == ("test",):
+                split, names = "test", inner[1:]
+            gathered.masks.append(Mask(file, split, _place(*names, file.stem)))
 
 
-def _subfolders(images: list[_Found]) -> tuple[bool, list[str]]:
+def _subfolders(images: list[Found]) -> tuple[bool, list[str]]:
     """Tell whether subfolders are parts or batches (groups), or kinds of defect.
 
     Parts and batches are met on both sides, ok and defective; kinds of defect never are.
     """
     names = {
-        defect: {"/".join(found.parts[1:-1]) for found in images if found.defect is defect} - {""}
+        defect: {"/".join(found.place[1:-1]) for found in images if found.defect is defect} - {""}
         for defect in (False, True)
     }
     if names[True] & names[False]:
         return True, []
     if not names[True] and not names[False]:
         return False, []
-    shown = ", ".join(sorted(names[True] | names[False])[:5])
+    shown = ", ".join(sorted(names[True] | names[False])[:_NAMED])
     note = (
         f"subfolders ({shown}) are read as kinds, not as groups, since none has both ok and "
         "defective images; if they are parts or batches, name them in a manifest.csv"
@@ -139,40 +135,16 @@ def _subfolders(images: list[_Found]) -> tuple[bool, list[str]]:
     return False, [note]
 
 
-def _parts_of(root: Path) -> dict[Split, Path]:
-    """Where to look: train/ and test/ if both classes' folders are in there, else the root."""
-    split: dict[Split, Path] = {"train": root / "train", "test": root / "test"}
-    if _named(split["train"], OK_NAMES) and _named(split["train"], DEFECT_NAMES):
-        return split
-    return {"": root}
-
-
-def _named(folder: Path, names: frozenset[str]) -> list[Path]:
-    return [inner for inner in folders_in(folder) if inner.name.lower() in names]
-
-
-def _walk(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Every image file below a folder, with the names of the folders in between."""
-    for file in images_in(folder):
-        yield file, ()
-    for inner in folders_in(folder):
-        for file, names in _walk(inner):
-            yield file, (inner.name, *names)
-
-
-def _image_of(stem: str) -> str:
-    """A mask's stem without its ending."""
-    for ending in MASK_ENDINGS:
-        if stem.lower().endswith(ending):
-            return stem[: -len(ending)]
-    return stem
+def _place(*names: str) -> tuple[str, ...]:
+    return tuple(same_name(name) for name in names)
 
 
 FOLDERS = Layout(
     "ok and defect folders",
     """\
-ok/1.png      ok/2.png  ...                  (or good/, normal/)
-defect/8.png  defect/9.png  ...              (or ng/, bad/, nok/)
+ok/1.png      ok/2.png  ...                  (or good/, normal/, pass/, gut/, io/)
+defect/8.png  defect/9.png  ...              (or ng/, nok/, ko/, bad/, abnormal/, reject/, nio/;
+                                              or a folder for each kind: scratch/, dent/)
 masks/8.png   masks/9.png  ...               (or defect/8_mask.png; may be left out)
 the same inside train/ and test/             (kept as the official split)""",
     _is_folders,

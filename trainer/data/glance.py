@@ -69,7 +69,7 @@ def glance_at(samples: Sequence[Sample], advance: Callable[[str], None]) -> list
 def _glance(sample: Sample) -> Glance:
     try:
         content = sample.image.read_bytes()
-        frame = decode(content)
+        frame = decode(content, max_pixels=sample.max_pixels)
     except OSError as error:
         raise DatasetError(f"{sample.image} can't be read: {error.strerror}") from None
     except DecodeError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trainer.data.dataset import Split
     from trainer.data.problems import Problem
@@ -27,6 +28,7 @@ class Entry:
     name: str
     image: Path
     mask: Path | None = None
+    """A file, or a folder of several: see `mask_files`."""
     defect: bool | None = None
     """None: the mask decides, and a black one, or none, means ok."""
     group: str = ""
@@ -74,12 +76,33 @@ def folders_in(folder: Path) -> list[Path]:
     )
 
 
+def walk(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Every image file below a folder, with the names of the folders in between."""
+    for file in images_in(folder):
+        yield file, ()
+    for inner in folders_in(folder):
+        for file, names in walk(inner):
+            yield file, (inner.name, *names)
+
+
+def mask_files(mask: Path) -> list[Path]:
+    """The files that a mask is in: several where an image has a folder of them (MVTec LOCO)."""
+    return images_in(mask) if mask.is_dir() else [mask]
+
+
+def same_name(name: str) -> str:
+    """A name for comparing: macOS takes "ü" apart, others don't, and people mean the same file."""
+    return unicodedata.normalize("NFC", name)
+
+
 def left_out(root: Path, listing: Listing) -> list[str]:
     """The images below ``root`` that a layout did not list, by name: nobody may miss them.
 
     What only a link to a folder leads to is not looked at.
     """
-    listed = {file for entry in listing.entries for file in (entry.image, entry.mask)}
+    listed = {entry.image for entry in listing.entries}
+    for entry in listing.entries:
+        listed.update(mask_files(entry.mask) if entry.mask else ())
     found = []
     for folder, inner, names in os.walk(root):
         inner[:] = [name for name in inner if not name.startswith(".")]

@@ -19,6 +19,10 @@ class Kind(Enum):
     TABLE = ("wrong rows in the table", "correct them in manifest.csv")
     MISSING_IMAGE = ("listed images that don't exist", "copy them here or take their rows out")
     IMAGE = ("unreadable images", "copy them again or take them out")
+    TOO_LARGE = (
+        "images or masks of more pixels than are read",
+        "give --max-pixels, and max_pixels in [worker] at the station, or make them smaller",
+    )
     MISSING_MASK = ("images without their mask", "copy the masks again; an ok image's is black")
     MASK = ("unreadable masks", "export them again, as PNG")
     MASK_SIZE = ("masks of another size than their image", "export them at the image's size")

@@ -1,12 +1,13 @@
-"""Layouts of published data sets: KolektorSDD2, KolektorSDD, MVTec AD."""
+"""Layouts of published data sets: KolektorSDD2, KolektorSDD, MVTec AD and MVTec LOCO."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from trainer.data.listing import Entry, Layout, Listing, folders_in, images_in
+from trainer.data.listing import Entry, Layout, Listing, folders_in, images_in, same_name
 from trainer.data.problems import Kind, Problem
+from trainer.data.words import folder_says
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +27,12 @@ def _read_kolektorsdd2(root: Path) -> Listing:
     for split in _SPLITS:
         # The authors' archive has strays.
         files = [file for file in images_in(root / split) if "(copy)" not in file.stem]
-        masks = {file.stem[:-3]: file for file in files if file.stem.endswith("_GT")}
+        masks = {same_name(file.stem[:-3]): file for file in files if file.stem.endswith("_GT")}
         for image in files:
             if not image.stem.endswith("_GT"):
                 name = f"{split}/{image.name}"
-                entries.append(Entry(name, image, masks.pop(image.stem, None), split=split))
+                mask = masks.pop(same_name(image.stem), None)
+                entries.append(Entry(name, image, mask, split=split))
         problems += [
             Problem(Kind.MASK_ORPHAN, f"{split}/{mask.name}", "its image is not there")
             for mask in masks.values()
@@ -48,11 +50,11 @@ def _read_kolektorsdd(root: Path) -> Listing:
         if not _KOS.fullmatch(folder.name):
             continue
         files = images_in(folder)
-        masks = {file.stem[:-6]: file for file in files if file.stem.endswith("_label")}
+        masks = {same_name(file.stem[:-6]): file for file in files if file.stem.endswith("_label")}
         for image in files:
             if not image.stem.endswith("_label"):
                 name = f"{folder.name}/{image.name}"
-                mask = masks.pop(image.stem, None)
+                mask = masks.pop(same_name(image.stem), None)
                 entries.append(Entry(name, image, mask, group=folder.name))
         problems += [
             Problem(Kind.MASK_ORPHAN, f"{folder.name}/{mask.name}", "its image is not there")
@@ -62,28 +64,30 @@ def _read_kolektorsdd(root: Path) -> Listing:
 
 
 def _is_mvtec(root: Path) -> bool:
-    trained_on = [folder.name for folder in folders_in(root / "train")]
-    return trained_on == ["good"] and any(
-        folder.name != "good" for folder in folders_in(root / "test")
+    trained_on = [folder_says(folder.name) for folder in folders_in(root / "train")]
+    return trained_on == [False] and any(
+        folder_says(folder.name) is not False for folder in folders_in(root / "test")
     )
 
 
 def _read_mvtec(root: Path) -> Listing:
     """Read it without its split: the authors' training part has no defect to learn from."""
-    entries = [
-        Entry(f"{split}/good/{image.name}", image, defect=False)
-        for split in _SPLITS
-        for image in images_in(root / split / "good")
-    ]
+    entries = []
+    for split in ("train", "validation", "test"):
+        for folder in folders_in(root / split):
+            if folder_says(folder.name) is False:
+                entries += [
+                    Entry(f"{split}/{folder.name}/{image.name}", image, defect=False)
+                    for image in images_in(folder)
+                ]
     problems = []
     for kind in folders_in(root / "test"):
-        if kind.name == "good":
+        if folder_says(kind.name) is False:
             continue
-        truth = root / "ground_truth" / kind.name
-        masks = {file.stem.removesuffix("_mask"): file for file in images_in(truth)}
+        masks = _truth(root / "ground_truth" / kind.name)
         for image in images_in(kind):
             name = f"test/{kind.name}/{image.name}"
-            mask = masks.pop(image.stem, None)
+            mask = masks.pop(same_name(image.stem), None)
             entries.append(Entry(name, image, mask, defect=True))
             if mask is None and (root / "ground_truth").is_dir():
                 where = f"ground_truth/{kind.name}/{image.stem}_mask.png"
@@ -101,6 +105,13 @@ def _read_mvtec(root: Path) -> Listing:
         "and supervised training needs defects"
     )
     return Listing(tuple(entries), tuple(problems), (note,))
+
+
+def _truth(folder: Path) -> dict[str, Path]:
+    """The masks of a kind by their image: files (000_mask.png), or folders of several (LOCO)."""
+    nested = {same_name(inner.name): inner for inner in folders_in(folder) if images_in(inner)}
+    files = {same_name(file.stem.removesuffix("_mask")): file for file in images_in(folder)}
+    return nested | files
 
 
 KOLEKTORSDD2 = Layout(
@@ -122,9 +133,10 @@ kos02/Part0.jpg  ...                         (one folder is one group)""",
 MVTEC = Layout(
     "MVTec AD",
     """\
-train/good/000.png
+train/good/000.png                           (or ok/)
 test/good/000.png  test/scratch/000.png  test/dent/000.png
-ground_truth/scratch/000_mask.png  ground_truth/dent/000_mask.png""",
+ground_truth/scratch/000_mask.png  ground_truth/dent/000_mask.png
+                                             (or ground_truth/dent/000/000.png ..., merged)""",
     _is_mvtec,
     _read_mvtec,
 )

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_agent.bundle.preprocess import DecodeError, decode, decode_for, decode_levels
+import numpy as np
+
+from edge_agent.bundle.preprocess import (
+    MAX_PIXELS,
+    DecodeError,
+    decode,
+    decode_for,
+    decode_levels,
+)
 from trainer.data.dataset import DatasetError
+from trainer.data.listing import mask_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -19,6 +27,10 @@ if TYPE_CHECKING:
     from trainer.data.dataset import Sample
 
 _FAINT = 31  # of 255
+_LEVELS = 32
+"""So many grey values a mask may have: classes are numbered, edges may be smoothed."""
+_EXTREME = 0.95
+"""Or else so many of its pixels are nearly black or nearly white."""
 
 
 def load_frame(sample: Sample, spec: Preprocess) -> Frame:
@@ -28,7 +40,7 @@ def load_frame(sample: Sample, spec: Preprocess) -> Frame:
         DatasetError: as `load_image`.
     """
     try:
-        return decode_for(spec, _bytes_of(sample.image))
+        return decode_for(spec, _bytes_of(sample.image), max_pixels=sample.max_pixels)
     except DecodeError as error:
         raise DatasetError(f"{sample.image}: {error}") from None
 
@@ -40,7 +52,7 @@ def load_image(sample: Sample) -> Image.Image:
         DatasetError: it can't be read or decoded (any more: ``open_dataset`` has read it once).
     """
     try:
-        return decode(_bytes_of(sample.image))
+        return decode(_bytes_of(sample.image), max_pixels=sample.max_pixels)
     except DecodeError as error:
         raise DatasetError(f"{sample.image}: {error}") from None
 
@@ -51,15 +63,22 @@ def load_mask(sample: Sample) -> NDArray[np.bool_]:
     Raises:
         DatasetError: the sample has no mask (see ``Sample.mask``), or it can't be read or decoded.
     """
-    if sample.mask is None:
+    files = mask_files(sample.mask) if sample.mask else []
+    if not files:
         raise DatasetError(f"{sample.name} has no mask")
-    try:
-        return decode_mask(_bytes_of(sample.mask))
-    except DecodeError as error:
-        raise DatasetError(f"{sample.mask}: {error}") from None
+    marked: list[NDArray[np.bool_]] = []
+    for file in files:
+        try:
+            marked.append(decode_mask(_bytes_of(file), max_pixels=sample.max_pixels))
+        except DecodeError as error:
+            raise DatasetError(f"{file}: {error}") from None
+        if marked[-1].shape != marked[0].shape:
+            raise DatasetError(f"{file} has another size than {files[0]}")
+    merged: NDArray[np.bool_] = np.logical_or.reduce(marked)
+    return merged
 
 
-def decode_mask(data: bytes) -> NDArray[np.bool_]:
+def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
     """Decode a mask: (H, W).
 
     Every pixel that is neither black nor transparent is defect: so one-bit masks, 0/255, class
@@ -71,9 +90,22 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     Raises:
         DecodeError: as the decoder of images.
     """
-    levels = decode_levels(data)
+    levels = decode_levels(data, max_pixels=max_pixels)
     cut = max(levels.pixels.max() // 2, _FAINT) if levels.lossy else 0
     return levels.pixels > cut
+
+
+def looks_drawn(file: Path) -> bool:
+    """Whether a picture may be a mask by what it shows; a photograph has grey values in between.
+
+    True too where it can't be read.
+    """
+    try:
+        pixels = decode_levels(_bytes_of(file)).pixels
+    except (DatasetError, DecodeError):
+        return True
+    extreme = (pixels <= _FAINT) | (pixels >= 255 - _FAINT)
+    return len(np.unique(pixels)) <= _LEVELS or float(extreme.mean()) >= _EXTREME
 
 
 def _bytes_of(file: Path) -> bytes:

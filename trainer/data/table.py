@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.data.dataset import DatasetError
-from trainer.data.listing import Entry, Layout, Listing
+from trainer.data.listing import Entry, Layout, Listing, same_name
 from trainer.data.problems import Kind, Problem
+from trainer.data.words import cell_says
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Split
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.csv"
 REQUIRED = ("image", "defect")
 
-_DEFECT = {
-    **dict.fromkeys(("1", "true", "yes", "defect", "defective", "ng", "bad"), True),
-    **dict.fromkeys(("0", "false", "no", "ok", "good"), False),
-}
+_USED = (*REQUIRED, "mask", "group", "split")
+_NAMED = 5
+"""So many of a column's words are named."""
+_NO_KIND = frozenset({"", "-", "none", "no", "nan", "null", "n/a"})
 _SPLITS: dict[str, Split] = {"": "", "train": "train", "test": "test"}
 
 
@@ -47,48 +49,105 @@ def _read(root: Path) -> Listing:
         )
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
+    on_disk = OnDisk(root)
     for line, row in rows:
         where = f"{MANIFEST} line {line}"
         try:
-            entry = _entry(root, {name: row[name].strip() for name in columns})
+            entry = _entry(on_disk, {name: row[name].strip() for name in columns})
         except (ValueError, OSError, RuntimeError) as error:
             problems.append(Problem(Kind.TABLE, where, str(error)))
             continue
         if entry.name in entries:
             problems.append(Problem(Kind.TABLE, where, f"{entry.name} was listed before"))
         entries.setdefault(entry.name, entry)
-    return Listing(tuple(entries.values()), tuple(problems))
+    notes = _unused(columns, [row for _, row in rows])
+    return Listing(tuple(entries.values()), tuple(problems), tuple(notes))
 
 
-def _entry(root: Path, row: dict[str, str]) -> Entry:
+def _unused(columns: list[str], rows: list[dict[str, str]]) -> list[str]:
+    """What of the table has no influence, by name: a kind of defect above all."""
+    notes = []
+    others = [name for name in columns if name not in (*_USED, "kind")]
+    if others:
+        which = "column is" if len(others) == 1 else "columns are"
+        notes.append(f"the table's {which} not used: {', '.join(others[:_NAMED])}")
+    if "kind" not in columns:
+        return notes
+    said = [(row["kind"].strip(), cell_says(row["defect"]), row["image"]) for row in rows]
+    kinds = Counter(kind for kind, defect, _ in said if defect and kind.lower() not in _NO_KIND)
+    if kinds:
+        shown = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(_NAMED))
+        more = ", ..." if len(kinds) > _NAMED else ""
+        notes.append(
+            f"the table's column kind ({shown}{more}) is not used: what is learned is ok or "
+            "defective, and all kinds are defects alike"
+        )
+    odd = [
+        (kind, image)
+        for kind, defect, image in said
+        if defect is False and kind.lower() not in _NO_KIND and cell_says(kind) is not False
+    ]
+    if odd:
+        notes.append(
+            f"{len(odd)} ok images have a kind (such as {odd[0][1]}: {odd[0][0]}): see that they "
+            "are ok"
+        )
+    return notes
+
+
+def _entry(on_disk: OnDisk, row: dict[str, str]) -> Entry:
     if not row["image"]:
         raise ValueError("the image's path is empty")
-    label, split = row["defect"].lower(), row.get("split", "").lower()
-    if label not in _DEFECT:
-        raise ValueError(f"defect is {row['defect']!r}: write 1 or 0")
+    defect, split = cell_says(row["defect"]), row.get("split", "").lower()
+    if defect is None:
+        raise ValueError(f"defect is {row['defect']!r}: write 1 or 0, true or false, nok or ok")
     if split not in _SPLITS:
         raise ValueError(f"split is {row['split']!r}: write train or test, or leave it empty")
-    image = _inside(root, row["image"])
+    image = on_disk.find(row["image"])
     mask = row.get("mask", "")
     return Entry(
-        name=image.relative_to(root).as_posix(),
+        name=image.relative_to(on_disk.root).as_posix(),
         image=image,
-        mask=_inside(root, mask) if mask else None,
-        defect=_DEFECT[label],
+        mask=on_disk.find(mask) if mask else None,
+        defect=defect,
         group=row.get("group", ""),
         split=_SPLITS[split],
     )
 
 
-def _inside(root: Path, text: str) -> Path:
-    """The file that a cell names. A table may have come from anywhere: it stays in its folder."""
-    relative = Path(text.replace("\\", "/"))
-    path = root / relative
-    if relative.is_absolute() or ".." in relative.parts:
-        raise ValueError(f"{text} is not a path inside the folder of the table")
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"{text} leads outside the folder of the table, to {path.resolve()}")
-    return path
+class OnDisk:
+    """The files that a table names. It may have come from anywhere: they stay in its folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names: dict[Path, dict[str, str]] = {}
+        """By folder that was looked through: the names in it by `same_name`."""
+
+    def find(self, text: str) -> Path:
+        """The file that a cell names, whether or not it is there.
+
+        Raises:
+            ValueError: it is outside.
+        """
+        relative = Path(text.replace("\\", "/"))
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ValueError(f"{text} is not a path inside the folder of the table")
+        path = self.root / relative
+        if not path.exists():
+            path = self._spelt(relative)
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ValueError(f"{text} leads outside the folder of the table, to {path.resolve()}")
+        return path
+
+    def _spelt(self, relative: Path) -> Path:
+        """The path in the spelling of the disk: a spreadsheet may write an umlaut otherwise."""
+        path = self.root
+        for part in relative.parts:
+            if path not in self._names:
+                inner = path.iterdir() if path.is_dir() else ()
+                self._names[path] = {same_name(one.name): one.name for one in inner}
+            path /= self._names[path].get(same_name(part), part)
+        return path
 
 
 TABLE = Layout(

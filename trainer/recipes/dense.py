@@ -33,6 +33,7 @@ from trainer.model import Inspector
 from trainer.progress import progress
 from trainer.prove import torch_scores
 from trainer.run import Stopwatch, write_json
+from trainer.tiny import warn_of_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,7 @@ def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) 
     if config.budget_ms is not None:
         with watch.step("budget"):
             config, spec, search = search_cheapest(config, spec, dataset, folds, run)
+    warn_of_tiny(samples, spec)
     backbone = _backbone(config)
     write_json(run / "config.json", config.model_dump(mode="json"))
 

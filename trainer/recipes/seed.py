@@ -36,6 +36,7 @@ from trainer.frames import survey, target_map
 from trainer.progress import progress
 from trainer.run import Stopwatch, begin, write_json
 from trainer.team import join
+from trainer.tiny import warn_of_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,6 +112,7 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
             with watch.step("survey"):
                 config, spec = settle(config, samples, team)
                 begin(config, run)
+                warn_of_tiny(samples, spec)
             with watch.step("frames"):
                 looks = store_frames(samples, spec, run / _FRAMES)
         team.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -13,17 +14,20 @@ import jinja2
 from markupsafe import Markup
 
 from trainer.data.summary import summarise
+from trainer.escapes import Advice, Escapes, advise, count_escapes
 from trainer.report import charts, curves
 from trainer.report.figures import headline, percents
 from trainer.report.files import read_run, shown
 from trainer.report.gallery import make_gallery
 from trainer.report.sizes import by_size, flaws
 from trainer.report.variants import variant_table
+from trainer.tiny import TinyDefects, tiny_defects
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from trainer.data import Dataset
+    from trainer.data import Dataset, Sample
     from trainer.data.summary import Summary
     from trainer.report.files import RunFiles
 
@@ -54,6 +58,9 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
     samples = {sample.name: sample for sample in dataset.samples}
     missing = sum(name not in samples for name in run.names)
     sized = flaws(run, samples)
+    tiny = _tiny(run, samples)
+    if tiny:
+        summary = replace(summary, findings=(tiny.finding, *summary.findings))
     script, style = _asset("page.js"), _asset("page.css")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
@@ -82,6 +89,8 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         recipe=run.config.get("recipe"),
         command=run.command.get("command"),
         figures=headline(run),
+        enough=(enough := _enough(run)),
+        advice=_advice(run, enough, dataset, tiny),
         scores=_scores(run),
         score_charts=(charts.score_chart(run, 1040, 330), charts.score_chart(run, 400, 300)),
         curves=curves.curves(run),
@@ -95,6 +104,35 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         summary=summary,
         missing=missing,
         root=shown(str(dataset.root)),
+    )
+
+
+def _enough(run: RunFiles) -> Escapes:
+    """What would pass; a run of an older trainer has not noted it."""
+    if known := run.metrics.get("escapes"):
+        return Escapes.from_json(known)
+    carried = (run.metrics.get("calibration") or {}).get("carried_over") or {}
+    return count_escapes(run.labels, run.scores, run.groups, run.threshold, carried.get("escapes"))
+
+
+def _tiny(run: RunFiles, samples: Mapping[str, Sample]) -> TinyDefects | None:
+    if run.manifest is None:
+        return None
+    learned = [samples[name] for name in run.names if name in samples]
+    return tiny_defects(learned, run.manifest.preprocess)
+
+
+def _advice(
+    run: RunFiles, enough: Escapes, dataset: Dataset, tiny: TinyDefects | None
+) -> list[Advice]:
+    spec = run.manifest and run.manifest.preprocess
+    return advise(
+        enough,
+        run.path,
+        dataset.root,
+        (spec.width, spec.height) if spec else None,
+        (dataset.width, dataset.height),
+        tiny.wanted if tiny else None,
     )
 
 

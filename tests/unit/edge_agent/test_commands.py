@@ -78,6 +78,14 @@ def test_an_error_outweighs_a_defect(bundle, images, capsys):
     assert lines[3]["error"] == "No such file or directory"
 
 
+def test_more_pixels_than_usual_are_judged_where_it_is_asked_for(bundle, images, capsys):
+    pixels = 64 * 96
+    assert classify(bundle, "--max-pixels", pixels - 1, images) == 2
+    said = f"64 x 96 pixels is more than the limit of {pixels - 1}: raise it to {pixels} "
+    assert f"{said}(--max-pixels; at a station max_pixels in [worker])" in capsys.readouterr().out
+    assert classify(bundle, "--max-pixels", pixels, images) == 0
+
+
 def test_an_image_to_review_is_not_all_well(images, tmp_path, capsys):
     decision = {"threshold": 0.5, "review": (0.0, 1.0), "rule": "by hand"}
     bundle = make_bundle(tmp_path / "bundle", decision=decision).path

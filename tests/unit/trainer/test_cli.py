@@ -11,10 +11,12 @@ import sys
 
 import pytest
 
+from edge_agent.bundle import write_bundle
 from tests.bundles import make_bundle, make_image, make_manifest, make_model
 from trainer import cli, progress
 from trainer.cli import run
 from trainer.data import fingerprint, hold_back, open_dataset
+from trainer.learned import list_images
 
 
 @pytest.fixture
@@ -129,7 +131,45 @@ def test_evaluate_judges_with_the_bundle(images, tmp_path, capsys):
     assert "escapes 0 of 4" in capsys.readouterr().out
 
 
-def test_evaluate_says_what_of_it_was_learned_from(images, tmp_path, capsys):
+def taught(path, samples, **dataset):
+    """A bundle that says that it learned from ``samples``."""
+    entry, files = list_images(samples)
+    manifest, own = make_manifest(make_model())
+    training = manifest.training.model_copy(update={"dataset": {**entry, **dataset}})
+    return write_bundle(path, manifest.model_copy(update={"training": training}), own | files)
+
+
+def evaluated(capsys, *arguments):
+    assert run(["evaluate", *map(str, arguments), "--json"]) == 0
+    output = capsys.readouterr()
+    return json.loads(output.out), output.err
+
+
+def test_evaluate_says_which_images_it_learned_from_by_their_bytes(images, tmp_path, capsys):
+    learned = open_dataset(images).samples
+    bundle = taught(tmp_path / "bundle", learned).path
+    figures, said = evaluated(capsys, bundle, images)
+    assert (figures["learned_from"], figures["escape_bound"]) == (12, None)
+    assert "the model learned from these images: these figures don't predict" in said
+    # A label moved, a name changed, others beside them: it is the same images all the same.
+    (images / "ok" / "1.png").rename(images / "defect" / "1.png")
+    (images / "ok" / "2.png").rename(images / "ok" / "two.png")
+    for number in range(20, 25):
+        (images / "ok" / f"{number}.png").write_bytes(make_image(defect=False, seed=number))
+    figures, said = evaluated(capsys, bundle, images)
+    assert figures["learned_from"] == 12
+    assert "the model learned from 12 of these 17 images" in said
+    for n, file in enumerate(images.glob("*/*.png")):
+        file.write_bytes(make_image(defect=file.parent.name == "defect", seed=1000 + n))
+    figures, said = evaluated(capsys, bundle, images)
+    assert figures["learned_from"] == 0
+    assert "learned from" not in said
+    assert figures["escape_bound"] == pytest.approx(1 - 0.05 ** (1 / 5))
+    assert run(["evaluate", str(bundle), str(images)]) == 0
+    assert "at most 45 % of the defects will pass" in capsys.readouterr().out
+
+
+def test_the_test_split_was_not_learned_from(images, tmp_path, capsys):
     rows = [f"{kind}/{n}.png" for n in range(12) for kind in ["ok" if n % 3 else "defect"]]
     table = [
         f"{row},{row[0] == 'd':d},{'test' if n > 7 else 'train'}" for n, row in enumerate(rows)
@@ -138,21 +178,43 @@ def test_evaluate_says_what_of_it_was_learned_from(images, tmp_path, capsys):
     learned, _ = hold_back(open_dataset(images))
     training = make_manifest(make_model())[0].training
     known = training.model_copy(update={"dataset": {"fingerprint": fingerprint(learned)}})
-    make_bundle(tmp_path / "bundle", training=known)
-    command = ["evaluate", str(tmp_path / "bundle"), str(images)]
-    for options, count, said in (
-        ([], 12, "the model learned from 8 of these 12 images"),
-        (["--split", "train"], 8, "the model learned from these images"),
-        (["--split", "test"], 4, ""),
-    ):
-        assert run([*command, "--json", *options]) == 0
-        output = capsys.readouterr()
-        assert json.loads(output.out)["images"] == count
-        assert said in output.err
-        assert ("learned from" in output.err) == bool(said)
-    (images / "manifest.csv").unlink()
-    assert run([*command, "--split", "test"]) == 2
+    old = make_bundle(tmp_path / "old", training=known).path  # made before there was a list
+    for bundle in (old, taught(tmp_path / "new", learned.samples).path):
+        for options, images_judged, count, said in (
+            ([], 12, 8, "the model learned from 8 of these 12 images"),
+            (["--split", "train"], 8, 8, "the model learned from these images"),
+            (["--split", "test"], 4, 0, ""),
+        ):
+            figures, output = evaluated(capsys, bundle, images, *options)
+            assert (figures["images"], figures["learned_from"]) == (images_judged, count)
+            assert said in output
+            assert ("learned from" in output) == bool(said)
+    (images / "manifest.csv").unlink()  # an old bundle knows its whole set, not a part of it
+    figures, said = evaluated(capsys, old, images)
+    assert figures["learned_from"] is None
+    assert "the bundle does not list the images that it learned from" in said
+    assert run(["evaluate", str(old), str(images), "--split", "test"]) == 2
     assert "has no test split" in capsys.readouterr().err
+
+
+def test_a_bundle_with_another_threshold_keeps_the_list(images, tmp_path, capsys):
+    samples = open_dataset(images).samples
+    taught(tmp_path / "run" / "bundle", samples)
+    rows = [
+        f"{s.name},{s.group},{n % 2},{s.defect:d},{0.9 if s.defect else 0.1}\n"
+        for n, s in enumerate(samples)
+    ]
+    (tmp_path / "run" / "oof.csv").write_text("image,group,fold,label,score\n" + "".join(rows))
+    assert run(["calibrate", str(tmp_path / "run"), "--out", str(tmp_path / "new")]) == 0
+    capsys.readouterr()
+    assert evaluated(capsys, tmp_path / "new", images)[0]["learned_from"] == 12
+
+
+def test_a_list_of_learned_images_that_was_changed_is_told(images, tmp_path, capsys):
+    bundle = taught(tmp_path / "bundle", open_dataset(images).samples).path
+    (bundle / "learned.txt").write_text("")
+    assert run(["evaluate", str(bundle), str(images)]) == 2
+    assert "learned.txt was changed or damaged" in capsys.readouterr().err
 
 
 def test_variants_are_named_with_where_they_hold_and_where_not():

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from edge_agent.bundle.preprocess import decode
+from trainer import golden
 from trainer.data import Sample
 from trainer.golden import TOLERANCE, WIDEST, choose_golden, golden_png, tolerance
 
@@ -38,3 +39,10 @@ def test_png_holds_the_very_pixels_and_no_metadata(tmp_path):
     original = decode((tmp_path / "a.png").read_bytes())
     np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(original))
     assert b"camera maker" not in data
+
+
+def test_a_golden_image_is_never_larger_than_a_station_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(golden, "MAX_PIXELS", 1000)
+    Image.new("L", (50, 60)).save(tmp_path / "a.png")
+    data = golden_png(Sample("a.png", tmp_path / "a.png", None, False, "a"))
+    assert decode(data).size == (25, 30)

@@ -21,6 +21,7 @@ from trainer import variants  # noqa: E402
 from trainer.cli import run  # noqa: E402
 from trainer.crossval import read_oof  # noqa: E402
 from trainer.data.synth import make_surfaces  # noqa: E402
+from trainer.learned import carried  # noqa: E402
 
 pytestmark = pytest.mark.train
 QUICK = ("--size", "64x96", "--strides", "8,16", "--folds", "2", "--epochs", "4", "--width", "8")
@@ -107,6 +108,7 @@ def test_quantize_writes_a_new_bundle_and_leaves_the_run_alone(
     assert new.variant("fp32").sha256 == old.variant("fp32").sha256
     assert new.variant("int8").sha256 != old.variant("int8").sha256
     assert new.manifest.decision == old.manifest.decision
+    assert carried(new) == carried(old) != {}
     assert new.manifest.training.parameters["seven_bit"] is True
     assert found["variants"]["int8"]["how"] == "minmax 7 bit"
     assert Predictor(new, "int8").prove() < 1e-3

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data import DatasetError, fingerprint, load_image, load_mask, open_dataset
+from trainer.data import DatasetError, fingerprint, load_image, load_mask, open_dataset, readers
 from trainer.data.problems import SHOWN
 
 KOLEKTORSDD = Path(__file__).parents[5] / "shared" / "data" / "kolektorsdd"
@@ -292,6 +293,186 @@ def test_masks_that_fit_two_images_and_none(tmp_path: Path) -> None:
     assert "masks without an image (1)" in report
 
 
+@pytest.mark.parametrize(
+    ("ok", "defect"),
+    [
+        ("normal", "abnormal"),
+        ("normal", "anomaly"),
+        ("OK", "KO"),
+        ("ok", "nok"),
+        ("i.O.", "n.i.O."),
+        ("io", "nio"),
+        ("accepted", "reject"),
+        ("gut", "schlecht"),
+        ("bon", "D\u00e9faut"),
+        ("ok_front", "def_front"),
+        ("0_good", "1_bad"),
+        ("Good Images", "Not-OK images"),
+        ("no_defect", "defects"),
+        ("\u826f\u54c1", "\u4e0d\u826f\u54c1"),
+    ],
+)
+def test_folders_are_called_as_people_call_them(tmp_path: Path, ok: str, defect: str) -> None:
+    put_image(tmp_path / ok / "1.png")
+    put_image(tmp_path / defect / "2.png")
+    put_mask(tmp_path / "Ground Truth" / "2.png")
+    assert labels(tmp_path) == {f"{ok}/1.png": False, f"{defect}/2.png": True}
+    assert open_dataset(tmp_path).has_masks
+
+
+def test_a_folder_for_each_kind_of_defect_beside_the_ok_one(tmp_path: Path) -> None:
+    for number, folder in enumerate(("ok", "scratch", "dent", "unsure", "raw")):
+        put_image(tmp_path / folder / f"{number}.png")
+    put_mask(tmp_path / "masks" / "dent" / "2.png")
+    (tmp_path / "empty").mkdir()
+    dataset = open_dataset(tmp_path)
+    assert labels(tmp_path) == {"ok/0.png": False, "scratch/1.png": True, "dent/2.png": True}
+    assert [s.name for s in dataset.samples if s.mask] == ["dent/2.png"]
+    kinds, left = (n for n in dataset.notes if "masks, " not in n and "have no mask" not in n)
+    assert kinds.startswith("2 folders beside ok are read as kinds of defect: dent, scratch")
+    assert left.startswith("2 images are left out (such as raw/4.png and unsure/3.png)")
+    assert left.endswith("By folder: raw/ 1, unsure/ 1")
+    (tmp_path / "masks" / "dent" / "2.png").unlink()
+    put_image(tmp_path / "ng" / "9.png")  # now the defective ones have a folder of their own
+    assert [name for name, flawed in labels(tmp_path).items() if flawed] == ["ng/9.png"]
+
+
+def test_what_is_left_out_is_named_where_a_class_is_missing(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "unsure" / "2.png")
+    report = refusal(tmp_path)
+    assert "there is no defective image" in report
+    assert "1 image is left out (such as unsure/2.png)" in report
+
+
+def test_images_beside_masks(tmp_path: Path) -> None:
+    put_image(tmp_path / "Images" / "Normal" / "1.png")
+    put_image(tmp_path / "Images" / "Anomaly" / "2.png")
+    put_mask(tmp_path / "Masks" / "Anomaly" / "2.png")
+    dataset = open_dataset(tmp_path)
+    assert [(s.name, bool(s.mask)) for s in dataset.samples] == [
+        ("Images/Normal/1.png", False),
+        ("Images/Anomaly/2.png", True),
+    ]
+
+
+COMPOSED, TAKEN_APART = "Geh\u00e4use", "Geha\u0308use"
+
+
+def test_names_that_differ_in_normalisation_alone_are_one(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / COMPOSED / f"{TAKEN_APART}.png")
+    put_mask(tmp_path / "masks" / TAKEN_APART / f"{COMPOSED}_mask.png")
+    assert open_dataset(tmp_path).has_masks
+    table(
+        tmp_path,
+        "image,mask,defect\nok/1.png,,0\n"
+        f"defect/{TAKEN_APART}/{COMPOSED}.png,masks/{COMPOSED}/{TAKEN_APART}_mask.png,1\n",
+    )
+    assert open_dataset(tmp_path).has_masks
+
+
+@pytest.mark.parametrize("layout", ["KolektorSDD2", "KolektorSDD", "MVTec AD"])
+def test_published_layouts_pair_names_however_they_are_composed(
+    tmp_path: Path, layout: str
+) -> None:
+    image, mask, ok = {
+        "KolektorSDD2": ("train/{}.png", "train/{}_GT.png", "train/1.png"),
+        "KolektorSDD": ("kos01/{}.png", "kos01/{}_label.png", "kos01/1.png"),
+        "MVTec AD": ("test/dent/{}.png", "ground_truth/dent/{}_mask.png", "train/good/1.png"),
+    }[layout]
+    put_image(tmp_path / ok)
+    put_image(tmp_path / image.format(TAKEN_APART))
+    put_mask(tmp_path / mask.format(COMPOSED))
+    if layout == "KolektorSDD2":
+        put_mask(tmp_path / "train" / "1_GT.png", black=True)
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == layout
+    assert [s.name for s in dataset.samples if s.mask] == [image.format(TAKEN_APART)]
+
+
+def test_photographs_called_as_masks_are(tmp_path: Path) -> None:
+    for name in ("front", "bottle_label", "7"):
+        put_image(tmp_path / "ok" / f"{name}.png")
+    put_image(tmp_path / "defect" / "cap_label.png")
+    put_image(tmp_path / "defect" / "8.png")
+    put_mask(tmp_path / "defect" / "8_label.png")
+    put_mask(tmp_path / "masks" / "cap_label.png")
+    dataset = open_dataset(tmp_path)
+    assert {s.name: s.defect for s in dataset.samples} == {
+        "ok/7.png": False,
+        "ok/bottle_label.png": False,
+        "ok/front.png": False,
+        "defect/8.png": True,
+        "defect/cap_label.png": True,
+    }
+    assert sum(s.mask is not None for s in dataset.samples) == 2
+    assert any(
+        "2 images are called as masks are (such as ok/bottle_label.png)" in note
+        for note in dataset.notes
+    )
+    # What shows no more than a mask does has lost its image, and is never learned from as one.
+    put_mask(tmp_path / "defect" / "9_label.png")
+    assert "masks without an image (1)" in refusal(tmp_path)
+
+
+def loco(root: Path) -> Path:
+    """Two masks for an image, each in its own grey, in a folder called as the image is."""
+    for place in ("train/good", "validation/good", "test/good", "test/logical_anomalies"):
+        put_image(root / place / "000.png")
+    for number, rows in enumerate((slice(4, 9), slice(20, 22))):
+        pixels = np.zeros((32, 24), np.uint8)
+        pixels[rows, 6:12] = 255 - number
+        file = root / "ground_truth" / "logical_anomalies" / "000" / f"{number:03}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    return root
+
+
+def test_masks_in_a_folder_for_each_image_are_merged(tmp_path: Path) -> None:
+    dataset = open_dataset(loco(tmp_path))
+    assert dataset.layout == "MVTec AD"
+    assert sorted(s.name for s in dataset.samples if not s.defect) == [
+        "test/good/000.png",
+        "train/good/000.png",
+        "validation/good/000.png",
+    ]
+    (flawed,) = (s for s in dataset.samples if s.defect)
+    assert load_mask(flawed).sum() == 42
+    assert not any("left out" in note for note in dataset.notes)
+    before = fingerprint(dataset)
+    second = tmp_path / "ground_truth" / "logical_anomalies" / "000" / "001.png"
+    put_mask(second, size=(8, 8))
+    report = refusal(tmp_path)
+    assert "ground_truth/logical_anomalies/000/001.png: 8 x 8, the image 24 x 32" in report
+    put_mask(second)
+    assert fingerprint(open_dataset(tmp_path)) != before
+    (tmp_path / "ground_truth" / "logical_anomalies" / "000").rename(
+        tmp_path / "ground_truth" / "logical_anomalies" / "007"
+    )
+    assert "no image of this name in test/logical_anomalies" in refusal(tmp_path)
+
+
+def test_folders_of_masks_for_ok_and_defect_folders(tmp_path: Path) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / "2.png")
+    put_mask(tmp_path / "masks" / "2" / "000.png")
+    put_mask(tmp_path / "masks" / "2" / "001.png")
+    dataset = open_dataset(tmp_path)
+    assert load_mask(dataset.samples[1]).sum() == 30
+    assert dataset.notes == ()
+
+
+def test_a_published_layout_with_other_words(tmp_path: Path) -> None:
+    put_image(tmp_path / "train" / "ok" / "0000.bmp")
+    put_image(tmp_path / "test" / "ok" / "0001.bmp")
+    put_image(tmp_path / "test" / "ko" / "0002.bmp")
+    put_mask(tmp_path / "ground_truth" / "ko" / "0002.png")
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, dataset.has_masks) == ("MVTec AD", True)
+    assert [s.defect for s in dataset.samples] == [False, False, True]
+
+
 # manifest.csv
 
 
@@ -320,6 +501,38 @@ def test_table_of_a_spreadsheet(tmp_path: Path) -> None:
     put_image(tmp_path / "2.png")
     table(tmp_path, "\ufeffImage; Defect\r\n1.png;0\r\n2.png;1\r\n")
     assert labels(tmp_path) == {"1.png": False, "2.png": True}
+
+
+@pytest.mark.parametrize(
+    ("ok", "defect"),
+    [
+        ("OK", "NOK"),
+        ("pass", "Fail"),
+        ("FALSE", "TRUE"),
+        ("0.0", "1.0"),
+        ("n", "y"),
+        ("i.O.", "n.i.O."),
+        ("good", "anomaly"),
+        ("accepted", "rejected"),
+    ],
+)
+def test_table_in_other_words(tmp_path: Path, ok: str, defect: str) -> None:
+    put_image(tmp_path / "1.png")
+    put_image(tmp_path / "2.png")
+    table(tmp_path, f"image,defect\n1.png,{ok}\n2.png,{defect}\n")
+    assert labels(tmp_path) == {"1.png": False, "2.png": True}
+
+
+def test_a_column_that_is_not_used_is_named(tmp_path: Path) -> None:
+    rows = [("ok", ""), ("nok", "scratch"), ("nok", "dent"), ("nok", "dent"), ("ok", "dent")]
+    for number in range(len(rows)):
+        put_image(tmp_path / f"{number}.png")
+    lines = [f"{n}.png,{defect},{kind},Ann" for n, (defect, kind) in enumerate(rows)]
+    table(tmp_path, "\n".join(["image,defect,kind,operator", *lines]))
+    notes = open_dataset(tmp_path).notes
+    assert "the table's column is not used: operator" in notes
+    assert any("column kind (dent 2, scratch 1) is not used" in note for note in notes)
+    assert any("1 ok images have a kind (such as 4.png: dent)" in note for note in notes)
 
 
 def test_table_wins_over_folders(tmp_path: Path) -> None:
@@ -371,6 +584,29 @@ def test_table_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 # What is wrong, whatever the layout
+
+
+def test_images_of_more_pixels_than_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_image(tmp_path / "ok" / "1.png")
+    put_image(tmp_path / "defect" / "2.png")
+    put_mask(tmp_path / "masks" / "2.png")
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(tmp_path, max_pixels=767)
+    report = str(caught.value)
+    assert "of more pixels than are read (2): give --max-pixels, and max_pixels in" in report
+    assert "defect/2.png: 24 x 32 pixels is more than the limit of 767: raise it to 768" in report
+    assert "unreadable" not in report
+    monkeypatch.setattr(readers, "MAX_PIXELS", 767)
+    assert "more pixels than are read" in refusal(tmp_path)
+    dataset = open_dataset(tmp_path, max_pixels=768)
+    assert any("needs max_pixels = 768 in [worker]" in note for note in dataset.notes)
+    flawed = dataset.samples[1]
+    assert load_image(flawed).size == (24, 32)
+    assert load_mask(flawed).any()
+    too_small = replace(flawed, max_pixels=767)
+    for load in (load_image, load_mask):
+        with pytest.raises(DatasetError, match="limit of 767"):
+            load(too_small)
 
 
 def test_everything_wrong_is_in_one_report(tmp_path: Path) -> None:

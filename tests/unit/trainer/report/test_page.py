@@ -11,7 +11,9 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("jinja2")
 
@@ -87,7 +89,7 @@ def page_of(run, images):
 
 def test_everything_is_in_it(run, images):
     text, page = page_of(run, images)
-    sections = {"threshold", "images", "curves", "sizes", "folds", "training", "variants"}
+    sections = {"enough", "threshold", "images", "curves", "sizes", "folds", "training", "variants"}
     assert sections | {"dataset", "reproduce"} <= set(page.text)
     assert page.text["escapes"] == "1"
     assert page.text["overkills"] == "2"
@@ -96,6 +98,34 @@ def test_everything_is_in_it(run, images):
     for words in ("trainer train DATA --out RUN", "by hand", "[64, 96]"):
         assert words in text
     assert not list(run.glob(".report*"))
+
+
+def test_it_says_whether_it_is_good_enough_and_what_to_do(run, images):
+    text, _ = page_of(run, images)
+    assert "Of 12 defects that the model had not seen, 1 passed as ok (8.3 %)." in text
+    assert "at most 34 % of the defects" in text
+    assert "do not let it decide alone on a line" in text
+    command = f"trainer calibrate {run} --rule &#34;recall&gt;=0.99&#34; --review 0.9 --out {run}-"
+    assert f"<pre>{command}careful</pre>" in text
+    noted = json.loads((run / "metrics.json").read_text())
+    noted["escapes"] = {"escapes": 0, "defects": 400, "bound": 0.0075}
+    (run / "metrics.json").write_text(json.dumps(noted))
+    text, _ = page_of(run, images)
+    assert "no defect passed as ok" in text
+    assert "That is no more than one in a hundred" in text
+    assert "do not let it" not in text
+
+
+def test_defects_that_the_input_is_too_small_for_are_told(run, images, tmp_path):
+    root = tmp_path / "images"
+    shutil.copytree(images.root, root)
+    mask = next((root / "masks").iterdir())
+    pixels = np.zeros((96, 64), np.uint8)
+    pixels[5, 5] = 255
+    Image.fromarray(pixels).save(mask)
+    text, _ = page_of(run, open_dataset(root))
+    assert "tiny defects" in text
+    assert f"(such as defect/{mask.name}: 1 pixels of 64 x 96)" in text
 
 
 def test_the_script_counts_with_the_scores_of_the_run(run, images):
