@@ -25,6 +25,7 @@ from edge_agent.text import printable, printable_lines, say, say_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge_agent.bundle import Expects
     from edge_agent.journal import Selection, Unreadable
     from edge_agent.tuning.candidates import Candidate
     from edge_agent.tuning.measure import Measured
@@ -117,7 +118,7 @@ def _classify(parsed: argparse.Namespace) -> int:
         provider=parsed.provider, variant=parsed.variant, threads=parsed.threads
     )
     verdicts: set[Verdict] = set()
-    for one in classify(parsed.bundle, paths, runtime):
+    for one in classify(parsed.bundle, paths, runtime, parsed.implausible):
         verdicts.add(one.verdict)
         if parsed.json:
             say_json(one.as_json())
@@ -145,6 +146,7 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
     say(f"input      {size.width} x {size.height} {size.colour}, {size.fit}")
     band = f", review {decision.review[0]:g} to {decision.review[1]:g}" if decision.review else ""
     say(f"threshold  {decision.threshold:.4f} by {decision.rule}{band}")
+    say(f"expects    {_expected(manifest.expects)}")
     for variant in manifest.variants:
         accuracy = variant.accuracy
         measured = (
@@ -161,6 +163,18 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
     say(f"trained    recipe {training.recipe}, seed {training.seed}, {training.folds} folds")
     say(f"golden     {len(manifest.golden)} images")
     return OK
+
+
+def _expected(expects: Expects | None) -> str:
+    if expects is None:
+        return "any picture: made before bundles knew what theirs look like"
+    (left, right), (top, bottom) = expects.width, expects.height
+    figures = (
+        f"{name} {bounds[0]:.4g} to {bounds[1]:.4g}"
+        for name in ("colour", "brightness", "contrast", "sharpness", "darkest")
+        for bounds in [getattr(expects, name)]
+    )
+    return f"{left} to {right} x {top} to {bottom} pixels, {', '.join(figures)}"
 
 
 def _bundle_keygen(parsed: argparse.Namespace) -> int:
@@ -461,6 +475,12 @@ def _parser() -> argparse.ArgumentParser:
         "--provider", default="cpu", help="cpu (default), openvino:CPU, openvino:GPU, cuda ..."
     )
     command.add_argument("--threads", type=_THREADS, default=0, help="per inference; 0: one a core")
+    command.add_argument(
+        "--implausible",
+        choices=("error", "review", "ok"),
+        default="error",
+        help="the verdict on what is no picture of the part (default: error); ok: its score's",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
     command.set_defaults(command=_classify)

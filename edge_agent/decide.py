@@ -10,6 +10,7 @@ from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Decision
+    from edge_agent.settings import Instead
 
 
 def overridden(
@@ -31,13 +32,23 @@ def overridden(
     return wanted
 
 
-def decide(score: float, decision: Decision) -> Verdict:
+def decide(
+    score: float, decision: Decision, implausible: str = "", instead: Instead = "error"
+) -> Verdict:
     """``review`` inside the review band, else ``defect`` from the threshold upwards.
 
     A score that is not a number is a defect of the model, never an ``ok``.
+
+    Args:
+        score: of the image, 0-1.
+        decision: where the verdict changes.
+        implausible: why it is no picture of the part; empty where it is one.
+        instead: what is then said of it; ``ok``: that it is all right, and the score decides.
     """
     if math.isnan(score):
         return Verdict.ERROR
+    if implausible and instead != "ok":
+        return Verdict(instead)
     if decision.review is not None and decision.review[0] <= score < decision.review[1]:
         return Verdict.REVIEW
     return Verdict.DEFECT if score >= decision.threshold else Verdict.OK

@@ -108,6 +108,8 @@ class Loop:
         self._retry_truncated = settings.worker.retry_truncated
         self.decision = decision
         """The thresholds; a reload changes them."""
+        self.implausible = settings.decision.implausible
+        """What is said of a picture that the bundle was not made for; a reload changes it."""
         self._model_of = model_of
         self._source = source
         self._spool = spool
@@ -349,11 +351,14 @@ class Loop:
         claim = outcome.claim
         total = (time.monotonic() - claim.claimed) * 1e3
         score: float | None = None
-        reason, regions = "", tuple[Region, ...]()
+        regions = tuple[Region, ...]()
         if isinstance(what, Failure):
             verdict, reason = Verdict.ERROR, what.reason
         else:
-            verdict, score, regions = decide(what.score, self.decision), what.score, what.regions
+            reason = "" if self.implausible == "ok" else what.implausible
+            verdict = decide(what.score, self.decision, reason, self.implausible)
+            if verdict is not Verdict.ERROR:
+                score, regions = what.score, what.regions
         own = what.latency
         busy = self._busy = own.decode + own.preprocess + own.infer
         return Inspection(

@@ -246,6 +246,7 @@ class Reload:
         if isinstance(outcome, Prepared):
             self._running.change_over(self._pool, outcome)
         self._loop.decision = decided
+        self._loop.implausible = wish.settings.decision.implausible
         self._settings = wish.settings
         logging.getLogger().setLevel(wish.settings.log.level.upper())
         kept = note_running(wish, bundle)

@@ -12,6 +12,7 @@ import numpy as np
 from edge_agent.bundle import (
     Accuracy,
     Decision,
+    Expects,
     Manifest,
     Preprocess,
     Reference,
@@ -49,6 +50,7 @@ class Trained:
     """Over the out-of-fold scores."""
     localised: float | None
     reference: Reference
+    expects: Expects
     scores: NDArray[np.floating]
     """(images,): of the final model."""
     fingerprint: str
@@ -95,6 +97,7 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
             metrics={"pooled": trained.pooled.model_dump(), "localised": trained.localised},
         ),
         reference=trained.reference,
+        expects=trained.expects,
     )
     return write_bundle(path, manifest, files)
 

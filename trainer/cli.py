@@ -130,10 +130,20 @@ def _train(arguments: argparse.Namespace) -> int:
     write_json(arguments.out / "dataset.json", summary.as_json())
     metrics = _recipe(config, learned, test, arguments.out)
     say(f"out of fold   {_line(metrics['pooled'])}")
+    for blank in metrics["judged_blanks"]:
+        say(
+            f"trainer train: a {blank} picture would be judged like one of the part, since there "
+            "are such among the training images: remove them, and train again",
+            stream=sys.stderr,
+        )
     if metrics["localised"] is not None:
         say(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
     if "test" in metrics:
         say(f"test split    {_line(metrics['test'])}")
+        odd, first = metrics["test_implausible"]
+        if odd:
+            images = metrics["test"]["images"]
+            say(f"trainer train: {_implausible(odd, images, first)}", stream=sys.stderr)
     if carried := metrics["calibration"]["carried_over"]:
         say(
             f"carried over  escapes {carried['escapes']}, overkills {carried['overkills']}, with "
@@ -284,14 +294,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         judged, accuracy = evaluate_bundle(predictor, samples, advance)
     if arguments.scores is not None:
         write_scores(arguments.scores, samples, judged.scores)
-    figures = accuracy.model_dump()
+    odd, first = judged.odd(samples)
+    figures = accuracy.model_dump() | {"implausible": odd}
     if arguments.json:
         say_json(figures)
     else:
         say(_line(figures))
+    if odd:
+        say(f"trainer evaluate: {_implausible(odd, len(samples), first)}", stream=sys.stderr)
     if note := _learned_from(dataset, samples, predictor.bundle):
         say(f"trainer evaluate: {note}", stream=sys.stderr)
     return 0
+
+
+def _implausible(count: int, images: int, first: str) -> str:
+    return (
+        f"{count} of {images} images are no pictures that the bundle was made for, which a station "
+        f"calls error whatever their score: {first}"
+    )
 
 
 def _export(arguments: argparse.Namespace) -> int:

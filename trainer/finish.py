@@ -17,6 +17,7 @@ from trainer.config import Aim
 from trainer.crossval import OutOfFold, fold_accuracies, oof_file, write_oof
 from trainer.data import fingerprint
 from trainer.evaluate import evaluate_bundle, localised
+from trainer.expects import judged_blanks, make_expects
 from trainer.heatmaps import FILE as HEATMAPS
 from trainer.heatmaps import write_heatmaps
 from trainer.metrics import accuracy_at
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Preprocess
-    from edge_agent.bundle.appearance import Appearance
     from trainer.config import RunConfig
     from trainer.data import HeldBack, LearningSet
+    from trainer.expects import Look
     from trainer.run import Stopwatch
 
 
@@ -53,7 +54,7 @@ class Fruits:
     """(folds + 1, images): PyTorch's scores, of the graph to ship last."""
     targets: NDArray[np.bool_]
     """(images, h, w): the masks in the heatmap's cells."""
-    looks: tuple[Appearance, ...]
+    looks: tuple[Look, ...]
     search: dict[str, Any] = field(default_factory=dict)
     """How the configuration was found, where it was: goes into metrics.json."""
 
@@ -108,6 +109,8 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             admitted = tuple(one for one in made if not one.fault)
             times = time_variants(admitted, fruits.spec)
         with watch.step("bundle"):
+            sights = [look.sight for look in fruits.looks]
+            expects = make_expects(sights, groups)
             trained = Trained(
                 variants=admitted,
                 spec=fruits.spec,
@@ -116,9 +119,14 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
                 localised=localised(judged.heatmaps, fruits.targets),
                 reference=make_reference(
                     [sample for sample in samples if not sample.defect],
-                    [look for look, flawed in zip(fruits.looks, labels, strict=True) if not flawed],
+                    [
+                        look.appearance
+                        for look, flawed in zip(fruits.looks, labels, strict=True)
+                        if not flawed
+                    ],
                     judged.scores[~labels],
                 ),
+                expects=expects,
                 scores=fruits.expected[-1],
                 fingerprint=fingerprint(fruits.dataset),
             )
@@ -148,6 +156,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         "variants": variants,
         "localised": trained.localised,
         "parity": parity,
+        "judged_blanks": judged_blanks(sights, expects),
         **fruits.search,
     }
     if fruits.test.images:
@@ -155,6 +164,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         with watch.step("test"), progress("judging the test split", len(test)) as advance:
             tested, accuracy = evaluate_bundle(predictor, test, advance)
         metrics["test"] = accuracy.model_dump()
+        metrics["test_implausible"] = tested.odd(test)
         metrics["test_intervals"] = figure_intervals(
             np.array([sample.defect for sample in test], bool),
             tested.scores,

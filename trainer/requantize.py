@@ -17,6 +17,7 @@ from trainer.crossval import read_oof
 from trainer.data import fingerprint, hold_back, open_dataset
 from trainer.errors import UsageError
 from trainer.evaluate import judge, open_graph
+from trainer.expects import expects_of
 from trainer.golden import make_golden
 from trainer.progress import progress
 from trainer.rebuild import rebuild_folds
@@ -117,6 +118,7 @@ def requantize(
                 "variants": tuple(describe(one) for one in admitted),
                 "golden": golden,
                 "training": training,
+                "expects": manifest.expects or expects_of(learned.samples, spec),
             }
         )
         files = pngs | {file_of(one): one.file for one in admitted}

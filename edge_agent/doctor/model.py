@@ -14,7 +14,7 @@ from edge_agent.worker.pool import WorkerStartError
 from edge_agent.worker.verify import prove_apart, verify_apart
 
 if TYPE_CHECKING:
-    from edge_agent.bundle import Bundle
+    from edge_agent.bundle import Bundle, Manifest
     from edge_agent.settings import Settings
 
 TOPIC = "bundle"
@@ -33,7 +33,7 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
     manifest = bundle.manifest
     what = f"{manifest.name} {manifest.version}: files, hashes and graphs as the manifest says"
     what += f", signed by {bundle.signed_by}" if bundle.signed_by else ""
-    found = [Finding(TOPIC, "ok", what)]
+    found = [Finding(TOPIC, "ok", what), *_plausibility(settings, manifest)]
     try:
         ready = prove_apart(bundle, variant, provider)
     except WorkerStartError as error:
@@ -45,6 +45,26 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
         f"within {ready.golden_error:.5f}"
     )
     return [*found, Finding(TOPIC, "ok", what)]
+
+
+def _plausibility(settings: Settings, manifest: Manifest) -> list[Finding]:
+    """Whether a picture of nothing would be told from one of the part."""
+    if manifest.expects is None:
+        what = (
+            "it does not say what pictures it was made for: a black frame, or one of another "
+            "product, is judged by its score, and may be ok"
+        )
+        mend = (
+            "make it again: `trainer train`, or `trainer quantize RUN IMAGES` with the same model"
+        )
+        return [Finding(TOPIC, "warning", what, mend)]
+    if settings.decision.implausible == "ok":
+        what = (
+            "pictures that it was not made for are judged by their score, as [decision] says: a "
+            "black frame may be ok"
+        )
+        return [Finding(TOPIC, "warning", what, 'set implausible = "error", or leave it out')]
+    return []
 
 
 def what_runs(settings: Settings, bundle: Bundle) -> tuple[str, str]:

@@ -71,3 +71,20 @@ def test_a_higher_score_is_never_a_better_verdict(scores, limits):
     first, second = (order.index(decide(score, decision)) for score in sorted(scores))
 
     assert first <= second
+
+
+DECISION = Decision(threshold=0.5, review=(0.4, 0.7), rule="by hand")
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("instead", ["error", "review"])
+def test_what_is_no_picture_of_the_part_is_never_ok_whatever_its_score(score, instead):
+    assert decide(score, DECISION, "brightness 0", instead).value == instead
+
+
+@given(score=SCORES)
+def test_where_that_is_all_right_or_it_is_one_the_score_decides(score):
+    alone = decide(score, DECISION)
+
+    assert decide(score, DECISION, "brightness 0", "ok") is alone
+    assert decide(score, DECISION, "", "error") is alone
