@@ -295,7 +295,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.scores is not None:
         write_scores(arguments.scores, samples, judged.scores)
     odd, first = judged.odd(samples)
-    figures = accuracy.model_dump() | {"implausible": odd}
+    figures = accuracy.model_dump()
     if arguments.json:
         say_json(figures)
     else:

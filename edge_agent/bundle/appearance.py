@@ -42,16 +42,15 @@ def appearance(tensor: NDArray[np.uint8]) -> Appearance:
 
 def darkest(tensor: NDArray[np.uint8]) -> float:
     """Mean grey, 0..255, of the darkest of 4 x 4 parts of a frame of at least 4 x 4 pixels."""
-    first, step = _spread(tensor.shape[0])
-    rows = _grey(tensor[first::step])
-    edges = np.linspace(0, rows.shape[1], _PARTS, endpoint=False).astype(int)
-    sums = np.add.reduceat(rows, edges, axis=1, dtype=np.float32)
-    across = sums / np.diff(edges, append=rows.shape[1])
-    return min(float(part.mean(axis=0).min()) for part in np.array_split(across, _PARTS)) / 4
+    (top, down), (left, across) = (_spread(side) for side in tensor.shape[:2])
+    some = _grey(tensor[top::down, left::across])
+    rows, columns = (side // _PARTS for side in some.shape)
+    parts = some[: rows * _PARTS, : columns * _PARTS].reshape(_PARTS, rows, _PARTS, columns)
+    return float(parts.mean(axis=(1, 3)).min()) / 4
 
 
 def _spread(rows: int) -> tuple[int, int]:
-    """The first of about 32 to 64 rows, and the step to the next."""
+    """The first of about 32 to 64 rows, or columns, and the step to the next."""
     step = max(1, rows // _ROWS)
     return (rows - 1) % step // 2, step  # as much is left out above as below
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_agent.bundle.preprocess import Fitted, Frame
     from edge_agent.types import Appearance
 
-_GRID = (64, 64)
+_GRID = (32, 32)
 """Pixels in which colour is looked at, spread over the frame."""
 
 
@@ -106,7 +106,10 @@ def _colour(image: Image.Image) -> float:
     if image.mode == "L":
         return 0.0
     some = np.asarray(image.resize(_GRID, Image.Resampling.NEAREST))
-    return float(np.mean(some.max(axis=2) - some.min(axis=2)))
+    red, green, blue = some[..., 0], some[..., 1], some[..., 2]
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    return float(np.mean(highest - lowest))
 
 
 def _at_least(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -10,8 +10,17 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
-from tests.bundles import make_bundle, make_image, make_manifest, make_model
+from tests.bundles import (
+    EXPECTS,
+    HEIGHT,
+    WIDTH,
+    make_bundle,
+    make_image,
+    make_manifest,
+    make_model,
+)
 from trainer import cli, progress
 from trainer.cli import run
 from trainer.data import fingerprint, hold_back, open_dataset
@@ -127,6 +136,20 @@ def test_evaluate_judges_with_the_bundle(images, tmp_path, capsys):
     assert all((float(row["score"]) >= 0.5) == (row["label"] == "1") for row in rows)
     assert run(arguments) == 0
     assert "escapes 0 of 4" in capsys.readouterr().out
+
+
+def test_evaluate_says_what_of_it_a_station_would_not_judge(images, tmp_path, capsys):
+    make_bundle(tmp_path / "bundle", expects=EXPECTS)
+    command = ["evaluate", str(tmp_path / "bundle"), str(images), "--json"]
+    assert run(command) == 0
+    assert "no pictures" not in capsys.readouterr().err
+    Image.new("L", (WIDTH, HEIGHT), 255).save(images / "ok" / "white.png")
+    assert run(command) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["images"] == 13
+    assert "1 of 13 images are no pictures that the bundle was made for" in said.err
+    assert "ok/white.png: " in said.err
+    assert "brightness 255 (expected 60 to 230)" in said.err
 
 
 def test_evaluate_says_what_of_it_was_learned_from(images, tmp_path, capsys):

@@ -107,6 +107,7 @@ def test_quantize_writes_a_new_bundle_and_leaves_the_run_alone(
     assert new.variant("fp32").sha256 == old.variant("fp32").sha256
     assert new.variant("int8").sha256 != old.variant("int8").sha256
     assert new.manifest.decision == old.manifest.decision
+    assert new.manifest.expects == old.manifest.expects
     assert new.manifest.training.parameters["seven_bit"] is True
     assert found["variants"]["int8"]["how"] == "minmax 7 bit"
     assert Predictor(new, "int8").prove() < 1e-3

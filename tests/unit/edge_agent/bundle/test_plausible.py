@@ -64,7 +64,7 @@ def test_a_picture_of_the_part_is_one(defect):
         (part().transpose(Image.Transpose.ROTATE_90), "width / height 1.5 (expected 0.6 to 0.7)"),
         (part().crop((0, 0, WIDTH // 2, HEIGHT // 2)), "32 x 48 pixels"),
         (part().resize((20, 20)), "20 x 20 pixels"),
-        (Image.merge("RGB", (part(), grey(90), grey(20))), "colour 139.5 (expected 0 to 32)"),
+        (Image.merge("RGB", (part(), grey(90), grey(20))), "colour 139 (expected 0 to 32)"),
     ],
 )
 def test_what_is_none_says_which_value_lies_outside_of_which_bounds(picture, said):
@@ -125,7 +125,8 @@ def test_a_line_of_pixels_can_be_looked_at(size, how):
 def test_the_darkest_part_is_the_mean_of_the_darkest_of_sixteen(height, width):
     frame = np.full((height, width, 3), 200, np.uint8)
     assert darkest(frame) == 200.0
-    frame[-(height // 4) :, -(width // 4) :] = 40  # a corner, or a little less than one
-    assert 40.0 <= darkest(frame) < 200.0
+    if min(height, width) >= 16:
+        frame[-(height // 4) :, -(width // 4) :] = 40  # a corner, or a little less than one
+        assert 40.0 <= darkest(frame) < 100.0
     frame[height // 2 :] = 10
     assert darkest(frame) == pytest.approx(10.0, abs=1e-3)
