@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_agent import __version__, lock
-from edge_agent.decide import overridden
+from edge_agent.decide import own_decisions
 from edge_agent.housekeeping import Housekeeping, check_limits
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
@@ -105,9 +105,7 @@ class Agent:
             wish = wish_of(settings)
             service.status(f"verifying {wish.bundle}")
             bundle = open_trusted(wish)
-            decision = overridden(
-                bundle.manifest.decision, settings.decision.threshold, settings.decision.review
-            )
+            decisions = own_decisions(bundle.manifest, settings.decision)
             page = _page(settings, stack)
             journal = stack.enter_context(_journal(storage.journal, page, service))
             for loss in journal.losses:
@@ -159,7 +157,7 @@ class Agent:
 
             loop = Loop(
                 settings=settings,
-                decision=decision,
+                decisions=decisions,
                 model_of=running.model_of,
                 source=source,
                 spool=spool,

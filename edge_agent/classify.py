@@ -68,7 +68,7 @@ def classify(
     """
     settings = WorkerSettings()
     bundle = verify_apart(bundle_path)
-    decision = bundle.manifest.decision
+    decision = bundle.manifest.decision_of(runtime.variant)
     pool = WorkerPool(
         worker_options(
             settings,

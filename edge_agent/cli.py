@@ -157,6 +157,10 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
             else "not measured"
         )
         say(f"variant    {variant.name:8} {variant.size / 1e6:6.1f} MB  {measured}")
+        if variant.decision:
+            own = variant.decision
+            band = f", review {own.review[0]:g} to {own.review[1]:g}" if own.review else ""
+            say(f"{'':20}its own threshold {own.threshold:.4f}{band}")
         for provider, fault in variant.gate.items():
             say(f"{'':20}{f'not on {provider}: {fault}' if fault else f'holds on {provider}'}")
     training = manifest.training

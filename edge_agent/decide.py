@@ -9,8 +9,8 @@ from edge_agent.settings import SettingsError
 from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
-    from edge_agent.bundle import Decision
-    from edge_agent.settings import Instead
+    from edge_agent.bundle import Decision, Manifest
+    from edge_agent.settings import DecisionSettings, Instead
 
 
 def overridden(
@@ -30,6 +30,18 @@ def overridden(
             f"{band[0]:g} to {band[1]:g}: give threshold and review that fit each other"
         )
     return wanted
+
+
+def own_decisions(manifest: Manifest, wanted: DecisionSettings) -> dict[str, Decision]:
+    """By variant, its own decision, with what the station's settings say instead.
+
+    Raises:
+        SettingsError: as `overridden`.
+    """
+    return {
+        one.name: overridden(manifest.decision_of(one.name), wanted.threshold, wanted.review)
+        for one in manifest.variants
+    }
 
 
 def decide(

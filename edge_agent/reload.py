@@ -21,7 +21,7 @@ from edge_agent.bundle.history import (
     check_version,
     remember,
 )
-from edge_agent.decide import overridden
+from edge_agent.decide import own_decisions
 from edge_agent.orders import STOPS
 from edge_agent.running import Prepared
 from edge_agent.settings import Settings, SettingsError, load_settings
@@ -237,22 +237,23 @@ class Reload:
             self._let_prepare(wish)
             return
         bundle = outcome.bundle if isinstance(outcome, Prepared) else outcome
-        decision, manifest = wish.settings.decision, bundle.manifest
+        manifest = bundle.manifest
         try:
-            decided = overridden(manifest.decision, decision.threshold, decision.review)
+            decided = own_decisions(manifest, wish.settings.decision)
         except SettingsError as error:
             self._end(wish.order, str(error))
             return
         if isinstance(outcome, Prepared):
             self._running.change_over(self._pool, outcome)
-        self._loop.decision = decided
+        self._loop.decisions = decided
         self._loop.implausible = wish.settings.decision.implausible
         self._settings = wish.settings
         logging.getLogger().setLevel(wish.settings.log.level.upper())
         kept = note_running(wish, bundle)
         log.info(
             "reloaded: %s %s, threshold %.4f",
-            *(manifest.name, manifest.version, decided.threshold),
+            *(manifest.name, manifest.version),
+            decided[self._running.choice.candidate.variant].threshold,
         )
         self._notify()
         self._end(wish.order, "")
@@ -284,8 +285,8 @@ def prepare(wish: Wish, current: Choice, cache: Path | None) -> Prepared:
         BundleError, ProviderError, WorkerStartError, SettingsError: it may not, or can't, run here.
     """
     bundle = open_trusted(wish)
-    settings, decision = wish.settings, wish.settings.decision
-    overridden(bundle.manifest.decision, decision.threshold, decision.review)
+    settings = wish.settings
+    own_decisions(bundle.manifest, settings.decision)
     selector = Selector(bundle, settings.runtime, settings.worker, cache)
     has = {variant.name for variant in bundle.manifest.variants}
     # Measuring would take the cores from the line. The next start measures.

@@ -11,7 +11,6 @@ import numpy as np
 
 from edge_agent.bundle import (
     Accuracy,
-    Decision,
     Expects,
     Manifest,
     Preprocess,
@@ -74,12 +73,7 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         notice=config.notice,
         preprocess=trained.spec,
-        decision=Decision(
-            threshold=trained.calibration.threshold,
-            review=trained.calibration.review,
-            rule=trained.calibration.rule,
-            figures=trained.calibration.figures,
-        ),
+        decision=trained.calibration.decision,
         variants=tuple(describe(one) for one in trained.variants),
         golden=golden,
         training=Training(
@@ -117,4 +111,5 @@ def describe(variant: Made) -> Variant:
         size=variant.file.stat().st_size,
         accuracy=variant.held_out.accuracy,
         gate={} if variant.name == "fp32" else variant.gate,
+        decision=variant.decision,
     )

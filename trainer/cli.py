@@ -129,7 +129,8 @@ def _train(arguments: argparse.Namespace) -> int:
     summary = _summarise(dataset)
     write_json(arguments.out / "dataset.json", summary.as_json())
     metrics = _recipe(config, learned, test, arguments.out)
-    say(f"out of fold   {_line(metrics['pooled'])}")
+    for line in _headline(metrics):
+        say(line)
     for blank in metrics["judged_blanks"]:
         say(
             f"trainer train: a {blank} picture would be judged like one of the part, since there "
@@ -448,6 +449,18 @@ def _over_budget(metrics: dict[str, Any]) -> str:
         f"the fastest variant takes {min(times):.1f} ms, more than the budget of {budget:g} ms: "
         "INT8 was left out, or kept blocks in float32. Give a smaller --budget-ms"
     )
+
+
+def _headline(metrics: dict[str, Any]) -> list[str]:
+    """What a station would do first: FP32, if that is another variant, is what it was made from."""
+    runs, fp32 = metrics["runs"], _line(metrics["pooled"])
+    if runs == "fp32":
+        return [f"out of fold   {fp32}"]
+    own = _line(metrics["variants"][runs])
+    return [
+        f"out of fold   {own}  with {runs}, the fastest here: a station like this machine runs it",
+        f"in fp32       {fp32}",
+    ]
 
 
 def _variant_lines(variants: dict[str, dict[str, Any]]) -> list[str]:

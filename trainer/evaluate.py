@@ -95,11 +95,11 @@ def judge(
 def evaluate_bundle(
     predictor: Predictor, samples: Sequence[Sample], advance: Callable[[str], None]
 ) -> tuple[Judged, Accuracy]:
-    """Scores and figures of a bundle's variant, at the bundle's own threshold."""
+    """Scores and figures of a bundle's variant, at the threshold that it is judged by."""
     manifest = predictor.bundle.manifest
     judged = judge(predictor.predict, samples, manifest.preprocess, advance, manifest.expects)
     labels = np.array([sample.defect for sample in samples], bool)
-    threshold = manifest.decision.threshold
+    threshold = manifest.decision_of(predictor.variant.name).threshold
     return judged, accuracy_at(labels, judged.scores, threshold)
 
 

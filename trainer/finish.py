@@ -25,7 +25,7 @@ from trainer.progress import progress
 from trainer.prove import hold, judge_held_out
 from trainer.reference import make_reference
 from trainer.run import write_json
-from trainer.variants import Proven, make_variants, time_variants
+from trainer.variants import Proven, fastest, make_variants, time_variants
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,6 +98,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         shipped=fruits.expected[-1],
         threshold=calibration.threshold,
         seed=config.seed,
+        aim=aim,
     )
     with TemporaryDirectory(dir=run, prefix=".variants-") as folder:
         with watch.step("variants"):
@@ -154,6 +155,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             "carried_over": asdict(carried) if carried else None,
         },
         "variants": variants,
+        "runs": fastest(times),
         "localised": trained.localised,
         "parity": parity,
         "judged_blanks": judged_blanks(sights, expects),

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_agent.bundle import open_bundle, write_bundle
 from trainer.assemble import describe, file_of
-from trainer.config import read_config, with_settings
+from trainer.config import Aim, read_config, with_settings
 from trainer.crossval import read_oof
 from trainer.data import fingerprint, hold_back, open_dataset
 from trainer.errors import UsageError
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 
 _SETTINGS = {"variants", "calibrator", "seven_bit"}
+
+
+def _aim_of(manifest: Manifest) -> Aim:
+    """The rule by which the bundle's threshold was chosen."""
+    decision, parameters = manifest.decision, manifest.training.parameters
+    names = ("escape_cost", "overkill_cost") if decision.rule == "cost" else ()
+    prices = {name: parameters.get(name) for name in names}
+    return Aim.model_validate({"rule": decision.rule, "review": parameters.get("review"), **prices})
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ def requantize(
             shipped=shipped.scores,
             threshold=manifest.decision.threshold,
             seed=config.seed,
+            aim=_aim_of(manifest),
         )
         made = make_variants(proven, config, Path(folder))
         admitted = [one for one in made if not one.fault]

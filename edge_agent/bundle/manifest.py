@@ -94,6 +94,8 @@ class Variant(_Frozen):
     gate: dict[str, str] = {}
     """By execution provider on which it was held against FP32 when it was made: why its accuracy
     is not FP32's there, and no station runs it there; empty where it is."""
+    decision: Decision | None = None
+    """By the same rule on its own out-of-fold scores; None: the bundle's."""
 
 
 class Golden(_Frozen):
@@ -199,6 +201,11 @@ class Manifest(_Frozen):
     reference: Reference
     expects: Expects | None = None
     """None: made before this was measured, and every picture is judged."""
+
+    def decision_of(self, variant: str) -> Decision:
+        """Where a variant's verdict changes: its own, or else the bundle's."""
+        own = (one.decision for one in self.variants if one.name == variant)
+        return next(own, None) or self.decision
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:

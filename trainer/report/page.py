@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from trainer.data.summary import summarise
 from trainer.report import charts, curves
-from trainer.report.figures import headline, percents
+from trainer.report.figures import as_run, headline, percents
 from trainer.report.files import read_run, shown
 from trainer.report.gallery import make_gallery
 from trainer.report.sizes import by_size, flaws
@@ -54,6 +54,7 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
     samples = {sample.name: sample for sample in dataset.samples}
     missing = sum(name not in samples for name in run.names)
     sized = flaws(run, samples)
+    runs = as_run(run)
     script, style = _asset("page.js"), _asset("page.css")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
@@ -82,6 +83,9 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         recipe=run.config.get("recipe"),
         command=run.command.get("command"),
         figures=headline(run),
+        runs=runs.metrics.get("runs", "fp32"),
+        station=runs.metrics["pooled"],
+        headline=headline(runs),
         scores=_scores(run),
         score_charts=(charts.score_chart(run, 1040, 330), charts.score_chart(run, 400, 300)),
         curves=curves.curves(run),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.bundle import Decision
-from edge_agent.decide import decide
+from edge_agent.decide import decide, own_decisions
+from edge_agent.settings import DecisionSettings, SettingsError
 from edge_agent.types import Verdict
+from tests.bundles import make_manifest, make_model
+
+if TYPE_CHECKING:
+    from edge_agent.bundle import Manifest
 
 SCORES = st.floats(0, 1)
 
@@ -88,3 +94,35 @@ def test_where_that_is_all_right_or_it_is_one_the_score_decides(score):
 
     assert decide(score, DECISION, "brightness 0", "ok") is alone
     assert decide(score, DECISION, "", "error") is alone
+
+
+def two_variants(**int8: object) -> Manifest:
+    manifest, _ = make_manifest(make_model())
+    (fp32,) = manifest.variants
+    golden = [
+        one.model_copy(update={"scores": {"fp32": 0.5, "int8": 0.5}}) for one in manifest.golden
+    ]
+    other = fp32.model_copy(update={"name": "int8", **int8})
+    return manifest.model_copy(update={"variants": (fp32, other), "golden": tuple(golden)})
+
+
+def test_each_variant_has_its_own_decision_or_the_bundles():
+    own = Decision(threshold=0.3, review=(0.2, 0.4), rule="max-f1")
+
+    assert own_decisions(two_variants(decision=own), DecisionSettings()) == {
+        "fp32": Decision(threshold=0.5, rule="by hand"),
+        "int8": own,
+    }
+    assert {d.threshold for d in own_decisions(two_variants(), DecisionSettings()).values()} == {
+        0.5
+    }
+
+
+def test_what_a_person_has_set_goes_before_both():
+    own = Decision(threshold=0.3, rule="max-f1")
+    wanted = DecisionSettings(threshold=0.7, review=(0.6, 0.8))
+    for one in own_decisions(two_variants(decision=own), wanted).values():
+        assert (one.threshold, one.review) == (0.7, (0.6, 0.8))
+    banded = two_variants(decision=Decision(threshold=0.3, review=(0.2, 0.4), rule="max-f1"))
+    with pytest.raises(SettingsError, match=r"threshold 0\.7 lies outside of the review band"):
+        own_decisions(banded, DecisionSettings(threshold=0.7))
