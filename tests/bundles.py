@@ -138,11 +138,19 @@ def make_manifest(model: bytes, **changes: object) -> tuple[Manifest, dict[str, 
     return Manifest.model_validate({**fields, **changes}), files
 
 
-def make_two_variants(path: Path, gates: dict[str, dict[str, str]] | None = None) -> Bundle:
-    """A bundle with fp32 and int8, by name: the graph is the same; ``gates`` by variant."""
+def make_two_variants(
+    path: Path,
+    gates: dict[str, dict[str, str]] | None = None,
+    decision: Decision | None = None,
+) -> Bundle:
+    """A bundle with fp32 and int8, by name: the graph is the same; ``gates`` by variant.
+
+    ``decision`` is int8's own.
+    """
     manifest, files = make_manifest(make_model())
     (fp32,) = manifest.variants
-    int8 = fp32.model_copy(update={"name": "int8", "precision": "int8", "file": "model.int8.onnx"})
+    own = {"name": "int8", "precision": "int8", "file": "model.int8.onnx", "decision": decision}
+    int8 = fp32.model_copy(update=own)
     golden = tuple(
         one.model_copy(update={"scores": {**one.scores, "int8": one.scores["fp32"]}})
         for one in manifest.golden

@@ -83,7 +83,7 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         recipe=run.config.get("recipe"),
         command=run.command.get("command"),
         figures=headline(run),
-        runs=runs.metrics.get("runs", "fp32"),
+        runs="fp32" if runs is run else runs.metrics["runs"],
         station=runs.metrics["pooled"],
         headline=headline(runs),
         scores=_scores(run),

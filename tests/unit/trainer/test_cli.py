@@ -12,6 +12,7 @@ import sys
 import pytest
 from PIL import Image
 
+from edge_agent.bundle import Decision
 from tests.bundles import (
     EXPECTS,
     HEIGHT,
@@ -20,6 +21,7 @@ from tests.bundles import (
     make_image,
     make_manifest,
     make_model,
+    make_two_variants,
 )
 from trainer import cli, progress
 from trainer.cli import run
@@ -136,6 +138,28 @@ def test_evaluate_judges_with_the_bundle(images, tmp_path, capsys):
     assert all((float(row["score"]) >= 0.5) == (row["label"] == "1") for row in rows)
     assert run(arguments) == 0
     assert "escapes 0 of 4" in capsys.readouterr().out
+
+
+def test_evaluate_judges_a_variant_at_its_own_threshold(images, tmp_path, capsys):
+    make_two_variants(tmp_path / "both", decision=Decision(threshold=0.9, rule="by hand"))
+    for variant, threshold in (("fp32", 0.5), ("int8", 0.9)):
+        command = ["evaluate", str(tmp_path / "both"), str(images), "--json"]
+        assert run([*command, "--variant", variant]) == 0
+        assert json.loads(capsys.readouterr().out)["threshold"] == threshold
+
+
+def test_a_training_tells_first_what_a_station_will_run():
+    fp32 = {"ap": 0.99, "f1": 0.99, "threshold": 0.34, "escapes": 0, "overkills": 1}
+    fp32 |= {"images": 399, "defects": 52}
+    int8 = {**fp32, "threshold": 0.31, "overkills": 2}
+    metrics = {"pooled": fp32, "variants": {"fp32": fp32, "int8": int8}, "runs": "int8"}
+    first, second = cli._headline(metrics)
+    assert first.startswith("out of fold   AP 0.9900  F1 0.9900  threshold 0.310  escapes 0 of 52")
+    assert "overkills 2 of 347" in first
+    assert "with int8, the fastest here" in first
+    assert second.startswith("in fp32       AP 0.9900  F1 0.9900  threshold 0.340")
+    (alone,) = cli._headline({**metrics, "runs": "fp32"})
+    assert alone == second.replace("in fp32    ", "out of fold")
 
 
 def test_evaluate_says_what_of_it_a_station_would_not_judge(images, tmp_path, capsys):
