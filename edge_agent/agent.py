@@ -7,12 +7,13 @@ Each is acquired in that order on one stack and released in reverse, also when a
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edge_agent import __version__, lock
 from edge_agent.decide import own_decisions
@@ -68,6 +69,8 @@ log = logging.getLogger(__name__)
 _DRAIN = 4.0  # seconds that a stop may take to finish frames
 _FLUSH = 3.0  # and to flush messages
 _RETRY = 1.0  # seconds between two tries to open the journal
+
+_Answer = TypeVar("_Answer")
 
 
 class Agent:
@@ -271,6 +274,7 @@ def _folder(
         judged=journal.judged,
         wake=pool.wake,
         max_bytes=settings.worker.max_bytes,
+        patience=settings.worker.retry_truncated,
         inodes_last=lies_on is None or lies_on.numbers_last,
     )
     stack.callback(folder.close)
@@ -289,10 +293,28 @@ def _topic(
         settings.storage.session, broker=own.broker, client_id=own.client_id, topic=found.topic
     )
     topic = MqttSource(
-        found, own, spool, session, known=journal.has, wake=pool.wake, sha256_of=journal.sha256_of
+        found,
+        own,
+        spool,
+        session,
+        known=_for_source(journal.has),
+        wake=pool.wake,
+        sha256_of=_for_source(journal.sha256_of),
     )
     stack.callback(topic.close)
     return topic
+
+
+def _for_source(ask: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
+    """Ask the journal for a source, which knows none: what fails is an OSError."""
+
+    def asked(identity: str) -> _Answer:
+        try:
+            return ask(identity)
+        except JournalError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+    return asked
 
 
 def _station(settings: Settings) -> Station:

@@ -19,6 +19,7 @@ import psutil
 
 from edge_agent.decide import decide
 from edge_agent.journal import JournalError
+from edge_agent.sources.spool import RewrittenError
 from edge_agent.system.trouble import Trouble
 from edge_agent.types import Failure, Image, Inspection, Latency, Prediction, Region, Verdict
 from edge_agent.waiting import UNREAD, Waiting
@@ -79,6 +80,8 @@ class _Filing:
     claim: Claim
     verdict: Verdict
     reason: str
+    sha256: str
+    """Of the bytes that were judged; empty: not known."""
     steps: Iterator[None] | None = None
     """What is left of a copy to another filesystem."""
     delay: float = _RETRY
@@ -132,6 +135,8 @@ class Loop:
         self._commit_at = float("inf")
         self._busy = _CLAIMED_MS
         """How long the last frame kept its worker, ms."""
+        self._unsynced: list[Claim] = []
+        """Claims that are not durable yet: nothing of them may be committed."""
         self._unrecorded: list[_Judged] = []
         """What a full disk, or another program's lock, keeps from being committed."""
         self._filing: deque[_Filing] = deque()
@@ -252,7 +257,19 @@ class Loop:
             trouble.worked()
         self._take_up(claims)
         self._submit_queue()
-        self._spool.sync(claims)  # while the workers are at it already
+        self._unsynced += claims
+        self._sync()  # while the workers are at it already
+
+    def _sync(self) -> bool:
+        try:
+            self._spool.sync(self._unsynced)
+        except OSError as error:
+            self._troubles["claim"].failed(
+                f"what is claimed can't be brought to the disk: {error.strerror}: {error.filename}"
+            )
+            return False
+        self._unsynced.clear()
+        return True
 
     def _idle(self) -> bool:
         """Nothing new waits to be judged."""
@@ -392,13 +409,15 @@ class Loop:
         done = [one for one in judged if not self._rewritten(one)]
         if not done:
             return
+        if not self._sync():
+            self._hold_back(done)
+            return
         try:
             self._journal.record([one.inspection for one in done], self._render)
         except JournalError as error:
             if not error.temporary:
                 raise  # the disk is failing: only a new start knows what is really on it
-            self._unrecorded.extend(done)
-            self._retry_at = time.monotonic() + _RETRY
+            self._hold_back(done)
             self._troubles["journal"].failed(str(error))
             return
         self._troubles["journal"].worked()
@@ -412,7 +431,12 @@ class Loop:
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)
-            self._file(_Filing(claim, inspection.verdict, inspection.reason))
+            sha256 = inspection.image.sha256
+            self._file(_Filing(claim, inspection.verdict, inspection.reason, sha256))
+
+    def _hold_back(self, judged: list[_Judged]) -> None:
+        self._unrecorded.extend(judged)
+        self._retry_at = time.monotonic() + _RETRY
 
     def _rewritten(self, judged: _Judged) -> bool:
         """Whether a camera has written to it since it was read; then it is judged again.
@@ -434,21 +458,36 @@ class Loop:
 
     def _file(self, filing: _Filing) -> None:
         """Move a frame to its place, or a step nearer to it."""
-        claim, steps = filing.claim, filing.steps
+        steps = filing.steps
         try:
             if steps is None:
                 steps = self._begin_to_file(filing)
             filing.steps = steps
             if next(steps, _DONE) is not _DONE:
                 self._filing.append(filing)
+        except RewrittenError:
+            self._renew(filing)
         except OSError as error:
-            filing.steps = None
-            filing.at = time.monotonic() + filing.delay
-            filing.delay = min(2 * filing.delay, _LONGEST_RETRY)
-            self._unfiled.append(filing)
-            self._troubles["filing"].failed(
-                f"{claim.name} can't leave {claim.path.parent}: {error}"
-            )
+            self._file_later(filing, error)
+
+    def _file_later(self, filing: _Filing, error: OSError) -> None:
+        claim = filing.claim
+        filing.steps = None
+        filing.at = time.monotonic() + filing.delay
+        filing.delay = min(2 * filing.delay, _LONGEST_RETRY)
+        self._unfiled.append(filing)
+        self._troubles["filing"].failed(f"{claim.name} can't leave {claim.path.parent}: {error}")
+
+    def _renew(self, filing: _Filing) -> None:
+        """It was written to after it was judged: what it holds now is another image."""
+        try:
+            claim = self._spool.renew(filing.claim)
+        except OSError as error:
+            self._file_later(filing, error)
+            return
+        log.warning("%s was written to after it was judged: it is judged again", claim.name)
+        self._unsynced.append(claim)
+        self._queue.append(claim)
 
     def _begin_to_file(self, filing: _Filing) -> Iterator[None]:
         claim = filing.claim
@@ -456,8 +495,8 @@ class Loop:
             self._spool.discard(claim)
             return iter(())
         if filing.verdict is Verdict.ERROR:
-            return self._spool.quarantine(claim, filing.reason)
-        return self._spool.keep(claim)
+            return self._spool.quarantine(claim, filing.reason, filing.sha256)
+        return self._spool.keep(claim, filing.sha256)
 
     def _resume(self) -> None:
         """Go on with copies, and try again what a full disk held up."""

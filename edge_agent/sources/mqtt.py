@@ -79,9 +79,11 @@ class MqttSource:
             options: how to reach the broker, with a client id of this source's own.
             spool: where images go.
             session: whether the broker should have one.
-            known: whether the journal has a frame identity; called from the source's thread.
+            known: whether the journal has a frame identity; called from the source's thread. An
+                OSError says that it can't be read now: the message stays the broker's.
             wake: called from there when there is something to claim.
-            sha256_of: the hash of what was judged under a frame identity; empty: not known.
+            sha256_of: the hash of what was judged under a frame identity; empty: not known. As
+                ``known``.
         """
         self._settings = settings
         self._options = options
@@ -118,7 +120,7 @@ class MqttSource:
         """When anything came last, be it a part of a message; monotonic seconds."""
         self._look_at = 0.0
         self._unheard = Trouble(log, "receiving images from MQTT")
-        self._unwritten = Trouble(log, "images that arrive are written again")
+        self._unwritten = Trouble(log, "images that arrive are taken again")
         self._loss: tuple[float, str] = (float("-inf"), "")
         """When the broker's session was found to be lost, and what is said of it."""
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
@@ -270,12 +272,13 @@ class MqttSource:
             return
         try:
             claim = self._store(offer, arrived)
+            if claim is None:
+                self._tell_repeat(offer, arrived)
         except OSError as error:
             self._fail(offer, arrived, error, before)
             return
         if claim is None:
             self.repeats += 1
-            self._tell_repeat(offer, arrived)
             if arrived.packet:
                 connection.acknowledge(arrived.packet)
             return
@@ -283,10 +286,10 @@ class MqttSource:
         self._wake_loop()
 
     def _fail(self, offer: Offer, arrived: Arrived, error: OSError, before: _Left | None) -> None:
-        """It can't be written: it stays the broker's, and holds up no other."""
+        """It can't be taken: it stays the broker's, and holds up no other."""
         name, size, why = offer.name, len(offer.content), error.strerror or str(error)
         if not arrived.packet:
-            lost = f"could not be written ({why}) and is lost: it was sent with QoS 0. Use QoS 1"
+            lost = f"could not be taken ({why}) and is lost: it was sent with QoS 0. Use QoS 1"
             log.error("%s %s", name, lost)
             self._ignore(name, lost)
             return
@@ -299,9 +302,9 @@ class MqttSource:
         self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
         others = len(self._left) + len(self._awaited) - 1
         self._unwritten.failed(
-            f"{name} ({size} bytes){f' and {others} others' if others else ''} can't be written to "
-            f"{self._spool.work}: {why}. What can't be written waits at the broker until there is "
-            f"room, {self._settings.receive_maximum} images at most (receive_maximum): then no "
+            f"{name} ({size} bytes){f' and {others} others' if others else ''} can't be taken into "
+            f"{self._spool.work}: {why}. What can't be taken waits at the broker until it can, "
+            f"{self._settings.receive_maximum} images at most (receive_maximum): then no "
             "other arrives"
         )
 
@@ -310,10 +313,8 @@ class MqttSource:
         now = time.monotonic()
         if self._awaited and now > self._moved + _RESENT:
             for left in self._awaited.values():
-                log.error("%s could not be written, and was not sent again: lost", left.name)
-                self._ignore(
-                    left.name, "could not be written, and the broker did not send it again"
-                )
+                log.error("%s could not be taken, and was not sent again: lost", left.name)
+                self._ignore(left.name, "could not be taken, and the broker did not send it again")
             self._awaited.clear()
         if not (self._left or self._awaited):
             self._full = False

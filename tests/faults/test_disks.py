@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -279,6 +280,26 @@ def test_a_full_disk_for_what_was_judged_gets_no_part_of_an_image(make_station, 
         ballast.unlink()
 
         finish(station, made, subscriber)
+
+
+def test_a_claim_that_finds_no_room_at_its_sync_is_synced_before_it_counts(
+    make_station, broker, subscribe, calls
+):
+    subscriber = subscribe(broker.port, "inspection/#")
+    port = free_port()
+    station = make_station(settings_of(broker, port))
+    made = [make_image(defect=False, seed=number) for number in range(5)]
+    station.start(under=calls.under())
+    full = calls.meet("sync", "*/work/*", error=errno.ENOSPC, who="daemon")
+    for number, content in enumerate(made):
+        station.drop(f"{number}.png", content)
+    told(station, port, "can't be brought to the disk")
+    wait_for(lambda: full.hits >= 2)
+    assert not station.rows()
+
+    full.clear()
+
+    finish(station, made, subscriber)
 
 
 # -- 13: failing -------------------------------------------------------------------------------

@@ -54,7 +54,9 @@ def start(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(mqtt, "_TICK", 0.02)
     with ExitStack() as stack:
 
-        def make(*, topic="cameras/{camera}/{id}", ack_timeout=60.0, **settings):
+        def make(
+            *, topic="cameras/{camera}/{id}", ack_timeout=60.0, ask=lambda _: False, **settings
+        ):
             options = MqttOptions(
                 CLIENT,
                 "127.0.0.1",
@@ -75,7 +77,7 @@ def start(raw, tmp_path, monkeypatch):
                 options,
                 disk,
                 known,
-                known=lambda _: False,
+                known=ask,
                 wake=lambda: None,
             )
             source.start()
@@ -155,6 +157,28 @@ def test_what_fails_though_there_is_room_is_tried_at_growing_intervals(start, ra
     assert "Disk quota exceeded" in source.warnings[0]
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_journal_that_can_not_be_read_leaves_it_at_the_broker(start, raw, known, caplog):
+    failing = True
+
+    def ask(_):
+        if failing:
+            raise OSError(errno.EIO, "the journal failed")
+        return known
+
+    source, _ = start(ask=ask)
+    raw.send(CLIENT, image(1))
+    until(lambda: source.warnings)
+    assert "the journal failed" in source.warnings[0]
+    failing = False
+    until(lambda: raw.connections[CLIENT] == 2)
+    raw.send(CLIENT, image(1))
+
+    until(lambda: source.repeats if known else source.waiting())
+    until(lambda: not source.warnings)
+    assert "Traceback" not in caplog.text
+
+
 def test_what_comes_again_before_there_is_room_is_not_written_in_vain(start, raw):
     source, disk = start()
     disk.free = 50_000
@@ -192,7 +216,7 @@ def test_as_many_as_may_be_on_their_way_are_left_and_then_nothing_arrives(start,
     raw.send(CLIENT, image(3, 60_000))
 
     until(lambda: source.trouble)
-    assert "top-3 (60000 bytes) and 2 others can't be written" in source.trouble
+    assert "top-3 (60000 bytes) and 2 others can't be taken" in source.trouble
     assert "3 images at most (receive_maximum): then no other arrives" in source.trouble
     assert source.warnings == ()
 
