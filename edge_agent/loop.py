@@ -428,6 +428,8 @@ class Loop:
             self._count(inspection)
             if inspection.verdict is Verdict.ERROR:
                 log.warning("%s can't be judged: %s", claim.name, inspection.reason)
+            elif inspection.reason:
+                log.warning("%s is for a person to look at: %s", claim.name, inspection.reason)
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)

@@ -131,20 +131,12 @@ def _train(arguments: argparse.Namespace) -> int:
     metrics = _recipe(config, learned, test, arguments.out)
     for line in _headline(metrics):
         say(line)
-    for blank in metrics["judged_blanks"]:
-        say(
-            f"trainer train: a {blank} picture would be judged like one of the part, since there "
-            "are such among the training images: remove them, and train again",
-            stream=sys.stderr,
-        )
+    for warning in _warnings(metrics):
+        say(f"trainer train: {warning}", stream=sys.stderr)
     if metrics["localised"] is not None:
         say(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
     if "test" in metrics:
         say(f"test split    {_line(metrics['test'])}")
-        odd, first = metrics["test_implausible"]
-        if odd:
-            images = metrics["test"]["images"]
-            say(f"trainer train: {_implausible(odd, images, first)}", stream=sys.stderr)
     if carried := metrics["calibration"]["carried_over"]:
         say(
             f"carried over  escapes {carried['escapes']}, overkills {carried['overkills']}, with "
@@ -449,6 +441,17 @@ def _over_budget(metrics: dict[str, Any]) -> str:
         f"the fastest variant takes {min(times):.1f} ms, more than the budget of {budget:g} ms: "
         "INT8 was left out, or kept blocks in float32. Give a smaller --budget-ms"
     )
+
+
+def _warnings(metrics: dict[str, Any]) -> list[str]:
+    """What of the images is no picture of the part, and which such pictures can't be told."""
+    found = [
+        f"a {blank} picture would be judged like one of the part, since there are such among the "
+        "training images: remove them, and train again"
+        for blank in metrics["judged_blanks"]
+    ]
+    odd, first = metrics.get("test_implausible", (0, ""))
+    return found + ([_implausible(odd, metrics["test"]["images"], first)] if odd else [])
 
 
 def _headline(metrics: dict[str, Any]) -> list[str]:

@@ -162,6 +162,20 @@ def test_a_training_tells_first_what_a_station_will_run():
     assert alone == second.replace("in fp32    ", "out of fold")
 
 
+def test_a_training_warns_of_pictures_of_nothing():
+    assert cli._warnings({"judged_blanks": []}) == []
+    blank, odd = cli._warnings(
+        {
+            "judged_blanks": ["black"],
+            "test": {"images": 9},
+            "test_implausible": (2, "a.png: not a picture"),
+        }
+    )
+    assert blank.startswith("a black picture would be judged like one of the part")
+    assert odd.startswith("2 of 9 images are no pictures that the bundle was made for")
+    assert odd.endswith("a.png: not a picture")
+
+
 def test_evaluate_says_what_of_it_a_station_would_not_judge(images, tmp_path, capsys):
     make_bundle(tmp_path / "bundle", expects=EXPECTS)
     command = ["evaluate", str(tmp_path / "bundle"), str(images), "--json"]
