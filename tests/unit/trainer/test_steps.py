@@ -56,10 +56,12 @@ def test_the_bundle_has_every_variant_with_its_own_accuracy_and_scores(finished)
     bundle = open_bundle(finished / "bundle")
     metrics = json.loads((finished / "metrics.json").read_text())
     assert [one.name for one in bundle.manifest.variants] == ["fp32", "int8", "fp16"]
+    assert metrics["runs"] in metrics["variants"]
     for one in bundle.manifest.variants:
         figures = metrics["variants"][one.name]
         assert one.accuracy.model_dump().items() <= figures.items()
         assert one.size == figures["size"]
+        assert figures["threshold"] == bundle.manifest.decision_of(one.name).threshold
         assert figures["latency_ms"]["cpu"] > 0
         assert Predictor(bundle, one.name).prove() < 1e-3
         if one.name != "fp32":
@@ -128,7 +130,10 @@ def test_variants_are_made_for_the_threshold_that_was_chosen_again(
     assert (old.version, new.version) == ("1.0.1", "1.0.2")
     assert new.training.parameters["rule"] == "recall>=0.3"
     assert new.training.parameters["variants"] == ["fp32", "fp16"]
-    assert all(one.accuracy.threshold == old.decision.threshold for one in new.variants)
+    for one in new.variants:
+        assert one.accuracy.threshold == new.decision_of(one.name).threshold
+    assert new.decision_of("fp32") == old.decision
+    assert new.decision_of("fp16").rule == "recall>=0.3"
     assert Predictor(open_bundle(tmp_path / "new"), "fp16").prove() < 1e-3
     make_bundle(tmp_path / "strange")
     arguments[-1] = str(tmp_path / "never")
