@@ -263,6 +263,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     for name, fault in made.left_out.items():
         say(f"{name:<13} LEFT OUT: {fault}")
     for one in bundle.manifest.variants:
+        if one.decision and one.accuracy:
+            say(f"{one.name:<13} {_line(one.accuracy.model_dump())}")
         for line in _gate_lines(one.name, one.gate):
             say(line)
     say(f"bundle        {bundle.path}, version {bundle.manifest.version}")

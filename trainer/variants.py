@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _SCANNED = 6
 """Training images for the scan: it sorts blocks, and that takes few."""
+_CPUS = (CPU, "openvino:CPU")
 _SHARES = (0.5, 0.8)
 """Of what all blocks cost together: so much is avoided by leaving the dearest in float32."""
 
@@ -101,8 +102,15 @@ def time_variants(variants: Sequence[Made], spec: Preprocess) -> dict[str, dict[
 
 
 def fastest(times: Mapping[str, Mapping[str, float]]) -> str:
-    """Of `time_variants`, the variant that a station like this machine would run."""
-    best = {name: min(taken.values()) for name, taken in times.items() if taken}
+    """Of `time_variants`, the variant that a station like this machine would run.
+
+    As the agent's `list_candidates`: FP16 is for GPUs and NPUs, no CPU computes in it.
+    """
+    best = {
+        name: min(ms.values())
+        for name, taken in times.items()
+        if (ms := {on: t for on, t in taken.items() if name != "fp16" or on not in _CPUS})
+    }
     return min(best, key=best.__getitem__, default="fp32")
 
 

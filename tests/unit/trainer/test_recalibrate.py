@@ -140,12 +140,13 @@ def test_another_variants_figures_come_from_its_own_scores(finished, tmp_path):
     assert measured.variant("int8").accuracy.ap > measured.variant("fp32").accuracy.ap
 
 
-def test_a_variant_has_a_threshold_of_its_own(finished, tmp_path):
+def test_a_variant_has_a_threshold_of_its_own(finished, tmp_path, capsys):
     """A defect that it scores lower than FP32 does would escape at FP32's threshold."""
     add_int8(finished)
     rows = (finished / "oof.csv").read_text().replace("0.5\n", "0.35\n")
     (finished / "oof.int8.csv").write_text(rows)
     assert calibrate(finished, tmp_path / "new", "--rule", "recall>=1", "--review", "1") == 0
+    assert "threshold 0.325  escapes 0 of 4" in capsys.readouterr().out
     new = open_bundle(tmp_path / "new").manifest
     fp32, int8 = new.variants
     assert (fp32.decision, new.decision.threshold) == (None, pytest.approx(0.4))
