@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_agent import __version__, lock
-from edge_agent.decide import decision_for, in_words
+from edge_agent.decide import decisions_for, in_words
 from edge_agent.housekeeping import Housekeeping, check_limits
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.loop import Loop
@@ -109,7 +109,7 @@ class Agent:
             wish = wish_of(settings)
             service.status(f"verifying {wish.bundle}")
             bundle = open_trusted(wish)
-            decision = decision_for(bundle, settings.decision)
+            decisions = decisions_for(bundle, settings.decision)
             page = _page(settings, stack)
             journal = stack.enter_context(_journal(storage.journal, page, service))
             for loss in journal.losses:
@@ -162,7 +162,7 @@ class Agent:
 
             loop = Loop(
                 settings=settings,
-                decision=decision,
+                decisions=decisions,
                 model_of=running.model_of,
                 source=source,
                 spool=spool,
@@ -227,7 +227,12 @@ class Agent:
             model = running.model_of(ready)
             log.info(
                 "ready: %s, %s on %s %s, golden images within %.4f; %d frames recovered",
-                *(in_words(bundle, decision), model.variant, model.provider, model.device),
+                *(
+                    in_words(bundle, decisions[model.variant]),
+                    model.variant,
+                    model.provider,
+                    model.device,
+                ),
                 *(ready.golden_error, recovered),
             )
             service.ready()

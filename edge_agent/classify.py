@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.bundle import Decision
-    from edge_agent.settings import RuntimeSettings
+    from edge_agent.settings import Instead, RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Classified:
     threshold: float
     latency: Latency
     error: str
+    """Why it could not be judged, or is no picture of the part; else empty."""
 
     def as_json(self) -> dict[str, object]:
         """What a line of ``--json`` holds."""
@@ -52,8 +53,16 @@ def classify(
     paths: Sequence[Path],
     runtime: RuntimeSettings,
     settings: WorkerSettings | None = None,
+    implausible: Instead = "error",
 ) -> Iterator[Classified]:
     """Judge files in order; a worker that an image kills is replaced, the image is an error.
+
+    Args:
+        bundle_path: the bundle's directory.
+        paths: the files.
+        runtime: which variant on what.
+        settings: the limits of a worker; None: as they are where nobody sets them.
+        implausible: what is said of a picture that the bundle was not made for.
 
     Raises:
         BundleError, WorkerStartError: the bundle can't be used.
@@ -61,7 +70,7 @@ def classify(
     """
     settings = settings or WorkerSettings()
     bundle = verify_apart(bundle_path)
-    decision = bundle.manifest.decision
+    decision = bundle.manifest.decision_of(runtime.variant)
     pool = WorkerPool(
         worker_options(
             settings,
@@ -82,7 +91,7 @@ def classify(
             while left and pool.room():
                 pool.submit(left.popleft())
             for outcome in pool.poll(1.0):
-                yield _classified(outcome, decision)
+                yield _classified(outcome, decision, implausible)
             if pool.lost:
                 raise ProviderError(f"{runtime.provider} was lost: {pool.lost}")
             worked = time.monotonic() if pool.working() else worked
@@ -116,13 +125,16 @@ def _claim(number: int, path: Path) -> Claim:
     return Claim(str(number), str(path), path, now, now, time.monotonic())
 
 
-def _classified(outcome: Outcome, decision: Decision) -> Classified:
+def _classified(outcome: Outcome, decision: Decision, implausible: Instead) -> Classified:
     name, reply, threshold = outcome.claim.name, outcome.reply, decision.threshold
     if isinstance(reply, Judged):
         own = reply.prediction.latency
         busy = own.decode + own.preprocess + own.infer
         latency = Latency(0.0, own.decode, own.preprocess, own.infer, busy)
         score = reply.prediction.score
-        return Classified(name, decide(score, decision), score, threshold, latency, "")
+        odd = "" if implausible == "ok" else reply.prediction.implausible
+        verdict = decide(score, decision, odd, implausible)
+        known = None if verdict is Verdict.ERROR else score
+        return Classified(name, verdict, known, threshold, latency, odd)
     reason = reply.reason if isinstance(reply, Lost) else reply.failure.reason
     return Classified(name, Verdict.ERROR, None, threshold, Latency(), reason)

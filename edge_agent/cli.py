@@ -27,6 +27,7 @@ from edge_agent.text import printable, say, say_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge_agent.bundle import Expects
     from edge_agent.journal import PeriodCount, Record, Selection, Unreadable
     from edge_agent.tuning.candidates import Candidate
     from edge_agent.tuning.measure import Measured
@@ -122,7 +123,7 @@ def _classify(parsed: argparse.Namespace) -> int:
     )
     verdicts: set[Verdict] = set()
     worker = WorkerSettings(max_pixels=parsed.max_pixels)
-    for one in classify(parsed.bundle, paths, runtime, worker):
+    for one in classify(parsed.bundle, paths, runtime, worker, parsed.implausible):
         verdicts.add(one.verdict)
         if parsed.json:
             say_json(one.as_json())
@@ -152,6 +153,7 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
     say(f"input      {size.width} x {size.height} {size.colour}, {size.fit}")
     band = f", review {decision.review[0]:g} to {decision.review[1]:g}" if decision.review else ""
     say(f"threshold  {decision.threshold:.4f} by {decision.rule}{band}")
+    say(f"expects    {_expected(manifest.expects)}")
     for variant in manifest.variants:
         accuracy = variant.accuracy
         measured = (
@@ -162,12 +164,28 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
             else "not measured"
         )
         say(f"variant    {variant.name:8} {variant.size / 1e6:6.1f} MB  {measured}")
+        if variant.decision:
+            own = variant.decision
+            band = f", review {own.review[0]:g} to {own.review[1]:g}" if own.review else ""
+            say(f"{'':20}its own threshold {own.threshold:.4f}{band}")
         for provider, fault in variant.gate.items():
             say(f"{'':20}{f'not on {provider}: {fault}' if fault else f'holds on {provider}'}")
     training = manifest.training
     say(f"trained    recipe {training.recipe}, seed {training.seed}, {training.folds} folds")
     say(f"golden     {len(manifest.golden)} images")
     return OK
+
+
+def _expected(expects: Expects | None) -> str:
+    if expects is None:
+        return "any picture: made before bundles knew what theirs look like"
+    (left, right), (top, bottom) = expects.width, expects.height
+    figures = (
+        f"{name} {bounds[0]:.4g} to {bounds[1]:.4g}"
+        for name in ("colour", "brightness", "contrast", "sharpness", "darkest")
+        for bounds in [getattr(expects, name)]
+    )
+    return f"{left} to {right} x {top} to {bottom} pixels, {', '.join(figures)}"
 
 
 def _bundle_keygen(parsed: argparse.Namespace) -> int:
@@ -186,7 +204,7 @@ def _bundle_sign(parsed: argparse.Namespace) -> int:
 
 def _bundle_verify(parsed: argparse.Namespace) -> int:
     from edge_agent.bundle.history import bundle_to_run
-    from edge_agent.decide import decision_for
+    from edge_agent.decide import decisions_for
     from edge_agent.worker.verify import prove_apart, verify_apart
 
     provider, place, trust, decision = parsed.provider, parsed.bundle, None, None
@@ -199,7 +217,7 @@ def _bundle_verify(parsed: argparse.Namespace) -> int:
     bundle = verify_apart(place, trust)
     say(f"{bundle.title}: files, hashes and graphs as the manifest says")
     if decision:
-        decision_for(bundle, decision)  # a start would refuse it, too
+        decisions_for(bundle, decision)  # a start would refuse it, too
     if trust and trust.keys:
         say(f"signed by {bundle.signed_by}" if bundle.signed_by else "not signed")
     for variant in bundle.manifest.variants:
@@ -500,6 +518,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--threads", type=_THREADS, default=0, help="per inference; 0: one a core")
     _add_max_pixels(command)
+    command.add_argument(
+        "--implausible",
+        choices=("error", "review", "ok"),
+        default="error",
+        help="the verdict on what is no picture of the part (default: error); ok: its score's",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
     command.set_defaults(command=_classify)

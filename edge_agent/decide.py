@@ -11,11 +11,11 @@ from edge_agent.types import Verdict
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Bundle, Decision
-    from edge_agent.settings import DecisionSettings
+    from edge_agent.settings import DecisionSettings, Instead
 
 
-def decision_for(bundle: Bundle, wanted: DecisionSettings) -> Decision:
-    """The bundle's decision, or what the settings say instead, if they say it of this bundle.
+def decisions_for(bundle: Bundle, wanted: DecisionSettings) -> dict[str, Decision]:
+    """By variant, its own decision, or what the settings say instead, if they say it of the bundle.
 
     Raises:
         SettingsError: it is said of another bundle, or not of which; or threshold and review band
@@ -32,7 +32,11 @@ def decision_for(bundle: Bundle, wanted: DecisionSettings) -> Decision:
             f"{' and '.join(keys)} there: the bundle's own threshold is "
             f"{bundle.manifest.decision.threshold:.4f}"
         )
-    return overridden(bundle.manifest.decision, wanted.threshold, wanted.review)
+    manifest = bundle.manifest
+    return {
+        one.name: overridden(manifest.decision_of(one.name), wanted.threshold, wanted.review)
+        for one in manifest.variants
+    }
 
 
 def in_words(bundle: Bundle, decision: Decision) -> str:
@@ -60,13 +64,23 @@ def overridden(
     return wanted
 
 
-def decide(score: float, decision: Decision) -> Verdict:
+def decide(
+    score: float, decision: Decision, implausible: str = "", instead: Instead = "error"
+) -> Verdict:
     """``review`` inside the review band, else ``defect`` from the threshold upwards.
 
     A score that is not a number is a defect of the model, never an ``ok``.
+
+    Args:
+        score: of the image, 0-1.
+        decision: where the verdict changes.
+        implausible: why it is no picture of the part; empty where it is one.
+        instead: what is then said of it; ``ok``: that it is all right, and the score decides.
     """
     if math.isnan(score):
         return Verdict.ERROR
+    if implausible and instead != "ok":
+        return Verdict(instead)
     if decision.review is not None and decision.review[0] <= score < decision.review[1]:
         return Verdict.REVIEW
     return Verdict.DEFECT if score >= decision.threshold else Verdict.OK

@@ -36,7 +36,7 @@ from edge_agent.worker.pool import Lost, Outcome
 from edge_agent.worker.protocol import Failed, Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from edge_agent.bundle import Decision
     from edge_agent.journal import Journal
@@ -105,7 +105,7 @@ class Loop:
         self,
         *,
         settings: Settings,
-        decision: Decision,
+        decisions: Mapping[str, Decision],
         model_of: Callable[[Ready], Model],
         source: Source,
         spool: Spool,
@@ -118,8 +118,10 @@ class Loop:
     ) -> None:
         self._max_attempts = settings.worker.max_attempts
         self._retry_truncated = settings.worker.retry_truncated
-        self.decision = decision
-        """The thresholds; a reload changes them."""
+        self.decisions = decisions
+        """The thresholds by variant, whichever runs; a reload changes them."""
+        self.implausible = settings.decision.implausible
+        """What is said of a picture that the bundle was not made for; a reload changes it."""
         self._model_of = model_of
         self._source = source
         self._spool = spool
@@ -374,21 +376,24 @@ class Loop:
         return self._waiting.add(claim, "is not whole yet", reply.signature, self._retry_truncated)
 
     def _inspection(self, outcome: Outcome, what: Prediction | Failure) -> Inspection:
-        claim = outcome.claim
+        claim, decision = outcome.claim, self.decisions[outcome.ran.variant]
         total = (time.monotonic() - claim.claimed) * 1e3
         score: float | None = None
-        reason, regions = "", tuple[Region, ...]()
+        regions = tuple[Region, ...]()
         if isinstance(what, Failure):
             verdict, reason = Verdict.ERROR, what.reason
         else:
-            verdict, score, regions = decide(what.score, self.decision), what.score, what.regions
+            reason = "" if self.implausible == "ok" else what.implausible
+            verdict = decide(what.score, decision, reason, self.implausible)
+            if verdict is not Verdict.ERROR:
+                score, regions = what.score, what.regions
         own = what.latency
         busy = self._busy = own.decode + own.preprocess + own.infer
         return Inspection(
             id=claim.id,
             verdict=verdict,
             score=score,
-            threshold=self.decision.threshold,
+            threshold=decision.threshold,
             reason=reason,
             name=claim.name,
             image=what.image,
@@ -438,6 +443,8 @@ class Loop:
             self._count(inspection)
             if inspection.verdict is Verdict.ERROR:
                 log.warning("%s can't be judged: %s", claim.name, inspection.reason)
+            elif inspection.reason:
+                log.warning("%s is for a person to look at: %s", claim.name, inspection.reason)
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)

@@ -23,7 +23,7 @@ from edge_agent.bundle.history import (
     ran_last,
     remember,
 )
-from edge_agent.decide import decision_for, in_words
+from edge_agent.decide import decisions_for, in_words
 from edge_agent.orders import STOPS
 from edge_agent.running import Prepared
 from edge_agent.settings import Settings, SettingsError, load_settings
@@ -34,9 +34,9 @@ from edge_agent.worker.pool import WorkerPool, WorkerStartError
 from edge_agent.worker.verify import verify_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from edge_agent.bundle import Bundle
+    from edge_agent.bundle import Bundle, Decision
     from edge_agent.bundle.history import Ran
     from edge_agent.loop import Loop
     from edge_agent.orders import Order, Orders
@@ -266,19 +266,20 @@ class Reload:
             self._let_prepare(wish)
             return
         bundle = outcome.bundle if isinstance(outcome, Prepared) else outcome
-        manifest, before = bundle.manifest, in_words(self._running.bundle, self._loop.decision)
+        manifest, before = bundle.manifest, self._in_words(self._loop.decisions)
         try:
-            decided = decision_for(bundle, wish.settings.decision)
+            decided = decisions_for(bundle, wish.settings.decision)
         except SettingsError as error:
             self._end(wish.order, str(error))
             return
         if isinstance(outcome, Prepared):
             self._running.change_over(self._pool, outcome)
-        self._loop.decision = decided
+        self._loop.decisions = decided
+        self._loop.implausible = wish.settings.decision.implausible
         self._settings = wish.settings
         logging.getLogger().setLevel(wish.settings.log.level.upper())
         kept = note_running(wish, bundle)
-        now = in_words(bundle, decided)
+        now = self._in_words(decided)
         log.info("reloaded: %s, %s", now, "as before" if now == before else f"before: {before}")
         self._notify()
         self._end(wish.order, "")
@@ -290,6 +291,10 @@ class Reload:
                 digest=bundle.digest,
                 kept=kept,
             )
+
+    def _in_words(self, decisions: Mapping[str, Decision]) -> str:
+        """What judges now, and by which threshold."""
+        return in_words(self._running.bundle, decisions[self._running.choice.candidate.variant])
 
     def _end(self, order: Order | None, refused: str) -> None:
         self._service.ready()
@@ -319,7 +324,7 @@ def prepare(wish: Wish, runs: Bundle, current: Choice, cache: Path | None) -> Pr
     bundle = open_trusted(wish)
     settings = wish.settings
     check_name(wish.order, bundle, runs)
-    decision_for(bundle, settings.decision)
+    decisions_for(bundle, settings.decision)
     selector = Selector(bundle, settings.runtime, settings.worker, cache)
     has = {variant.name for variant in bundle.manifest.variants}
     # Measuring would take the cores from the line. The next start measures.

@@ -48,6 +48,7 @@ def _level(level: str) -> str:
 Level = Annotated[str, AfterValidator(_level)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
+Instead = Literal["error", "review", "ok"]
 Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"]
 
 
@@ -222,6 +223,7 @@ class DecisionSettings(_Section):
     """The start of the digest of the bundle that ``threshold`` and ``review`` were chosen for."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     review: tuple[float, float] | None = None
+    implausible: Instead = "error"
 
     @field_validator("bundle")
     @classmethod

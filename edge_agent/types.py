@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(str, Enum):
-    """What is said of an image. ``ERROR`` is an image that could not be judged."""
+    """What is said of an image. ``ERROR``: it can't be judged, or is no picture of the part."""
 
     OK = "ok"
     DEFECT = "defect"
@@ -134,6 +134,8 @@ class Prediction:
     gpu_memory: int | None = None
     """Bytes that the worker has of its GPU's memory; None where there is none, or it isn't told."""
     appearance: Appearance | None = None
+    implausible: str = ""
+    """Why it is no picture that the bundle was made for; empty where it is, or nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class Inspection:
     """None where the verdict is ``error``."""
     threshold: float
     reason: str
-    """Empty unless the verdict is ``error``."""
+    """Why it could not be judged, or is no picture of the part; else empty."""
     name: str
     image: Image
     captured: float

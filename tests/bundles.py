@@ -15,6 +15,7 @@ from edge_agent.bundle import (
     Bundle,
     Decision,
     Distribution,
+    Expects,
     Golden,
     Manifest,
     Preprocess,
@@ -30,6 +31,18 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, CELL = 64, 96, 8
 FLAT = Distribution(edges=(0.0, 1.0), counts=(1,))
+EXPECTS = Expects(
+    width=(WIDTH - 4, WIDTH + 4),
+    height=(HEIGHT - 4, HEIGHT + 4),
+    shape=(0.6, 0.7),
+    colour=(0.0, 32.0),
+    brightness=(60.0, 230.0),
+    contrast=(10.0, 90.0),
+    sharpness=(1000.0, 20000.0),
+    darkest=(10.0, 255.0),
+    images=10,
+)
+"""Of what `make_image` makes."""
 
 
 def make_model(*, edit: Callable[[onnx.ModelProto], None] = lambda _: None) -> bytes:
@@ -125,11 +138,19 @@ def make_manifest(model: bytes, **changes: object) -> tuple[Manifest, dict[str, 
     return Manifest.model_validate({**fields, **changes}), files
 
 
-def make_two_variants(path: Path, gates: dict[str, dict[str, str]] | None = None) -> Bundle:
-    """A bundle with fp32 and int8, by name: the graph is the same; ``gates`` by variant."""
+def make_two_variants(
+    path: Path,
+    gates: dict[str, dict[str, str]] | None = None,
+    decision: Decision | None = None,
+) -> Bundle:
+    """A bundle with fp32 and int8, by name: the graph is the same; ``gates`` by variant.
+
+    ``decision`` is int8's own.
+    """
     manifest, files = make_manifest(make_model())
     (fp32,) = manifest.variants
-    int8 = fp32.model_copy(update={"name": "int8", "precision": "int8", "file": "model.int8.onnx"})
+    own = {"name": "int8", "precision": "int8", "file": "model.int8.onnx", "decision": decision}
+    int8 = fp32.model_copy(update=own)
     golden = tuple(
         one.model_copy(update={"scores": {**one.scores, "int8": one.scores["fp32"]}})
         for one in manifest.golden

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_agent.bundle import (
     Accuracy,
-    Decision,
+    Expects,
     Manifest,
     Preprocess,
     Reference,
@@ -50,6 +50,7 @@ class Trained:
     """Over the out-of-fold scores."""
     localised: float | None
     reference: Reference
+    expects: Expects
     scores: NDArray[np.floating]
     """(images,): of the final model."""
     fingerprint: str
@@ -74,12 +75,7 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         notice=config.notice,
         preprocess=trained.spec,
-        decision=Decision(
-            threshold=trained.calibration.threshold,
-            review=trained.calibration.review,
-            rule=trained.calibration.rule,
-            figures=trained.calibration.figures,
-        ),
+        decision=trained.calibration.decision,
         variants=tuple(describe(one) for one in trained.variants),
         golden=golden,
         training=Training(
@@ -98,6 +94,7 @@ def assemble(path: Path, config: RunConfig, samples: Sequence[Sample], trained: 
             metrics={"pooled": trained.pooled.model_dump(), "localised": trained.localised},
         ),
         reference=trained.reference,
+        expects=trained.expects,
     )
     return write_bundle(path, manifest, files)
 
@@ -117,4 +114,5 @@ def describe(variant: Made) -> Variant:
         size=variant.file.stat().st_size,
         accuracy=variant.held_out.accuracy,
         gate={} if variant.name == "fp32" else variant.gate,
+        decision=variant.decision,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_agent.bundle import Decision
 from trainer.bootstrap import cost_at, figure_intervals, interval
 from trainer.errors import UsageError
 from trainer.metrics import accuracy_at
@@ -40,6 +41,13 @@ class Calibration:
     """See `figure_intervals`."""
     review: tuple[float, float] | None = None
     """Scores from the first up to (not including) the second are for a person to look at."""
+
+    @property
+    def decision(self) -> Decision:
+        """As a manifest has it."""
+        return Decision(
+            threshold=self.threshold, review=self.review, rule=self.rule, figures=self.figures
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,18 @@ def calibrate(
         figures["review_images"] = float(inside.mean())
         figures["review_errors"] = float(inside[wrong].mean()) if wrong.any() else 1.0
     return Calibration(threshold, aim.rule, figures, intervals, review)
+
+
+def calibrate_own(
+    labels: NDArray[np.bool_], scores: NDArray[np.floating], groups: Sequence[str], aim: Aim
+) -> Decision | None:
+    """As `calibrate`, for a variant; None where its scores, unlike FP32's, can't keep the rule."""
+    if not np.isfinite(scores).all():
+        return None
+    try:
+        return calibrate(labels, np.clip(scores, 0.0, 1.0), groups, aim).decision
+    except RuleError:
+        return None
 
 
 def carry_over(

@@ -124,7 +124,10 @@ def _train(arguments: argparse.Namespace) -> int:
     summary = _summarise(dataset)
     write_json(arguments.out / "dataset.json", summary.as_json())
     metrics = _recipe(config, learned, test, arguments.out)
-    say(f"out of fold   {_line(metrics['pooled'])}")
+    for line in _headline(metrics):
+        say(line)
+    for warning in _warnings(metrics):
+        say(f"trainer train: {warning}", stream=sys.stderr)
     if metrics["localised"] is not None:
         say(f"localised     {metrics['localised']:.1%} of the defects peak inside their mask")
     if "test" in metrics:
@@ -297,6 +300,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     for name, fault in made.left_out.items():
         say(f"{name:<13} LEFT OUT: {fault}")
     for one in bundle.manifest.variants:
+        if one.decision and one.accuracy:
+            say(f"{one.name:<13} {_line(one.accuracy.model_dump())}")
         for line in _gate_lines(one.name, one.gate):
             say(line)
     say(f"bundle        {bundle.path}, version {bundle.manifest.version}")
@@ -323,6 +328,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         judged, accuracy = evaluate_bundle(predictor, samples, advance)
     if arguments.scores is not None:
         write_scores(arguments.scores, samples, judged.scores)
+    odd, first = judged.odd(samples)
     figures = accuracy.model_dump()
     learned = learned_from(predictor.bundle, dataset, samples)
     passed = escapes_among(samples, judged.scores, accuracy.threshold)
@@ -334,9 +340,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         say(_line(figures))
         if new:
             say(passed.sentence())
+    if odd:
+        say(f"trainer evaluate: {_implausible(odd, len(samples), first)}", stream=sys.stderr)
     if note := describe(learned, len(samples)):
         say(f"trainer evaluate: {note}", stream=sys.stderr)
     return 0
+
+
+def _implausible(count: int, images: int, first: str) -> str:
+    return (
+        f"{count} of {images} images are no pictures that the bundle was made for, which a station "
+        f"calls error whatever their score: {first}"
+    )
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -456,6 +471,29 @@ def _over_budget(metrics: dict[str, Any]) -> str:
         f"the fastest variant takes {min(times):.1f} ms, more than the budget of {budget:g} ms: "
         "INT8 was left out, or kept blocks in float32. Give a smaller --budget-ms"
     )
+
+
+def _warnings(metrics: dict[str, Any]) -> list[str]:
+    """What of the images is no picture of the part, and which such pictures can't be told."""
+    found = [
+        f"a {blank} picture would be judged like one of the part, since there are such among the "
+        "training images: remove them, and train again"
+        for blank in metrics["judged_blanks"]
+    ]
+    odd, first = metrics.get("test_implausible", (0, ""))
+    return found + ([_implausible(odd, metrics["test"]["images"], first)] if odd else [])
+
+
+def _headline(metrics: dict[str, Any]) -> list[str]:
+    """What a station would do first: FP32, if that is another variant, is what it was made from."""
+    runs, fp32 = metrics["runs"], _line(metrics["pooled"])
+    if runs == "fp32":
+        return [f"out of fold   {fp32}"]
+    own = _line(metrics["variants"][runs])
+    return [
+        f"out of fold   {own}  with {runs}, the fastest here: a station like this machine runs it",
+        f"in fp32       {fp32}",
+    ]
 
 
 def _variant_lines(variants: dict[str, dict[str, Any]]) -> list[str]:

@@ -40,7 +40,7 @@ class Row:
     max_difference: float | None = None
     """Of a score to PyTorch eager's."""
     flips: int | None = None
-    """Verdicts at the bundle's threshold that differ from PyTorch eager's."""
+    """Verdicts, each by its own threshold, that differ from PyTorch eager's."""
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
@@ -91,7 +91,8 @@ def compare(
     eager = every[0].name
     if eager in faults:
         raise UsageError(f"{run}: {eager} can't run: {faults[eager]}")
-    threshold = open_bundle(bundle, graphs=False).manifest.decision.threshold
+    manifest = open_bundle(bundle, graphs=False).manifest
+    threshold = manifest.decision.threshold
     reference = np.array(found[eager][0].scores)
     labels = np.array([sample.defect for sample in samples], bool)
     rows = []
@@ -100,14 +101,15 @@ def compare(
             rows.append(Row(one.name, faults[one.name]))
             continue
         scores = np.array(found[one.name][0].scores)
-        beside = compare_scores(labels, reference, scores, threshold)
+        own = manifest.decision_of(one.variant).threshold if one.variant else threshold
+        beside = compare_scores(labels, reference, scores, threshold, own)
         times = np.array([_times(measured) for measured in found[one.name]])
         p50, p95, p99, mean = np.median(times, axis=0)
         peaks = [measured.peak_mb for measured in found[one.name] if measured.peak_mb is not None]
         rows.append(
             Row(
                 name=one.name,
-                accuracy=accuracy_at(labels, scores, threshold),
+                accuracy=accuracy_at(labels, scores, own),
                 max_difference=beside.max_difference,
                 flips=beside.flips,
                 p50_ms=float(p50),

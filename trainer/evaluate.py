@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_agent.bundle.plausible import why_implausible
 from edge_agent.runtime.session import CPU, open_session
 from edge_agent.worker.predictor import Scored
-from trainer.frames import fitted
+from trainer.expects import look_at
+from trainer.frames import seen
 from trainer.metrics import accuracy_at
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Accuracy, Preprocess
+    from edge_agent.bundle import Accuracy, Expects, Preprocess
     from edge_agent.worker.predictor import Predictor
     from trainer.data import Sample
 
@@ -32,6 +34,17 @@ class Judged:
     """(N,)"""
     heatmaps: NDArray[np.float32]
     """(N, h, w)"""
+    implausible: tuple[str, ...] = ()
+    """Why each is no picture that the bundle was made for; "" where it is one, or nobody knows."""
+
+    def odd(self, samples: Sequence[Sample]) -> tuple[int, str]:
+        """How many are no such pictures, and of the first its name and why."""
+        found = [
+            f"{sample.name}: {why}"
+            for sample, why in zip(samples, self.implausible, strict=True)
+            if why
+        ]
+        return len(found), found[0] if found else ""
 
 
 def open_graph(file: Path, provider: str = CPU) -> Callable[[NDArray[np.uint8]], Scored]:
@@ -54,28 +67,39 @@ def judge(
     samples: Sequence[Sample],
     spec: Preprocess,
     advance: Callable[[str], None],
+    expects: Expects | None = None,
 ) -> Judged:
     """Score images one by one, as they arrive on a line.
+
+    Args:
+        predict: scores fitted frames, (N, height, width, 3).
+        samples: the images.
+        spec: of the graph.
+        advance: called after each image.
+        expects: bounds that each is held to; None: nobody knows.
 
     Raises:
         DatasetError: an image can't be read.
     """
-    scores, heatmaps = [], []
-    for frame in fitted(samples, spec):
-        scored = predict(frame[None])
+    scores, heatmaps, implausible = [], [], []
+    for frame, fitted in seen(samples, spec):
+        scored = predict(fitted.tensor[None])
         scores.append(float(scored.score[0]))
         heatmaps.append(scored.heatmap[0])
+        sight = look_at(frame, fitted).sight if expects else None
+        implausible.append(why_implausible(sight, expects) if sight and expects else "")
         advance("")
-    return Judged(np.array(scores), np.stack(heatmaps))
+    return Judged(np.array(scores), np.stack(heatmaps), tuple(implausible))
 
 
 def evaluate_bundle(
     predictor: Predictor, samples: Sequence[Sample], advance: Callable[[str], None]
 ) -> tuple[Judged, Accuracy]:
-    """Scores and figures of a bundle's variant, at the bundle's own threshold."""
-    judged = judge(predictor.predict, samples, predictor.preprocess, advance)
+    """Scores and figures of a bundle's variant, at the threshold that it is judged by."""
+    manifest = predictor.bundle.manifest
+    judged = judge(predictor.predict, samples, manifest.preprocess, advance, manifest.expects)
     labels = np.array([sample.defect for sample in samples], bool)
-    threshold = predictor.bundle.manifest.decision.threshold
+    threshold = manifest.decision_of(predictor.variant.name).threshold
     return judged, accuracy_at(labels, judged.scores, threshold)
 
 

@@ -18,6 +18,7 @@ from trainer.crossval import OutOfFold, fold_accuracies, oof_file, write_oof
 from trainer.data import fingerprint
 from trainer.escapes import count_escapes
 from trainer.evaluate import evaluate_bundle, localised
+from trainer.expects import judged_blanks, make_expects
 from trainer.heatmaps import FILE as HEATMAPS
 from trainer.heatmaps import write_heatmaps
 from trainer.metrics import accuracy_at
@@ -25,15 +26,15 @@ from trainer.progress import progress
 from trainer.prove import hold, judge_held_out
 from trainer.reference import make_reference
 from trainer.run import write_json
-from trainer.variants import Proven, make_variants, time_variants
+from trainer.variants import Proven, fastest, make_variants, time_variants
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Preprocess
-    from edge_agent.bundle.appearance import Appearance
     from trainer.config import RunConfig
     from trainer.data import HeldBack, LearningSet
+    from trainer.expects import Look
     from trainer.run import Stopwatch
 
 
@@ -54,7 +55,7 @@ class Fruits:
     """(folds + 1, images): PyTorch's scores, of the graph to ship last."""
     targets: NDArray[np.bool_]
     """(images, h, w): the masks in the heatmap's cells."""
-    looks: tuple[Appearance, ...]
+    looks: tuple[Look, ...]
     search: dict[str, Any] = field(default_factory=dict)
     """How the configuration was found, where it was: goes into metrics.json."""
 
@@ -98,6 +99,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         shipped=fruits.expected[-1],
         threshold=calibration.threshold,
         seed=config.seed,
+        aim=aim,
     )
     with TemporaryDirectory(dir=run, prefix=".variants-") as folder:
         with watch.step("variants"):
@@ -109,6 +111,8 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             admitted = tuple(one for one in made if not one.fault)
             times = time_variants(admitted, fruits.spec)
         with watch.step("bundle"):
+            sights = [look.sight for look in fruits.looks]
+            expects = make_expects(sights, groups)
             trained = Trained(
                 variants=admitted,
                 spec=fruits.spec,
@@ -117,9 +121,14 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
                 localised=localised(judged.heatmaps, fruits.targets),
                 reference=make_reference(
                     [sample for sample in samples if not sample.defect],
-                    [look for look, flawed in zip(fruits.looks, labels, strict=True) if not flawed],
+                    [
+                        look.appearance
+                        for look, flawed in zip(fruits.looks, labels, strict=True)
+                        if not flawed
+                    ],
                     judged.scores[~labels],
                 ),
+                expects=expects,
                 scores=fruits.expected[-1],
                 fingerprint=fingerprint(fruits.dataset),
             )
@@ -150,8 +159,10 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             labels, judged.scores, groups, pooled.threshold, carried.escapes if carried else None
         ).as_json(),
         "variants": variants,
+        "runs": fastest(times),
         "localised": trained.localised,
         "parity": parity,
+        "judged_blanks": judged_blanks(sights, expects),
         **fruits.search,
     }
     if fruits.test.images:
@@ -159,6 +170,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         with watch.step("test"), progress("judging the test split", len(test)) as advance:
             tested, accuracy = evaluate_bundle(predictor, test, advance)
         metrics["test"] = accuracy.model_dump()
+        metrics["test_implausible"] = tested.odd(test)
         metrics["test_intervals"] = figure_intervals(
             np.array([sample.defect for sample in test], bool),
             tested.scores,

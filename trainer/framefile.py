@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_agent.bundle import Preprocess
-from edge_agent.bundle.appearance import appearance
-from trainer.frames import fitted
+from trainer.expects import look_at
+from trainer.frames import seen
 from trainer.mapped import new_arrays
 from trainer.progress import progress
 
@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_agent.bundle.appearance import Appearance
     from trainer.data import Sample
+    from trainer.expects import Look
 
 _PIXELS = "frames.uint8"
 _SPEC = "spec.json"
 
 
-def store_frames(
-    samples: Sequence[Sample], spec: Preprocess, folder: Path
-) -> tuple[Appearance, ...]:
+def store_frames(samples: Sequence[Sample], spec: Preprocess, folder: Path) -> tuple[Look, ...]:
     """Fit every image once, into a file that all processes map; measure how it looks."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -37,9 +35,9 @@ def store_frames(
     (frames,) = new_arrays(folder, {_PIXELS: shape}, np.uint8, "the fitted images take", advice)
     looks = []
     with progress("looking at the images", len(samples)) as advance:
-        for number, frame in enumerate(fitted(samples, spec)):
-            frames[number] = frame
-            looks.append(appearance(frame))
+        for number, (frame, fitted) in enumerate(seen(samples, spec)):
+            frames[number] = fitted.tensor
+            looks.append(look_at(frame, fitted))
             advance("")
     frames.flush()
     (folder / _SPEC).write_text(spec.model_dump_json(), encoding="utf-8")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Preprocess
+    from edge_agent.bundle.preprocess import Fitted, Frame
     from trainer.data.dataset import Sample
 
 PIXELS = 704 * 256
@@ -73,8 +74,15 @@ def survey(samples: Sequence[Sample]) -> Survey:
 
 def fitted(samples: Iterable[Sample], spec: Preprocess) -> Iterator[NDArray[np.uint8]]:
     """Decode and fit one image after the other: (height, width, 3), RGB."""
+    for _, found in seen(samples, spec):
+        yield found.tensor
+
+
+def seen(samples: Iterable[Sample], spec: Preprocess) -> Iterator[tuple[Frame, Fitted]]:
+    """Decode and fit one image after the other."""
     for sample in samples:
-        yield fit(load_frame(sample, spec), spec).tensor
+        frame = load_frame(sample, spec)
+        yield frame, fit(frame, spec)
 
 
 def target_map(sample: Sample, spec: Preprocess, stride: int) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edge_agent.bundle import Decision
     from trainer.gate import Comparison
 
 
@@ -52,6 +53,8 @@ class Made:
     """By provider: the CPU's, and where it passed there, every other one of this machine."""
     how: str
     """Settings that led here, in words."""
+    decision: Decision | None = None
+    """By the run's rule, on its own out-of-fold scores on the CPU provider; None: FP32's."""
     untried: dict[str, str] = field(default_factory=dict)
     """Providers on which it could not be run at all, and why."""
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from edge_agent.bundle import Decision, open_bundle, write_bundle
+from edge_agent.bundle import open_bundle, write_bundle
 from edge_agent.target import CPU
 from trainer.calibrate import calibrate
 from trainer.crossval import oof_file, read_oof
-from trainer.gate import compare_scores
+from trainer.gate import compare_scores, decide_variant
 from trainer.learned import carried
 from trainer.metrics import accuracy_at
 from trainer.naming import bundle_version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edge_agent.bundle import Bundle, Manifest, Variant
@@ -53,7 +54,9 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
     manifest = old.manifest
     version, _ = bundle_version(manifest.name, version, out, run, old=manifest.version)
     calibration = calibrate(result.labels, result.scores, groups, aim)
-    judged = [_judge(run, one, calibration.threshold, result) for one in manifest.variants]
+    judged = [
+        _judge(run, one, calibration.threshold, result, groups, aim) for one in manifest.variants
+    ]
     variants = tuple(one for one, fault in judged if not fault)
     kept = [one.name for one in variants]
     golden = tuple(
@@ -75,12 +78,7 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
         update={
             "version": version,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "decision": Decision(
-                threshold=calibration.threshold,
-                review=calibration.review,
-                rule=calibration.rule,
-                figures=calibration.figures,
-            ),
+            "decision": calibration.decision,
             "variants": variants,
             "golden": golden,
             "training": training,
@@ -97,22 +95,38 @@ def recalibrate(run: Path, aim: Aim, out: Path, version: str | None = None) -> R
 _AIM = {"rule", "escape_cost", "overkill_cost", "review"}
 
 
-def _judge(run: Path, variant: Variant, threshold: float, result: OutOfFold) -> tuple[Variant, str]:
-    """A variant with its figures at the new threshold, and why it can't be used there.
+def _judge(
+    run: Path,
+    variant: Variant,
+    threshold: float,
+    result: OutOfFold,
+    groups: Sequence[str],
+    aim: Aim,
+) -> tuple[Variant, str]:
+    """A variant with its new decision and its figures by it, and why it can't be used so.
 
-    By its own out-of-fold scores, where it was measured so; else it has no figures. What kept it
-    from a provider at the old threshold keeps it from it still.
+    By its own out-of-fold scores, where it was measured so; else it has FP32's decision and no
+    figures. What kept it from a provider before keeps it from it still.
     """
     if variant.name == "fp32":
         figures = accuracy_at(result.labels, result.scores, threshold)
         return variant.model_copy(update={"accuracy": figures}), ""
-    beside = {
-        provider: compare_scores(result.labels, result.scores, read_oof(own)[1].scores, threshold)
+    scores = {
+        provider: read_oof(file)[1].scores
         for provider in (CPU, *variant.gate)
-        if (own := oof_file(run, variant.name, provider)).exists()
+        if (file := oof_file(run, variant.name, provider)).exists()
+    }
+    labels, fp32, decision, own = result.labels, result.scores, None, threshold
+    if CPU in scores:
+        decision, _ = decide_variant(labels, fp32, scores[CPU], threshold, groups, aim)
+        own = decision.threshold if decision else threshold
+    beside = {
+        provider: compare_scores(labels, fp32, found, threshold, own)
+        for provider, found in scores.items()
     }
     faults = {name: f"on held-out images {one.fault}" for name, one in beside.items() if one.fault}
     changed = {
+        "decision": decision,
         "accuracy": beside[CPU].accuracy if CPU in beside else None,
         "gate": {name: faults.get(name) or was for name, was in variant.gate.items()},
     }

@@ -12,11 +12,12 @@ import numpy as np
 
 from edge_agent.bundle import open_bundle, write_bundle
 from trainer.assemble import describe, file_of
-from trainer.config import read_config, with_settings
+from trainer.config import Aim, read_config, with_settings
 from trainer.crossval import read_oof
 from trainer.data import fingerprint, hold_back, open_dataset
 from trainer.errors import UsageError
 from trainer.evaluate import judge, open_graph
+from trainer.expects import expects_of
 from trainer.golden import make_golden
 from trainer.learned import list_images
 from trainer.naming import bundle_version
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 
 
 _SETTINGS = {"variants", "calibrator", "seven_bit"}
+
+
+def _aim_of(manifest: Manifest) -> Aim:
+    """The rule by which the bundle's threshold was chosen."""
+    decision, parameters = manifest.decision, manifest.training.parameters
+    names = ("escape_cost", "overkill_cost") if decision.rule == "cost" else ()
+    prices = {name: parameters.get(name) for name in names}
+    return Aim.model_validate({"rule": decision.rule, "review": parameters.get("review"), **prices})
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ def requantize(
             shipped=shipped.scores,
             threshold=manifest.decision.threshold,
             seed=config.seed,
+            aim=_aim_of(manifest),
         )
         made = make_variants(proven, config, Path(folder))
         admitted = [one for one in made if not one.fault]
@@ -123,6 +133,7 @@ def requantize(
                 "variants": tuple(describe(one) for one in admitted),
                 "golden": golden,
                 "training": training,
+                "expects": manifest.expects or expects_of(learned.samples, spec),
             }
         )
         files = pngs | listed | {file_of(one): one.file for one in admitted}

@@ -22,7 +22,7 @@ from trainer.crossval import held_out
 from trainer.elsewhere import other_providers, scores_elsewhere
 from trainer.evaluate import judge, open_graph
 from trainer.frames import fitted
-from trainer.gate import compare_scores
+from trainer.gate import compare_scores, decide_variant
 from trainer.golden import WIDEST
 from trainer.half import halve
 from trainer.latency import time_graphs
@@ -33,17 +33,19 @@ from trainer.quantize import IMAGES, Quantization, choose_images, quantize
 from trainer.sensitivity import dearest, quantizable_blocks, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Preprocess
-    from trainer.config import Calibrator, RunConfig
+    from edge_agent.bundle import Decision, Preprocess
+    from trainer.config import Aim, Calibrator, RunConfig
     from trainer.data import Sample
+    from trainer.gate import Comparison
 
 _SCANNED = 6
 """Training images for the scan: it sorts blocks, and that takes few."""
+_CPUS = (CPU, "openvino:CPU")
 _SHARES = (0.5, 0.8)
 """Of what all blocks cost together: so much is avoided by leaving the dearest in float32."""
 
@@ -66,6 +68,15 @@ class Proven:
     """(images,): FP32's scores with the model that ships."""
     threshold: float
     seed: int
+    aim: Aim | None = None
+    """The rule that a variant's own threshold is chosen by; None: all have FP32's."""
+
+    def decide(self, scores: NDArray[np.float64]) -> tuple[Decision | None, Comparison]:
+        """A variant's own decision, by its out-of-fold scores, and what comes of it."""
+        if self.aim is None:
+            return None, compare_scores(self.labels, self.held_out, scores, self.threshold)
+        groups = [sample.group for sample in self.samples]
+        return decide_variant(self.labels, self.held_out, scores, self.threshold, groups, self.aim)
 
 
 def make_variants(proven: Proven, config: RunConfig, folder: Path) -> list[Made]:
@@ -88,6 +99,19 @@ def time_variants(variants: Sequence[Made], spec: Preprocess) -> dict[str, dict[
         name: {provider: ms for provider, ms in taken.items() if not gates[name].get(provider)}
         for name, taken in times.items()
     }
+
+
+def fastest(times: Mapping[str, Mapping[str, float]]) -> str:
+    """Of `time_variants`, the variant that a station like this machine would run.
+
+    As the agent's `list_candidates`: FP16 is for GPUs and NPUs, no CPU computes in it.
+    """
+    best = {
+        name: min(ms.values())
+        for name, taken in times.items()
+        if (ms := {on: t for on, t in taken.items() if name != "fp16" or on not in _CPUS})
+    }
+    return min(best, key=best.__getitem__, default="fp32")
 
 
 def fp32(proven: Proven) -> Made:
@@ -201,23 +225,30 @@ def _judge(
             convert(learn, model, file)
             advance("")
     judged = judge_held_out(files, proven.samples, proven.folds, proven.spec)
-    held = compare_scores(proven.labels, proven.held_out, judged.scores, proven.threshold)
+    decision, held = proven.decide(judged.scores)
+    own = decision.threshold if decision else proven.threshold
+
+    def held_to(fp32: NDArray[np.floating], scores: NDArray[np.float64]) -> Comparison:
+        return compare_scores(proven.labels, fp32, scores, proven.threshold, own)
+
     checks = {CPU: Check(held, judged.scores)}
     untried: dict[str, str] = {}
     if not held.fault:
         with progress(f"scoring with {precision}", len(everything)) as advance:
             scored = judge(open_graph(shipped_file), proven.samples, proven.spec, advance)
-        shipped = compare_scores(proven.labels, proven.shipped, scored.scores, proven.threshold)
+        shipped = held_to(proven.shipped, scored.scores)
         checks[CPU] = replace(checks[CPU], shipped=shipped, shipped_scores=scored.scores)
         for provider in elsewhere if not shipped.fault else ():
             with progress(f"scoring with {precision} on {provider}", 1) as advance:
-                check = _check_elsewhere(proven, files, shipped_file, provider, scored.scores)
+                check = _check_elsewhere(
+                    proven, files, shipped_file, provider, scored.scores, held_to
+                )
                 advance("")
             if isinstance(check, str):
                 untried[provider] = check
             else:
                 checks[provider] = check
-    return Made(precision, precision, shipped_file, checks, how, untried)
+    return Made(precision, precision, shipped_file, checks, how, decision, untried)
 
 
 def _check_elsewhere(
@@ -226,10 +257,11 @@ def _check_elsewhere(
     shipped_file: Path,
     provider: str,
     here: NDArray[np.float64],
+    held_to: Callable[[NDArray[np.floating], NDArray[np.float64]], Comparison],
 ) -> Check | str:
     """The same on another provider; or why it can't run there, as a station will see too.
 
-    ``here`` are the shipped model's scores on the CPU provider.
+    ``here`` are the shipped model's scores on the CPU provider; ``held_to`` compares with FP32's.
     """
     helds = [held for _, held in held_out(proven.folds)]
     jobs = [
@@ -243,9 +275,9 @@ def _check_elsewhere(
     scores = np.concatenate(parts)[np.argsort(np.concatenate(helds))]
     far = float(np.abs(shipped - here).max())
     return Check(
-        held_out=compare_scores(proven.labels, proven.held_out, scores, proven.threshold),
+        held_out=held_to(proven.held_out, scores),
         scores=scores,
-        shipped=compare_scores(proven.labels, proven.shipped, shipped, proven.threshold),
+        shipped=held_to(proven.shipped, shipped),
         shipped_scores=shipped,
         far=f"a score is {far:.2f} from the CPU provider's, {WIDEST:g} may be"
         if far > WIDEST

@@ -28,6 +28,7 @@ def _inside(name: str) -> str:
 BundlePath = Annotated[str, AfterValidator(_inside)]
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Bounds = tuple[float, float]
 
 
 class _Frozen(BaseModel):
@@ -93,6 +94,8 @@ class Variant(_Frozen):
     gate: dict[str, str] = {}
     """By execution provider on which it was held against FP32 when it was made: why its accuracy
     is not FP32's there, and no station runs it there; empty where it is."""
+    decision: Decision | None = None
+    """By the same rule on its own out-of-fold scores; None: the bundle's."""
 
 
 class Golden(_Frozen):
@@ -154,6 +157,39 @@ class Reference(_Frozen):
     """Bits a pixel of the files: tells of another format or JPEG quality. None: not known."""
 
 
+class Expects(_Frozen):
+    """Bounds of a picture that the bundle can judge: what is outside is no picture of the part.
+
+    From the training images, and wider: docs/plausible.md has by how much.
+    """
+
+    width: tuple[int, int]
+    """Pixels of the upright image, the least and the most; so are all bounds."""
+    height: tuple[int, int]
+    shape: Bounds
+    """Width / height."""
+    colour: Bounds
+    """Mean difference between a pixel's largest and smallest channel, 0..255."""
+    brightness: Bounds
+    """Mean grey, 0..255."""
+    contrast: Bounds
+    """Standard deviation of grey, 0..127.5."""
+    sharpness: Bounds
+    """Variance of the Laplacian."""
+    darkest: Bounds
+    """Mean grey of the darkest of 4 x 4 parts, 0..255."""
+    images: int = Field(ge=1)
+    """Training images that it was measured on."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Expects:
+        for name in type(self).model_fields:
+            bounds = getattr(self, name)
+            if isinstance(bounds, tuple) and not 0 <= bounds[0] <= bounds[1]:
+                raise ValueError(f"{name}: {bounds} are no bounds: the least, then the most")
+        return self
+
+
 class Manifest(_Frozen):
     """The whole of ``manifest.json``."""
 
@@ -171,6 +207,13 @@ class Manifest(_Frozen):
     golden: tuple[Golden, ...] = Field(min_length=1)
     training: Training
     reference: Reference
+    expects: Expects | None = None
+    """None: made before this was measured, and every picture is judged."""
+
+    def decision_of(self, variant: str) -> Decision:
+        """Where a variant's verdict changes: its own, or else the bundle's."""
+        own = (one.decision for one in self.variants if one.name == variant)
+        return next(own, None) or self.decision
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:

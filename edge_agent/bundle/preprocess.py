@@ -89,6 +89,13 @@ class Fitted:
     scale_y: float
     offset_x: float
     offset_y: float
+    within: tuple[slice, slice] = (slice(None), slice(None))
+    """Rows and columns of ``tensor`` that are of the frame: ``letterbox`` puts grey around it."""
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """What of ``tensor`` is of the frame."""
+        return self.tensor[self.within]
 
 
 def decode(
@@ -188,12 +195,14 @@ def fit(frame: Frame | Image.Image, spec: Preprocess) -> Fitted:
     width, height = frame.width, frame.height
     # Of the image's own pixels; the last one may lie partly outside of the whole.
     all_w, all_h = width / frame.reduced, height / frame.reduced
+    within = (slice(None), slice(None))
     if spec.fit == "letterbox":
         scale = min(spec.width / width, spec.height / height)
         inner = (max(1, round(width * scale)), max(1, round(height * scale)))
         left, top = (spec.width - inner[0]) // 2, (spec.height - inner[1]) // 2
         canvas = Image.new(image.mode, size, _PAD if image.mode == "L" else (_PAD,) * 3)
         canvas.paste(image.resize(inner, resample, box=(0, 0, all_w, all_h)), (left, top))
+        within = (slice(top, top + inner[1]), slice(left, left + inner[0]))
         result, x, y = canvas, (width / inner[0], float(left)), (height / inner[1], float(top))
     elif spec.fit == "crop":
         scale = max(spec.width / width, spec.height / height)
@@ -214,4 +223,4 @@ def fit(frame: Frame | Image.Image, spec: Preprocess) -> Fitted:
         tensor = np.repeat(grey[:, :, None], 3, axis=2)
     else:
         tensor = np.asarray(result)
-    return Fitted(tensor, x[0], y[0], x[1], y[1])
+    return Fitted(tensor, x[0], y[0], x[1], y[1], within)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError
 from edge_agent.bundle.history import ran_last
-from edge_agent.decide import decision_for, in_words
+from edge_agent.decide import decisions_for, in_words
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.providers import remembered_table
 from edge_agent.reload import open_trusted, wish_of
@@ -17,7 +17,7 @@ from edge_agent.worker.pool import WorkerStartError
 from edge_agent.worker.verify import prove_apart
 
 if TYPE_CHECKING:
-    from edge_agent.bundle import Bundle
+    from edge_agent.bundle import Bundle, Manifest
     from edge_agent.settings import Settings
 
 TOPIC = "bundle"
@@ -38,7 +38,11 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
     manifest = bundle.manifest
     what = f"{bundle.title}: files, hashes and graphs as the manifest says"
     what += f", signed by {bundle.signed_by}" if bundle.signed_by else ""
-    found = [Finding(TOPIC, "ok", what), _decides(settings, bundle)]
+    found = [
+        Finding(TOPIC, "ok", what),
+        _decides(settings, bundle, variant),
+        *_plausibility(settings, manifest),
+    ]
     if last and last.name not in ("", manifest.name):
         what = f"{last.name} ran here last, and the next start or reload changes over to "
         mend = "if it should not, name the other one in station.toml: bundle = ..."
@@ -56,13 +60,34 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
     return [*found, Finding(TOPIC, "ok", what)]
 
 
-def _decides(settings: Settings, bundle: Bundle) -> Finding:
+def _decides(settings: Settings, bundle: Bundle, variant: str) -> Finding:
     """By which threshold it judges; a start and a reload refuse one that is another bundle's."""
     try:
-        return Finding(TOPIC, "ok", in_words(bundle, decision_for(bundle, settings.decision)))
+        decision = decisions_for(bundle, settings.decision)[variant]
     except SettingsError as error:
         mend = "each bundle has a threshold of its own: look at `edge-agent bundle show` first"
         return Finding(TOPIC, "error", str(error), mend)
+    return Finding(TOPIC, "ok", in_words(bundle, decision))
+
+
+def _plausibility(settings: Settings, manifest: Manifest) -> list[Finding]:
+    """Whether a picture of nothing would be told from one of the part."""
+    if manifest.expects is None:
+        what = (
+            "it does not say what pictures it was made for: a black frame, or one of another "
+            "product, is judged by its score, and may be ok"
+        )
+        mend = (
+            "make it again: `trainer train`, or `trainer quantize RUN IMAGES` with the same model"
+        )
+        return [Finding(TOPIC, "warning", what, mend)]
+    if settings.decision.implausible == "ok":
+        what = (
+            "pictures that it was not made for are judged by their score, as [decision] says: a "
+            "black frame may be ok"
+        )
+        return [Finding(TOPIC, "warning", what, 'set implausible = "error", or leave it out')]
+    return []
 
 
 def what_runs(settings: Settings, bundle: Bundle) -> tuple[str, str]:

@@ -96,7 +96,9 @@ class VerdictMessage(Message):
     verdict: Literal["ok", "defect", "review", "error"]
     score: float | None = Field(ge=0.0, le=1.0, description="null where the verdict is error")
     threshold: float = Probability
-    reason: str = Field(description="why the image could not be judged; empty otherwise")
+    reason: str = Field(
+        description="why the image could not be judged, or is no picture of the part; else empty"
+    )
     image: ImageFile
     captured: str = Field(pattern=TIME, description="when the producer finished the file, UTC")
     received: str = Field(pattern=TIME, description="when the station took it, UTC")

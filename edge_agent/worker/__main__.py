@@ -64,7 +64,12 @@ def work(link: socket.socket, stage: Stage, wanted: WorkerOptions) -> None:
         at_fault = not isinstance(refusal, BundleError) or isinstance(refusal, GoldenError)
         link.send(replies.dump_json(Refused(str(refusal), provider=at_fault)))
         return
-    judge = Judge(predictor, wanted, lambda inferring: setattr(stage, "inferring", inferring))
+    judge = Judge(
+        predictor,
+        wanted,
+        lambda inferring: setattr(stage, "inferring", inferring),
+        bundle.manifest.expects,
+    )
     rss = psutil.Process().memory_info().rss
     target = predictor.target
     ready = Ready(wanted.variant, target.provider, target.device, error, rss)

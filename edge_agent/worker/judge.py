@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle.appearance import appearance
+from edge_agent.bundle.plausible import see, why_implausible
 from edge_agent.bundle.preprocess import DecodeError, decode_for, fit
 from edge_agent.types import Failure, Image, Latency, Prediction
 from edge_agent.worker.memory import Memory
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edge_agent.bundle import Expects
     from edge_agent.worker.predictor import Predictor
 
 
@@ -30,12 +32,21 @@ class Judge:
         predictor: Predictor,
         options: WorkerOptions,
         inferring: Callable[[bool], None] = lambda _: None,
+        expects: Expects | None = None,
     ) -> None:
-        """``inferring`` is told when the session begins and ends."""
+        """Judge by these.
+
+        Args:
+            predictor: scores fitted frames.
+            options: the limits.
+            inferring: told when the session begins and ends.
+            expects: bounds of a picture that the bundle was made for; None: nobody knows.
+        """
         self._predictor = predictor
         self._options = options
         self._memory = Memory(predictor.target)
         self._inferring = inferring
+        self._expects = expects
 
     def judge(self, identity: str, path: Path) -> Judged | Failed:
         """Judge one file. Exceptions of the session are not caught: they end the worker."""
@@ -79,7 +90,9 @@ class Judge:
             return Failed(identity, Failure(reason, image, latency, rss, gpu), signature)
         regions = find_regions(scored.heatmap[0], fitted, frame.width, frame.height)
         looks = appearance(fitted.tensor)
-        prediction = Prediction(score, regions, image, latency, rss, gpu, looks)
+        expects = self._expects
+        odd = why_implausible(see(frame, fitted, looks), expects) if expects else ""
+        prediction = Prediction(score, regions, image, latency, rss, gpu, looks, odd)
         return Judged(identity, prediction, signature)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from tests.broker import free_port
-from tests.bundles import make_image
+from tests.bundles import EXPECTS, HEIGHT, WIDTH, make_bundle, make_image
 from tests.hostile import png_of
 from tests.integration.conftest import QUICK, worker_of
 from tests.line import at_rest, health, reasons, verify, wait_for
@@ -144,6 +145,36 @@ def test_bad_files_among_good_ones(make_station):
     assert worker_of(station).memory_info().rss < 300 << 20
     assert told["worker_restarts"] == 0
     assert station.stop() == 0
+
+
+def test_a_picture_of_nothing_is_no_good_part(make_station, tmp_path):
+    expecting = make_bundle(tmp_path / "expecting", expects=EXPECTS).path
+    station = make_station(QUICK + "[decision]\n", bundle=expecting).start()
+    white = png_of(WIDTH, HEIGHT, pixels=(b"\0" + b"\xff" * WIDTH) * HEIGHT)
+    station.drop("part.png", make_image(defect=False))
+    station.drop("white.png", white)
+    at_rest(station, 2)
+    for number, instead in enumerate(("review", "ok"), start=3):
+        text = station.config.read_text()
+        text = re.sub(
+            r"\[decision\]\n(implausible.*\n)?", f'[decision]\nimplausible = "{instead}"\n', text
+        )
+        station.config.write_text(text)
+        station.daemon.send_signal(signal.SIGHUP)
+        wait_for(lambda number=number: station.log.count("reloaded: ") == number - 2)
+        station.drop(f"{instead}.png", white)
+        at_rest(station, number)
+    assert station.stop() == 0
+
+    rows = {row["name"]: row for row in station.rows()}
+    assert rows["part.png"]["verdict"] == rows["ok.png"]["verdict"] == "ok"
+    assert (rows["white.png"]["verdict"], rows["white.png"]["score"]) == ("error", None)
+    assert (rows["review.png"]["verdict"], rows["review.png"]["score"]) == ("review", 0.0)
+    for name in ("white.png", "review.png"):
+        assert "brightness 255 (expected 60 to 230)" in rows[name]["reason"]
+    assert rows["ok.png"]["reason"] == ""
+    assert reasons(station) == {"white.png": rows["white.png"]["reason"]}
+    assert verify(station, 4).wrong == []
 
 
 @pytest.mark.parametrize("pause_in", ["inbox", "work"])

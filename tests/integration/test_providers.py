@@ -5,6 +5,7 @@ The failing provider is `tests.standins.onnxruntime`, in the daemon's processes 
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -12,12 +13,15 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 
+from edge_agent.bundle import Decision
 from edge_agent.sources.spool import Spool
 from tests.broker import free_port
-from tests.bundles import make_image, make_two_variants
+from tests.bundles import HEIGHT, WIDTH, make_image, make_two_variants
 from tests.integration.test_agent import at_rest, health, run
 from tests.line import Station, verify, wait_for
 
@@ -179,6 +183,29 @@ def test_a_provider_lost_while_running_is_replaced(make_station, go_wrong, tuned
     assert health(port)["reasons"] == told["reasons"]  # another bundle does not bring it back
     assert station.stop() == 0
     assert verify(station, 1 + IMAGES).wrong == []
+
+
+def test_a_variant_that_takes_over_is_judged_by_its_own_threshold(make_station, go_wrong, tmp_path):
+    elsewhere = "not kept there"
+    gates = {"fp32": {"openvino:CPU": elsewhere}, "int8": {"cpu": elsewhere}}
+    own = Decision(threshold=0.9, rule="by hand")
+    both = make_two_variants(tmp_path / "both", gates, own).path
+    anything = settings(fallback=True).replace('variant = "fp32"\n', "")
+    station = make_station(anything, bundle=both).start()
+    pixels = np.full((HEIGHT, WIDTH), 150, np.uint8)
+    pixels[:24, :22] = 10  # scores 0.69: between both
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    station.drop("0.png", stream.getvalue())
+    at_rest(station, 1)
+
+    go_wrong("raise@1")
+    station.drop("1.png", stream.getvalue())
+    at_rest(station, 2)
+    assert station.stop() == 0
+
+    judged = [(row["variant"], row["threshold"], row["verdict"]) for row in station.rows()]
+    assert judged == [("int8", 0.9, "ok"), ("fp32", 0.5, "defect")]
 
 
 @pytest.mark.parametrize("fault", WHILE_RUNNING)

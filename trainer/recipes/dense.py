@@ -17,17 +17,17 @@ import numpy as np
 import torch
 
 from edge_agent.bundle import Preprocess
-from edge_agent.bundle.appearance import appearance
 from trainer.backbones import build_backbone
 from trainer.budget import cheapest, judge_rungs, ladder, time_rungs
 from trainer.checkpoint import FILE, save_model
 from trainer.crossval import held_out
 from trainer.data import make_folds
+from trainer.expects import look_at
 from trainer.export import export_onnx, with_head
 from trainer.features import compute_features
 from trainer.finish import Fruits, finish
 from trainer.fit import Learnable, evaluate, fit_head, loss_on
-from trainer.frames import choose_size, fitted, survey, target_map
+from trainer.frames import choose_size, seen, survey, target_map
 from trainer.metrics import average_precision
 from trainer.model import Inspector
 from trainer.progress import progress
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_agent.bundle.appearance import Appearance
     from trainer.config import DenseConfig
     from trainer.data import HeldBack, LearningSet, Sample
+    from trainer.expects import Look
     from trainer.model import Backbone, Head
 
 
@@ -174,14 +174,14 @@ def look(
     labels: NDArray[np.bool_],
     backbone: Backbone,
     cache: Path,
-) -> tuple[Learnable, list[Appearance]]:
+) -> tuple[Learnable, list[Look]]:
     """Run the backbone over every image, once; measure how it looks on the way."""
-    looks: list[Appearance] = []
+    looks: list[Look] = []
 
     def frames(advance: Callable[[str], None]) -> Iterator[NDArray[np.uint8]]:
-        for frame in fitted(samples, spec):
-            looks.append(appearance(frame))
-            yield frame
+        for frame, fitted in seen(samples, spec):
+            looks.append(look_at(frame, fitted))
+            yield fitted.tensor
             advance("")
 
     with progress("looking at the images", len(samples)) as advance:

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from edge_agent.bundle.appearance import Appearance
     from trainer.classifier import Classifier
     from trainer.data import HeldBack, LearningSet, Sample
+    from trainer.expects import Look
     from trainer.finetune import Epoch, Learned
     from trainer.team import Team
 
@@ -107,7 +107,7 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
         _check_team(config, team)
         classifier = build_classifier(config.backbone, config.dropout, weights)
         classifier.to(team.device, memory_format=torch.channels_last)
-        looks: tuple[Appearance, ...] = ()
+        looks: tuple[Look, ...] = ()
         if team.leads:
             with watch.step("survey"):
                 config, spec = settle(config, samples, team)

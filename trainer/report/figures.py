@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trainer.bootstrap import figure_intervals, share_interval
+from trainer.crossval import oof_file, read_oof
 
 if TYPE_CHECKING:
     from trainer.report.files import RunFiles
@@ -23,6 +24,18 @@ class Figure:
     """What it says, for one who doesn't know the name."""
     test: str = ""
     """The same on the official test split; "" where there is none."""
+
+
+def as_run(run: RunFiles) -> RunFiles:
+    """The same with scores and figures of the variant that a station would run, if it is known."""
+    name = run.metrics.get("runs", "fp32")
+    figures = (run.metrics.get("variants") or {}).get(name)
+    file = oof_file(run.path, name)
+    if name == "fp32" or not figures or not file.exists():
+        return run
+    # Intervals, and the test split, are FP32's: the first are made anew, the second has no others.
+    metrics = {"pooled": figures, "variants": run.metrics["variants"], "runs": name}
+    return replace(run, metrics=metrics, scores=read_oof(file)[1].scores)
 
 
 def headline(run: RunFiles) -> list[Figure]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from trainer.data.summary import summarise
 from trainer.escapes import Advice, Escapes, advise, count_escapes
 from trainer.report import charts, curves
-from trainer.report.figures import headline, percents
+from trainer.report.figures import as_run, headline, percents
 from trainer.report.files import read_run, shown
 from trainer.report.gallery import make_gallery
 from trainer.report.sizes import by_size, flaws
@@ -61,6 +61,7 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
     tiny = _tiny(run, samples)
     if tiny:
         summary = replace(summary, findings=(tiny.finding, *summary.findings))
+    runs = as_run(run)
     script, style = _asset("page.js"), _asset("page.css")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
@@ -91,6 +92,9 @@ def render(run: RunFiles, dataset: Dataset, summary: Summary) -> str:
         figures=headline(run),
         enough=(enough := _enough(run)),
         advice=_advice(run, enough, dataset, tiny),
+        runs="fp32" if runs is run else runs.metrics["runs"],
+        station=runs.metrics["pooled"],
+        headline=headline(runs),
         scores=_scores(run),
         score_charts=(charts.score_chart(run, 1040, 330), charts.score_chart(run, 400, 300)),
         curves=curves.curves(run),

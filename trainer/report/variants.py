@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 _COLUMNS = {
     "ap": "AP",
     "f1": "F1",
+    "threshold": "threshold",
     "escapes": "escapes",
     "overkills": "overkills",
     "flips": "changed",

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from edge_agent.bundle import look_at_bundle, read_manifest
+from edge_agent.bundle import Decision, look_at_bundle, read_manifest
 from edge_agent.cli import run
-from tests.bundles import make_bundle, make_image
+from tests.bundles import EXPECTS, HEIGHT, WIDTH, make_bundle, make_image, make_two_variants
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,36 @@ def test_a_defect(bundle, images, capsys):
     assert list(first["latency_ms"]) == ["wait", "decode", "preprocess", "infer", "total"]
     assert (first["verdict"], second["verdict"], second["score"]) == ("ok", "defect", 1.0)
     assert second["path"] == str(images / "b.png")
+
+
+@pytest.mark.parametrize(
+    ("instead", "code", "verdict", "score"),
+    [("error", 2, "error", None), ("review", 1, "review", 0.0)],
+)
+def test_a_picture_of_nothing(images, tmp_path, capsys, instead, code, verdict, score):
+    bundle = make_bundle(tmp_path / "bundle", expects=EXPECTS).path
+    Image.new("L", (WIDTH, HEIGHT), 255).save(images / "white.png")
+
+    assert classify(bundle, "--json", "--implausible", instead, images) == code
+
+    part, white = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (part["verdict"], part["error"]) == ("ok", "")
+    assert (white["verdict"], white["score"]) == (verdict, score)
+    assert "brightness 255 (expected 60 to 230)" in white["error"]
+
+
+def test_a_variant_is_judged_by_its_own_threshold(images, tmp_path, capsys):
+    own = Decision(threshold=0.9, review=(0.8, 0.95), rule="by hand")
+    bundle = make_two_variants(tmp_path / "both", decision=own).path
+
+    assert classify(bundle, "--json", "--variant", "int8", images) == 0
+
+    assert json.loads(capsys.readouterr().out)["threshold"] == 0.9
+    assert run(["bundle", "show", str(bundle)]) == 0
+    shown = capsys.readouterr().out
+    assert "threshold  0.5000 by by hand" in shown
+    assert "its own threshold 0.9000, review 0.8 to 0.95" in shown
+    assert "expects    any picture" in shown
 
 
 def test_a_provider_that_is_lost_is_no_reason_to_wait_for_ever(bundle, images, capsys, go_wrong):

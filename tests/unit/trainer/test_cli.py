@@ -10,9 +10,19 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
-from edge_agent.bundle import write_bundle
-from tests.bundles import make_bundle, make_image, make_manifest, make_model
+from edge_agent.bundle import Decision, write_bundle
+from tests.bundles import (
+    EXPECTS,
+    HEIGHT,
+    WIDTH,
+    make_bundle,
+    make_image,
+    make_manifest,
+    make_model,
+    make_two_variants,
+)
 from trainer import cli, progress
 from trainer.cli import run
 from trainer.data import fingerprint, hold_back, open_dataset
@@ -167,6 +177,56 @@ def test_evaluate_says_which_images_it_learned_from_by_their_bytes(images, tmp_p
     assert figures["escape_bound"] == pytest.approx(1 - 0.05 ** (1 / 5))
     assert run(["evaluate", str(bundle), str(images)]) == 0
     assert "at most 45 % of the defects will pass" in capsys.readouterr().out
+
+
+def test_evaluate_judges_a_variant_at_its_own_threshold(images, tmp_path, capsys):
+    make_two_variants(tmp_path / "both", decision=Decision(threshold=0.9, rule="by hand"))
+    for variant, threshold in (("fp32", 0.5), ("int8", 0.9)):
+        command = ["evaluate", str(tmp_path / "both"), str(images), "--json"]
+        assert run([*command, "--variant", variant]) == 0
+        assert json.loads(capsys.readouterr().out)["threshold"] == threshold
+
+
+def test_a_training_tells_first_what_a_station_will_run():
+    fp32 = {"ap": 0.99, "f1": 0.99, "threshold": 0.34, "escapes": 0, "overkills": 1}
+    fp32 |= {"images": 399, "defects": 52}
+    int8 = {**fp32, "threshold": 0.31, "overkills": 2}
+    metrics = {"pooled": fp32, "variants": {"fp32": fp32, "int8": int8}, "runs": "int8"}
+    first, second = cli._headline(metrics)
+    assert first.startswith("out of fold   AP 0.9900  F1 0.9900  threshold 0.310  escapes 0 of 52")
+    assert "overkills 2 of 347" in first
+    assert "with int8, the fastest here" in first
+    assert second.startswith("in fp32       AP 0.9900  F1 0.9900  threshold 0.340")
+    (alone,) = cli._headline({**metrics, "runs": "fp32"})
+    assert alone == second.replace("in fp32    ", "out of fold")
+
+
+def test_a_training_warns_of_pictures_of_nothing():
+    assert cli._warnings({"judged_blanks": []}) == []
+    blank, odd = cli._warnings(
+        {
+            "judged_blanks": ["black"],
+            "test": {"images": 9},
+            "test_implausible": (2, "a.png: not a picture"),
+        }
+    )
+    assert blank.startswith("a black picture would be judged like one of the part")
+    assert odd.startswith("2 of 9 images are no pictures that the bundle was made for")
+    assert odd.endswith("a.png: not a picture")
+
+
+def test_evaluate_says_what_of_it_a_station_would_not_judge(images, tmp_path, capsys):
+    make_bundle(tmp_path / "bundle", expects=EXPECTS)
+    command = ["evaluate", str(tmp_path / "bundle"), str(images), "--json"]
+    assert run(command) == 0
+    assert "no pictures" not in capsys.readouterr().err
+    Image.new("L", (WIDTH, HEIGHT), 255).save(images / "ok" / "white.png")
+    assert run(command) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["images"] == 13
+    assert "1 of 13 images are no pictures that the bundle was made for" in said.err
+    assert "ok/white.png: " in said.err
+    assert "brightness 255 (expected 60 to 230)" in said.err
 
 
 def test_the_test_split_was_not_learned_from(images, tmp_path, capsys):

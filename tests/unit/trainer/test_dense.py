@@ -91,6 +91,7 @@ def test_the_bundle_is_whole_and_proves_itself(finished):
     assert manifest.preprocess.colour == "grey"
     assert manifest.training.parameters == json.loads((finished / "config.json").read_text())
     assert sum(manifest.reference.brightness.counts) == 16  # the good ones: drift is from them
+    assert (manifest.expects.images, manifest.expects.width) == (26, (60, 68))
     # The exporter notes where it ran: no such path may be shipped.
     model = bundle.read(bundle.variant("fp32"))
     assert b".py" not in model
@@ -162,7 +163,9 @@ def test_trains_from_labels_alone(surfaces, tmp_path):
 def test_evaluate_gives_the_figures_of_the_bundle(surfaces, finished, tmp_path, capsys):
     bundle, scores = str(finished / "bundle"), tmp_path / "scores.csv"
     assert run(["evaluate", bundle, str(surfaces), "--json", "--scores", str(scores)]) == 0
-    figures = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    assert "no pictures" not in said.err
+    figures = json.loads(said.out)
     assert set(figures) == set(json.loads((finished / "metrics.json").read_text())["pooled"])
     assert figures["images"] == len(scores_in(scores)) == 26
 

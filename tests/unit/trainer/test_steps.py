@@ -57,10 +57,12 @@ def test_the_bundle_has_every_variant_with_its_own_accuracy_and_scores(finished)
     bundle = open_bundle(finished / "bundle")
     metrics = json.loads((finished / "metrics.json").read_text())
     assert [one.name for one in bundle.manifest.variants] == ["fp32", "int8", "fp16"]
+    assert metrics["runs"] in metrics["variants"]
     for one in bundle.manifest.variants:
         figures = metrics["variants"][one.name]
         assert one.accuracy.model_dump().items() <= figures.items()
         assert one.size == figures["size"]
+        assert figures["threshold"] == bundle.manifest.decision_of(one.name).threshold
         assert figures["latency_ms"]["cpu"] > 0
         assert Predictor(bundle, one.name).prove() < 1e-3
         if one.name != "fp32":
@@ -109,6 +111,7 @@ def test_quantize_writes_a_new_bundle_and_leaves_the_run_alone(
     assert new.variant("int8").sha256 != old.variant("int8").sha256
     assert new.manifest.decision == old.manifest.decision
     assert carried(new) == carried(old) != {}
+    assert new.manifest.expects == old.manifest.expects
     assert new.manifest.training.parameters["seven_bit"] is True
     assert found["variants"]["int8"]["how"] == "minmax 7 bit"
     assert Predictor(new, "int8").prove() < 1e-3
@@ -129,7 +132,10 @@ def test_variants_are_made_for_the_threshold_that_was_chosen_again(
     assert (old.version, new.version) == ("1.0.1", "1.0.2")
     assert new.training.parameters["rule"] == "recall>=0.3"
     assert new.training.parameters["variants"] == ["fp32", "fp16"]
-    assert all(one.accuracy.threshold == old.decision.threshold for one in new.variants)
+    for one in new.variants:
+        assert one.accuracy.threshold == new.decision_of(one.name).threshold
+    assert new.decision_of("fp32") == old.decision
+    assert new.decision_of("fp16").rule == "recall>=0.3"
     assert Predictor(open_bundle(tmp_path / "new"), "fp16").prove() < 1e-3
     make_bundle(tmp_path / "strange")
     arguments[-1] = str(tmp_path / "never")

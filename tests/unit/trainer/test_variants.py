@@ -18,7 +18,7 @@ from trainer.evaluate import judge, open_graph
 from trainer.prove import judge_held_out
 from trainer.quantize import Quantization
 from trainer.sensitivity import dearest, quantizable_blocks, scan
-from trainer.variants import Proven, make_fp16, make_int8, make_variants, time_variants
+from trainer.variants import Proven, fastest, make_fp16, make_int8, make_variants, time_variants
 
 pytestmark = pytest.mark.train
 SPEC = Preprocess(width=WIDTH, height=HEIGHT)
@@ -195,3 +195,11 @@ def test_the_fewest_blocks_for_a_share_of_the_cost():
     assert dearest(costs, 0.5) == ("a",)
     assert dearest(costs, 0.51) == ("a", "b")
     assert dearest(costs, 1.0) == ("a", "b", "c")
+
+
+def test_a_station_runs_the_fastest_and_fp16_on_no_cpu():
+    times = {"fp32": {"cpu": 9.0}, "int8": {"cpu": 8.0, "openvino:CPU": 4.0}}
+    assert fastest(times) == "int8"
+    assert fastest({**times, "fp16": {"cpu": 2.0, "openvino:CPU": 1.0}}) == "int8"
+    assert fastest({**times, "fp16": {"cpu": 20.0, "cuda": 1.0}}) == "fp16"
+    assert fastest({"fp32": {}}) == "fp32"

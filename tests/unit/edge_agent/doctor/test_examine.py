@@ -12,10 +12,12 @@ import psutil
 import pytest
 
 from edge_agent.cli import run
+from edge_agent.doctor import model
 from edge_agent.doctor.examine import Topic, examine, look_at_all
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.show import show_sum, show_topic
-from tests.bundles import make_bundle
+from edge_agent.worker.protocol import Ready
+from tests.bundles import EXPECTS, make_bundle
 
 FINE = Finding("fine", "ok", "it is fine")
 
@@ -87,6 +89,29 @@ def test_nothing_is_left_running(make_settings, tmp_path):
     golden = [one.what for one in found if one.topic == "bundle"][-1]
     assert golden == "fp32 on cpu CPU: 2 golden images within 0.00000"
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.mark.parametrize(
+    ("expects", "settings", "said"),
+    [
+        (None, "", "it does not say what pictures it was made for"),
+        (EXPECTS, '[decision]\nimplausible = "ok"', "judged by their score, as [decision] says"),
+        (EXPECTS, "", ""),
+    ],
+)
+def test_whether_a_black_frame_may_be_ok(
+    make_settings, tmp_path, monkeypatch, expects, settings, said
+):
+    bundle = make_bundle(tmp_path / "bundle", expects=expects)
+    monkeypatch.setattr(model, "verify_apart", lambda *_: bundle)
+    monkeypatch.setattr(model, "prove_apart", lambda *_: Ready("fp32", "cpu", "CPU", 0.0, 0))
+
+    found = model.look_at_bundle(make_settings(settings, bundle=bundle.path))
+
+    warnings = [one for one in found if one.level == "warning"]
+    assert [one.level for one in found if one not in warnings] == ["ok", "ok"]
+    assert len(warnings) == bool(said)
+    assert all(said in one.what and "black frame" in one.what and one.mend for one in warnings)
 
 
 def test_a_bundle_that_is_damaged(make_settings, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from edge_agent.worker.protocol import (
     replies,
     unpack_task,
 )
-from tests.bundles import HEIGHT, WIDTH, make_bundle, make_image
+from tests.bundles import EXPECTS, HEIGHT, WIDTH, make_bundle, make_image
 from tests.workers import plain_options
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
+def png(grey: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (WIDTH, HEIGHT), grey).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def reason(reply: Judged | Failed) -> str:
     assert isinstance(reply, Failed)
     assert replies.validate_json(replies.dump_json(reply)) == reply
@@ -72,6 +79,26 @@ def test_a_prediction_says_what_was_judged(judge, image):
     assert min(reply.prediction.latency.decode, reply.prediction.latency.infer) > 0
     assert reply.prediction.worker_rss > 1 << 20
     assert replies.validate_json(replies.dump_json(reply)) == reply
+
+
+def test_what_is_no_picture_of_the_part_is_judged_and_named(judge, tmp_path):
+    bundle = make_bundle(tmp_path / "bundle")
+    knows = Judge(Predictor(bundle, "fp32", threads=1), OPTIONS, expects=EXPECTS)
+    for name, content in (
+        ("part", make_image(defect=True)),
+        ("black", png(0)),
+        ("white", png(255)),
+    ):
+        (tmp_path / name).write_bytes(content)
+    part, black, white = (
+        knows.judge("1", tmp_path / name).prediction for name in ("part", "black", "white")
+    )
+
+    assert part.implausible == ""
+    assert "brightness 0 (expected 60 to 230)" in black.implausible
+    assert "brightness 255 (expected 60 to 230)" in white.implausible
+    assert (black.score, white.score) == (1.0, 0.0)
+    assert judge.judge("1", tmp_path / "white").prediction.implausible == ""  # nobody knows
 
 
 def test_a_region_lies_where_the_defect_is_in_pixels_of_the_original(judge, tmp_path):

@@ -257,6 +257,22 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
     assert "it misses <b>17</b> and rejects <b>19</b> falsely" in text
 
 
+def test_what_a_station_will_run_stands_first(run, images):
+    metrics = json.loads((run / "metrics.json").read_text())
+    pooled = metrics["pooled"]
+    int8 = {**pooled, "threshold": 0.31, "escapes": 7}
+    metrics |= {"runs": "int8", "variants": {"fp32": pooled, "int8": int8}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    text, _ = page_of(run, images)
+    assert "runs <b>" not in text  # its scores are not there
+    shutil.copyfile(run / "oof.csv", run / "oof.int8.csv")
+    text, _ = page_of(run, images)
+    first = text.index("runs <b>int8</b>")
+    assert first < text.index("its own threshold <b>0.310</b>") < text.index("In fp32: found")
+    assert text.index("In fp32: found") < text.index(f"7 of {pooled['defects']}")
+    assert text.index(f"7 of {pooled['defects']}") < text.index("<details>")
+
+
 def test_a_run_without_a_mistake(tmp_path, images):
     make_run(tmp_path / "run", scores_for(images.samples))
     _, page = page_of(tmp_path / "run", images)
