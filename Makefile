@@ -10,7 +10,7 @@
 PYTHON ?= python3
 PIP_FLAGS = --quiet --constraint deploy/constraints.txt
 DEV = .venv-dev/bin
-# Unit tests beside those that have the machine to themselves (tests/conftest.py).
+# Which tests run beside which, tests/conftest.py says.
 TOGETHER = --numprocesses 2 --dist loadscope
 .DEFAULT_GOAL := help
 

@@ -283,6 +283,7 @@ def _folder(
         judged=journal.judged,
         wake=pool.wake,
         max_bytes=settings.worker.max_bytes,
+        patience=settings.worker.retry_truncated,
         inodes_last=lies_on is None or lies_on.numbers_last,
     )
     stack.callback(folder.close)

@@ -19,6 +19,7 @@ import psutil
 
 from edge_agent.decide import decide
 from edge_agent.journal import JournalError
+from edge_agent.sources.spool import RewrittenError
 from edge_agent.system.trouble import Trouble
 from edge_agent.types import Failure, Image, Inspection, Latency, Prediction, Region, Verdict
 from edge_agent.waiting import UNREAD, Waiting
@@ -79,6 +80,8 @@ class _Filing:
     claim: Claim
     verdict: Verdict
     reason: str
+    sha256: str
+    """Of the bytes that were judged; empty: not known."""
     steps: Iterator[None] | None = None
     """What is left of a copy to another filesystem."""
     delay: float = _RETRY
@@ -423,7 +426,8 @@ class Loop:
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)
-            self._file(_Filing(claim, inspection.verdict, inspection.reason))
+            sha256 = inspection.image.sha256
+            self._file(_Filing(claim, inspection.verdict, inspection.reason, sha256))
 
     def _hold_back(self, judged: list[_Judged]) -> None:
         self._unrecorded.extend(judged)
@@ -449,21 +453,36 @@ class Loop:
 
     def _file(self, filing: _Filing) -> None:
         """Move a frame to its place, or a step nearer to it."""
-        claim, steps = filing.claim, filing.steps
+        steps = filing.steps
         try:
             if steps is None:
                 steps = self._begin_to_file(filing)
             filing.steps = steps
             if next(steps, _DONE) is not _DONE:
                 self._filing.append(filing)
+        except RewrittenError:
+            self._renew(filing)
         except OSError as error:
-            filing.steps = None
-            filing.at = time.monotonic() + filing.delay
-            filing.delay = min(2 * filing.delay, _LONGEST_RETRY)
-            self._unfiled.append(filing)
-            self._troubles["filing"].failed(
-                f"{claim.name} can't leave {claim.path.parent}: {error}"
-            )
+            self._file_later(filing, error)
+
+    def _file_later(self, filing: _Filing, error: OSError) -> None:
+        claim = filing.claim
+        filing.steps = None
+        filing.at = time.monotonic() + filing.delay
+        filing.delay = min(2 * filing.delay, _LONGEST_RETRY)
+        self._unfiled.append(filing)
+        self._troubles["filing"].failed(f"{claim.name} can't leave {claim.path.parent}: {error}")
+
+    def _renew(self, filing: _Filing) -> None:
+        """It was written to after it was judged: what it holds now is another image."""
+        try:
+            claim = self._spool.renew(filing.claim)
+        except OSError as error:
+            self._file_later(filing, error)
+            return
+        log.warning("%s was written to after it was judged: it is judged again", claim.name)
+        self._unsynced.append(claim)
+        self._queue.append(claim)
 
     def _begin_to_file(self, filing: _Filing) -> Iterator[None]:
         claim = filing.claim
@@ -471,8 +490,8 @@ class Loop:
             self._spool.discard(claim)
             return iter(())
         if filing.verdict is Verdict.ERROR:
-            return self._spool.quarantine(claim, filing.reason)
-        return self._spool.keep(claim)
+            return self._spool.quarantine(claim, filing.reason, filing.sha256)
+        return self._spool.keep(claim, filing.sha256)
 
     def _resume(self) -> None:
         """Go on with copies, and try again what a full disk held up."""

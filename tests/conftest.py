@@ -24,11 +24,13 @@ settings.load_profile("untimed")
 
 
 class Scheduling(LoadScopeScheduling):
-    """Unit tests by file, beside all that needs a machine as a whole, in one process."""
+    """What starts stations in two processes, unit tests by file in whichever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", maxsplit=1)[0]
-        return file if file.startswith("tests/unit/") else "machine"
+        if file.startswith("tests/unit/"):
+            return file
+        return "faults" if file.startswith("tests/faults/") else "stations"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

@@ -134,17 +134,18 @@ class Journal:
             ).fetchall()
         return {str(frame): str(digest) for frame, digest in rows}
 
-    def find(self, frame: str) -> tuple[Verdict, str] | None:
-        """The verdict and the reason of a frame's inspection, or None where it has none yet."""
+    def find(self, frame: str) -> tuple[Verdict, str, str] | None:
+        """Verdict, reason and SHA-256 of a frame's inspection, or None where it has none yet."""
         with self._reading() as db:
             row = db.execute(
-                "SELECT verdict, reason FROM inspections WHERE id = ?", (frame,)
+                "SELECT verdict, reason, sha256 FROM inspections WHERE id = ?", (frame,)
             ).fetchone()
         if row is None:
             return None
         if row[0] not in KNOWN_VERDICTS:
-            return Verdict.ERROR, f"its row in the journal can't be read: verdict is {row[0]!r}"
-        return Verdict(row[0]), str(row[1])
+            why = f"its row in the journal can't be read: verdict is {row[0]!r}"
+            return Verdict.ERROR, why, ""
+        return Verdict(row[0]), str(row[1]), str(row[2] or "")
 
     def acknowledge_losses(self) -> None:
         """A person knows what is missing: it is told no longer.

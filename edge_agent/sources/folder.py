@@ -1,7 +1,7 @@
 """The camera-drop folder. Events only wake the scanner; a scan of the directory is the truth.
 
-A file counts as whole when it was renamed into the folder, or its writer has closed it and it has
-not changed for ``settle`` seconds by a monotonic clock; the worker's decoder has the last word.
+A file counts as whole when it was renamed into the folder, or has come to rest (`Settling`); the
+worker's decoder has the last word.
 
 An entry that can't be taken is tried again, each with a back-off of its own and behind what is
 new. Only what concerns the place alone, such as a full disk, is told to the caller.
@@ -23,6 +23,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from edge_agent.sources.identity import REFUSED, identity_of, look_of
+from edge_agent.sources.settling import RESTLESS, Settling
 from edge_agent.sources.spool import Spool, SpoolError, sha256_of
 from edge_agent.sources.watch import Watch
 from edge_agent.system.trouble import Trouble
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from edge_agent.settings import FolderSettings
     from edge_agent.sources.identity import Identity
+    from edge_agent.sources.settling import Signature
     from edge_agent.types import Claim
 
 log = logging.getLogger(__name__)
@@ -46,14 +48,8 @@ _EVENT_COST = 4  # or 1/4 where events call for it
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.EROFS)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
 _BACKOFF = (0.5, 30.0)  # seconds from one try of an entry to the next, from first to longest
-_HELD = 60.0
-"""Seconds of quiet after which a file counts as closed though nobody was seen to close it."""
-_RESTLESS = 10.0
-"""Seconds after which a file that is still being written to is named."""
 _STRAYS = 60.0
 """Seconds between two looks at the folders of other stations."""
-
-Signature = tuple[int, int, int, int]
 
 
 @dataclass
@@ -94,6 +90,7 @@ class FolderSource:
         judged: Callable[[str], dict[str, str]],
         wake: Callable[[], None],
         max_bytes: int = 1 << 62,
+        patience: float = 0.0,
         inodes_last: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -106,6 +103,8 @@ class FolderSource:
                 judged, or nothing where that is not known; for files that stay in place.
             wake: called from the watcher's thread when there may be something to claim.
             max_bytes: a larger file that stays in place is refused without being copied.
+            patience: seconds without a change after which a file counts as whole whatever its end
+                looks like.
             inodes_last: a file keeps its inode number there as long as it exists.
             clock: monotonic seconds.
 
@@ -124,8 +123,11 @@ class FolderSource:
         self._again: deque[str] = deque()
         """What could not be taken before: behind all that is new."""
         self._queued: set[str] = set()
-        self._observed: dict[str, tuple[Signature, float, float]] = {}
-        """What an entry looked like, since when, and when it was first seen."""
+        self._settling = Settling(self._path, settle=settings.settle, patience=patience)
+        self._taken_at = clock()
+        """When an image was taken last."""
+        self._restless = ""
+        """What is written to all the time, where no image was taken meanwhile."""
         self._done: dict[str, _Done] = {}
         """Files that stay where they are."""
         self._sick: dict[str, _Sick] = {}
@@ -156,7 +158,7 @@ class FolderSource:
     @property
     def trouble(self) -> str:
         """Why nothing can be taken; empty when all is well."""
-        return self._trouble.text
+        return self._trouble.text or self._restless
 
     @property
     def delayed(self) -> dict[str, str]:
@@ -203,6 +205,7 @@ class FolderSource:
                     break  # these are safe; what is wrong will show at the next
                 raise
             if claim is not None:
+                self._taken_at = self._clock()
                 claims.append(claim)
             elif self._copying:
                 break  # a step was made: the caller has its turn
@@ -210,10 +213,14 @@ class FolderSource:
 
     def look(self) -> None:
         """See what has come, if it is time to: `claim` does so first."""
-        changed, renamed = self._watch.drain()
+        changed, renamed, closed = self._watch.drain()
         self._rescan |= changed
+        for name in closed:
+            if self._settling.closed(name):
+                self._settling.forget(name)
+                self._offer(name)
         for name in renamed:
-            self._observed.pop(name, None)
+            self._settling.forget(name)
             self._sick.pop(name, None)
             if len(self._ready) < _LISTED:
                 self._offer(name)
@@ -231,12 +238,12 @@ class FolderSource:
             self._watch = Watch(self._path, self._wake)
             self._adopt = True
         self._fresh |= self._watch.fresh()
-        # What waits to be taken is held against what it looked like when it was offered.
-        observed = {name: self._observed[name] for name in self._queued if name in self._observed}
         whole: list[tuple[int, str]] = []
         present: set[str] = set()
         ignored: dict[str, str] = {}
+        restless: list[tuple[float, str]] = []
         earliest = float("inf")
+        settling = 0
         try:
             for name, status, reason in self._entries():
                 present.add(name)
@@ -258,20 +265,18 @@ class FolderSource:
                     else:
                         earliest = min(earliest, sick.at)
                     continue
-                _, since, first = self._observed.get(name, (signature, now, now))
-                if name in self._observed and self._observed[name][0] != signature:
-                    since = now
-                ready = since + self._settings.settle
-                if self._watch.writing(name):
-                    ready = max(ready, since + _HELD)
+                writing = self._watch.writing(name)
+                ready = self._settling.ready_at(name, signature, now, writing=writing)
                 if now >= ready:
                     whole.append((status.st_mtime_ns, name))
                 else:
                     earliest = min(earliest, ready)
-                    if now - first >= _RESTLESS + self._settings.settle:
-                        ignored[name] = f"is still being written to after {now - first:.0f} s"
-                observed[name] = (signature, since, first)
-                if len(observed) >= _LISTED:
+                    since = self._settling.restless_since(name, now)
+                    if since is not None:
+                        ignored[name] = f"is still being written to after {now - since:.0f} s"
+                        restless.append((since, name))
+                settling += 1
+                if settling >= _LISTED:
                     break
             else:
                 self._forget_all_but(present)
@@ -283,7 +288,7 @@ class FolderSource:
             self._trouble.failed(f"{self._path} can't be listed: {error.strerror}")
             return
         self._trouble.worked()
-        self._observed = observed
+        self._note_restless(restless, now)
         if now >= self._remove_at:
             self._remove_at = now + _BACKOFF[1]
         left = {name: done.why for name, done in self._done.items() if done.why}
@@ -295,11 +300,24 @@ class FolderSource:
         self._rest_until = finished + _EVENT_COST * (finished - now)
         self._next_settled = max(earliest, self._rest_until)
 
+    def _note_restless(self, restless: list[tuple[float, str]], now: float) -> None:
+        """A file that is never whole is a trouble where no image was taken beside it."""
+        idle = now - self._taken_at
+        self._restless = ""
+        if restless and idle >= RESTLESS:
+            _, name = min(restless)
+            self._restless = (
+                f"no image was taken in the last {idle:.0f} s, in which {printable(name)} was "
+                "written to again and again: let the camera write each image under a name of its "
+                "own, or under another name and rename it"
+            )
+
     def _forget_all_but(self, present: set[str]) -> None:
         """What is gone and comes again is another image, though it may look the same."""
         self._fresh |= {name for name in self._done if name not in present}
         self._done = {name: what for name, what in self._done.items() if name in present}
         self._sick = {name: what for name, what in self._sick.items() if name in present}
+        self._settling.keep_only(present)
         self._watch.keep_only(present)
 
     def _look_for_strays(self, now: float) -> None:
@@ -377,8 +395,7 @@ class FolderSource:
         name = path.name
         if name.startswith(".") or _unfinished(name) or self._why_not(name, status):
             return None  # a hint from an event; the next scan says why
-        before = self._observed.pop(name, None)
-        if before and before[0] != _signature(status):
+        if self._settling.changed(name, _signature(status)):
             self._rescan = True  # it changed between the scan and now: let it settle again
             return None
         stays = self._settings.after == "keep"

@@ -61,6 +61,10 @@ class Note:
 _notes: TypeAdapter[Note] = TypeAdapter(Note)
 
 
+class RewrittenError(Exception):
+    """The file that is to be filed does not hold the bytes that were judged."""
+
+
 class SpoolError(Exception):
     """The spool's directories can't be used; the message says what to do."""
 
@@ -376,21 +380,39 @@ class Spool:
                     found[place.name] = held
         return found
 
-    def keep(self, claim: Claim) -> Iterator[None]:
+    def keep(self, claim: Claim, sha256: str = "") -> Iterator[None]:
         """Move a judged image to ``processed/``, under its own name or a numbered one.
+
+        Args:
+            claim: the frame.
+            sha256: of the bytes that were judged; empty: not known.
 
         Returns:
             The steps that are left, where it has to be copied to another filesystem.
-        """
-        return self._file(claim, self._processed, "")
 
-    def quarantine(self, claim: Claim, reason: str) -> Iterator[None]:
+        Raises:
+            RewrittenError: it has other bytes, and was left where it is; also in a later step.
+            OSError: it can't be moved; also in a later step.
+        """
+        return self._file(claim, self._processed, "", sha256)
+
+    def quarantine(self, claim: Claim, reason: str, sha256: str = "") -> Iterator[None]:
         """Move an image that could not be judged aside, with the reason in a file beside it.
 
-        Returns:
-            As `keep`.
+        All else is as in `keep`.
         """
-        return self._file(claim, self._quarantine, reason or "unknown")
+        return self._file(claim, self._quarantine, reason or "unknown", sha256)
+
+    def renew(self, claim: Claim) -> Claim:
+        """Make what a judged file holds now another frame.
+
+        Raises:
+            OSError: it can't be moved within its place.
+        """
+        home = claim.path.parent.rename(claim.path.parent.parent / new_id())
+        self._taken.discard(claim.id)
+        path = home / claim.path.name
+        return self._claimed(path, path.lstat().st_mtime, time.time())
 
     def discard(self, claim: Claim) -> None:
         """Drop the copy of an image whose original stays where it is."""
@@ -457,12 +479,14 @@ class Spool:
             return name
         return numbered(claim.path, claim.id)
 
-    def _file(self, claim: Claim, directory: Path, reason: str) -> Iterator[None]:
+    def _file(self, claim: Claim, directory: Path, reason: str, sha256: str) -> Iterator[None]:
         if not os.path.lexists(claim.path) and self.reachable(claim):
             self._leave(claim)  # filed by a run that was killed before it tidied up
             return iter(())
         if (claim.path.parent / _FILED).exists():
-            return self._copy_away(claim, directory, reason)
+            return self._copy_away(claim, directory, reason, sha256)
+        if claim.path.lstat().st_dev == directory.stat().st_dev:  # else its copy is looked at
+            _see_unchanged(claim, claim.path, sha256)
         name = self._free(directory, claim)
         self._note_reason(claim, directory / name, reason)
         try:
@@ -470,11 +494,11 @@ class Spool:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            return self._copy_away(claim, directory, reason)
+            return self._copy_away(claim, directory, reason, sha256)
         self._leave(claim)
         return iter(())
 
-    def _copy_away(self, claim: Claim, directory: Path, reason: str) -> Iterator[None]:
+    def _copy_away(self, claim: Claim, directory: Path, reason: str, sha256: str) -> Iterator[None]:
         """File an image on another filesystem; a kill at any point leaves it once there."""
         if not _was_copied(claim.path.parent / _FILED, directory):
             partial = directory / f".{claim.id}{_PARTIAL}"
@@ -483,12 +507,13 @@ class Spool:
                 copied = yield from copy_in_steps(claim.path, partial)
                 if _version(copied) != before:
                     raise OSError(errno.EAGAIN, "is still being written to", str(claim.path))
+                _see_unchanged(claim, partial, sha256)
                 name = self._free(directory, claim)
                 self._note_reason(claim, directory / name, reason)
                 said = {"name": name, "inode": partial.lstat().st_ino}
                 write_durably(claim.path.parent / _FILED, json.dumps(said).encode())
                 partial.rename(directory / name)
-            except OSError:
+            except (OSError, RewrittenError):
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
                 raise
@@ -506,6 +531,12 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             _clear(claim.path.parent)
         self._taken.discard(claim.id)
+
+
+def _see_unchanged(claim: Claim, path: Path, sha256: str) -> None:
+    """A file's times don't tell of every write: not within a tick of the clock, or by mmap."""
+    if sha256 and not claim.whole and sha256_of(path) != sha256:
+        raise RewrittenError
 
 
 def _was_copied(note: Path, directory: Path) -> bool:

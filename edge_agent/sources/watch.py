@@ -66,6 +66,7 @@ class Watch:
         self._lock = threading.Lock()
         self._changed = False
         self._renamed: list[str] = []
+        self._closed: list[str] = []
         self._made: set[str] = set()
         """Files that were created, and not opened since."""
         self._opened: set[str] = set()
@@ -86,12 +87,17 @@ class Watch:
             why = shortage(error) or getattr(error, "strerror", None) or str(error)
             log.warning("no events from %s (%s): it is scanned on a period", path, why)
 
-    def drain(self) -> tuple[bool, list[str]]:
-        """Whether anything changed since the last call, and the names that were renamed in."""
+    def drain(self) -> tuple[bool, list[str], list[str]]:
+        """What happened since the last call.
+
+        Returns:
+            Whether anything changed; the names of files that were renamed in; and of files that
+            were closed by a writer.
+        """
         with self._lock:
-            changed, renamed = self._changed, self._renamed
-            self._changed, self._renamed = False, []
-        return changed, renamed
+            changed, renamed, closed = self._changed, self._renamed, self._closed
+            self._changed, self._renamed, self._closed = False, [], []
+        return changed, renamed, closed
 
     def writing(self, name: str) -> bool:
         """Whether a file was written to by somebody who has not closed it."""
@@ -178,6 +184,8 @@ class Watch:
             elif isinstance(event, FileClosedEvent):
                 self._forget(name)
                 self._freshen(name)
+                if len(self._closed) < _HINTS:
+                    self._closed.append(name)
             self._changed = True
             return True
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ftplib
+import hashlib
 import io
+import random
 import shutil
 import socket
 import struct
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import smbclient
+from PIL import Image
 
 from edge_agent.demo.station import BUNDLE, IMAGES
 from tests.broker import free_port
@@ -37,6 +43,8 @@ AS_SERVICE = [
 # So that a file which is taken too early would be an error, and soon.
 IMPATIENT = {"source": '[source.folder]\npath = "inbox"\nsettle = 0.2\n'}
 SOON = "[worker]\nretry_truncated = 0.3\n"
+FORMATS = {"png": "PNG", "bmp": "BMP", "tif": "TIFF", "webp": "WEBP", "jpg": "JPEG"}
+STALLS = 100
 
 
 @pytest.fixture
@@ -262,9 +270,60 @@ def share(station, tmp_path):
         said, _ = client.communicate(timeout=60)
         assert client.returncode == 0, said
 
+    put.port = port
     yield put
     server.terminate()
     server.wait(30)
+
+
+def images() -> dict[str, bytes]:
+    """Of every format, and each another one where it is cut short."""
+    noise = np.random.default_rng(5).integers(1, 256, (240, 320, 3), np.uint8)
+    found = {}
+    for suffix, form in FORMATS.items():
+        for number in range(STALLS // len(FORMATS)):
+            out = io.BytesIO()
+            Image.fromarray(np.roll(noise, number, 0)).save(out, form)
+            found[f"{number}.{suffix}"] = out.getvalue()
+    return found
+
+
+def test_a_share_on_which_each_file_has_its_length_first_and_is_filled_with_stalls(share, station):
+    """As Explorer, CopyFile and robocopy do it."""
+    station.config.write_text(station.config.read_text().replace("settle = 0.2", "settle = 0.5"))
+    station.start(under=AS_SERVICE)
+    chance = random.Random(12)
+    session = {"username": ACCOUNT, "password": "secret", "port": share.port}
+    smbclient.register_session("127.0.0.1", **session)
+
+    def write(name: str, content: bytes, cut: int, seconds: float) -> None:
+        path = rf"\\127.0.0.1\inbox\{name}"
+        with smbclient.open_file(
+            path, "xb", buffering=0, share_access="r", port=share.port
+        ) as file:
+            file.truncate(len(content))
+            file.write(content[:cut])
+            time.sleep(seconds)
+            for start in range(cut, len(content), 60_000):
+                file.write(content[start : start + 60_000])
+
+    made = images()
+    with ThreadPoolExecutor(10) as cameras:
+        tasks = [
+            cameras.submit(
+                write, name, content, chance.randrange(len(content)), chance.uniform(0, 3)
+            )
+            for name, content in made.items()
+        ]
+        for task in tasks:
+            task.result()
+    smbclient.reset_connection_cache()
+    at_rest(station, STALLS)
+
+    assert station.stop() == 0
+    assert verify(station, list(made.values())).wrong == []
+    said = {row["name"]: (row["verdict"] != "error", row["sha256"]) for row in station.rows()}
+    assert said == {n: (True, hashlib.sha256(c).hexdigest()) for n, c in made.items()}
 
 
 def test_what_comes_over_a_windows_share(station, share, tmp_path):

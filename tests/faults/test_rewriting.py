@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import os
 import signal
@@ -14,6 +16,7 @@ from tests.bundles import make_image
 from tests.injected import attached, needs_strace
 from tests.integration.conftest import worker_of
 from tests.line import at_rest, verify, wait_for
+from tests.ways import MOVED, station_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,3 +145,36 @@ def test_a_file_rewritten_while_it_is_copied_is_copied_again(make_station, tmp_p
     assert station.stop() == 0
     assert verify(station, [LAST]).wrong == []
     assert station.rows()[0]["verdict"] == "defect"
+
+
+@pytest.mark.parametrize("way", MOVED)
+@pytest.mark.parametrize("killed", [False, True])
+def test_written_to_after_its_verdict_without_a_new_time_it_is_judged_again(
+    tmp_path, bundle, calls, way, killed
+):
+    """As by mmap, or within a tick of the filesystem's clock."""
+    with station_by(way, tmp_path / "station", bundle, AT_ONCE) as station:
+        station.start(under=calls.under())
+        held = calls.meet("rename", "*/a.bmp", target="*/processed/*", error=errno.EBUSY)
+        copied = calls.meet("create", "*/processed/*", error=errno.EBUSY)
+        station.drop("a.bmp", FIRST)
+        wait_for(station.rows)
+        (at,) = station.home.rglob("a.bmp")
+        before = at.stat()
+        with at.open("r+b") as camera:
+            camera.write(LAST)
+        os.utime(at, ns=(before.st_atime_ns, before.st_mtime_ns))
+        if killed:
+            station.kill()
+        held.clear()
+        copied.clear()
+        if killed:
+            station.start()
+        at_rest(station, 2)
+
+        assert station.stop() == 0
+        first, second = station.rows()
+        assert [first["verdict"], second["verdict"]] == ["ok", "defect"]
+        assert [path.read_bytes() for path in station.filed()] == [LAST]
+        assert second["sha256"] == hashlib.sha256(LAST).hexdigest()
+        assert "a.bmp was written to after it was judged: it is judged again" in station.log

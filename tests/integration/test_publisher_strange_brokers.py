@@ -17,6 +17,8 @@ from edge_agent.publish.session import Announcements
 from edge_agent.types import Message
 from tests.rawbroker import RawBroker
 
+pytestmark = pytest.mark.slow
+
 TOPICS = topics_of(Station("s", "l", "n"))
 ACCEPTED = b"\x20\x03\x00\x00\x00"
 

@@ -14,6 +14,8 @@ import pytest
 
 from trainer.apart import apart
 
+pytestmark = pytest.mark.slow
+
 CALLER = """
     import signal, sys
     from trainer.__main__ import main

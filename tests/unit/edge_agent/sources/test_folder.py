@@ -18,6 +18,8 @@ from edge_agent.settings import FolderSettings
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.identity import identity_of
 from edge_agent.sources.spool import Spool, SpoolError
+from tests.bundles import make_image
+from tests.unit.edge_agent.sources.test_ending import TELLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,12 +39,14 @@ class Camera:
         places = (root / "work", root / "processed", root / "quarantine")
         (root / "id").write_text("0123456789ab\n")
         self.spool = Spool(*places, inbox=self.inbox, root=root)
+        patience = options.pop("patience", 0.0)
         settings = {"settle": 0.5, "scan_every": 1.0, **options}
         self.source = FolderSource(
             FolderSettings(path=self.inbox, **settings),
             self.spool,
             judged=self.judged_like,
             wake=self.woken.set,
+            patience=patience,
             clock=lambda: self.now,
         )
 
@@ -115,6 +119,95 @@ def test_a_file_is_taken_when_it_has_been_quiet_for_settle_seconds(camera):
     assert line.source.due() == pytest.approx(0.01)
     assert line.look(after=0.01) == ["a.png"]
     assert line.look(after=5) == []
+
+
+@pytest.mark.parametrize("after", ["move", "keep"])
+def test_a_file_closed_block_by_block_is_taken_when_its_end_is_there(camera, after):
+    line = camera(patience=5.0, after=after)
+    whole = make_image(defect=False)
+    for length in (100, 1000):
+        line.write(content=whole[:length])
+        assert line.look() == []
+        assert line.look(after=0.6) == []
+    line.write(content=whole)
+    assert line.look() + line.look(after=0.5) == ["a.png"]
+    assert line.look(after=5) == []
+
+
+def test_a_file_whose_end_never_comes_is_taken_after_a_while(camera):
+    line = camera(patience=5.0)
+    line.write(content=make_image(defect=False)[:-1])
+    assert line.look() == []
+    assert line.look(after=4.9) == []
+    assert line.look(after=0.1) == ["a.png"]
+
+
+def test_what_is_no_image_is_not_waited_for(camera):
+    line = camera(patience=5.0)
+    line.write()
+    assert line.look() == []
+    assert line.look(after=0.5) == ["a.png"]
+
+
+def test_zeros_may_still_be_coming_where_nobody_was_seen_to_close_the_file(camera, tmp_path):
+    (tmp_path / "inbox").mkdir()
+    whole = TELLING["BMP"]
+    stalled = whole[:-100] + bytes(100)
+    (tmp_path / "inbox" / "stalled.bmp").write_bytes(stalled)
+    (tmp_path / "inbox" / "whole.bmp").write_bytes(whole)
+    line = camera(patience=5.0)
+    line.write("closed.bmp", stalled)  # black below, and its writer has let go of it
+    line.until(lambda: "closed.bmp" in line.source._watch._closed)
+    assert line.look() == []
+    assert set(line.look(after=0.5)) == {"closed.bmp", "whole.bmp"}
+    (tmp_path / "inbox" / "stalled.bmp").write_bytes(whole[:-50] + bytes(50))
+    assert line.look(after=4.5) == []
+    assert line.look(after=4.9) == []
+    assert line.look(after=0.1) == ["stalled.bmp"]
+
+
+@pytest.mark.parametrize("after", ["move", "keep"])
+def test_a_name_that_is_written_anew_all_the_time_is_taken_at_each_close(camera, after, caplog):
+    """The first version is overwritten before it has settled; from then on that is known."""
+    caplog.set_level("INFO")
+    line = camera(patience=5.0, after=after)
+    taken: list[bytes] = []
+
+    def see(number: int) -> None:
+        line.write("same.png", make_image(defect=False, seed=number))
+        if number:
+            line.until(lambda: line.source._watch._closed)
+        claims = line.claims(after=0.3)
+        taken.extend(claim.path.read_bytes() for claim in claims)
+        for claim in claims:
+            line.judge(claim)
+
+    for number in range(6):
+        see(number)
+        line.claims()
+
+    assert taken == [make_image(defect=False, seed=number) for number in range(1, 6)]
+    assert caplog.text.count("is written anew before it was quiet") == 1
+    assert line.source.trouble == ""
+
+
+def test_a_name_that_is_written_anew_and_does_not_tell_its_end_is_a_trouble(camera):
+    line = camera(patience=5.0)
+    for number in range(60):
+        line.write("same.png", b"words %d" % number)
+        assert line.look(after=0.3) == []
+    assert "is still being written to after 1" in line.source.ignored["same.png"]
+    assert "no image was taken in the last 1" in line.source.trouble
+    assert "same.png" in line.source.trouble
+
+    (line.inbox / "aside.tmp").write_bytes(b"pixels")
+    (line.inbox / "aside.tmp").rename(line.inbox / "other.png")
+    line.until(lambda: line.look() == ["other.png"])
+    line.write("same.png", b"more words")
+
+    assert line.look(after=1) == []
+    assert line.source.trouble == ""
+    assert "same.png" in line.source.ignored
 
 
 def test_a_file_that_grows_is_not_taken(camera):
@@ -434,9 +527,9 @@ def test_names_wait_on_disk_and_not_in_memory(camera, monkeypatch):
     drain, told = line.source._watch.drain, set()
 
     def listening():
-        changed, renamed = drain()
+        changed, renamed, closed = drain()
         told.update(renamed)
-        return changed, renamed
+        return changed, renamed, closed
 
     monkeypatch.setattr(line.source._watch, "drain", listening)
     for number in range(600):

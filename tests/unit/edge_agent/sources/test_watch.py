@@ -28,7 +28,7 @@ class Seen:
         self.watch = Watch(folder, self.woken.set)
 
     def drain(self) -> None:
-        changed, renamed = self.watch.drain()
+        changed, renamed, _ = self.watch.drain()
         self.changed |= changed
         self.renamed += renamed
 
@@ -57,7 +57,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def test_nothing_happened(seen):
-    assert seen.watch.drain() == (False, [])
+    assert seen.watch.drain() == (False, [], [])
 
 
 def test_renamed_in(seen, outside):
@@ -211,6 +211,6 @@ def test_many_hints_become_one_scan(seen, tmp_path, monkeypatch):
 def test_a_folder_that_can_not_be_watched_is_only_scanned(tmp_path):
     watch = Watch(tmp_path / "none", lambda: None)
 
-    assert watch.drain() == (False, [])
+    assert watch.drain() == (False, [], [])
     watch.close()
     watch.close()

@@ -17,6 +17,8 @@ from edge_agent.tuning.select import Selector
 from edge_agent.worker.pool import WorkerPool
 from tests.bundles import make_two_variants
 
+pytestmark = pytest.mark.slow
+
 CPU = Candidate("fp32", "cpu", threads=1, workers=1)
 OPENVINO = Candidate("fp32", "openvino:CPU", threads=1, workers=1)
 needs_openvino = pytest.mark.skipif(

@@ -21,6 +21,8 @@ from trainer.data import DatasetError, fingerprint, open_dataset
 from trainer.errors import UsageError
 from trainer.report import write_report
 
+pytestmark = pytest.mark.slow
+
 VOID = {"img", "meta", "link", "input"}
 HOSTILE = {
     0: b"<script>alert(1)<",
