@@ -106,7 +106,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from trainer.report import write_report
     from trainer.run import make_run, resume_run, write_command, write_json
 
-    config = run_config({**_given(arguments, _SETTINGS), **_named(arguments)})
+    named, notes = _named(arguments)
+    config = run_config({**_given(arguments, _SETTINGS), **named})
     if arguments.resume and config.recipe != "seed":
         raise UsageError("--resume: is an option of the seed recipe, not of this one")
     if os.environ.get("WORLD_SIZE", "1") != "1" and config.recipe != "seed":
@@ -120,6 +121,8 @@ def _train(arguments: argparse.Namespace) -> int:
         resume_run(arguments.out)
     else:
         make_run(arguments.out)
+    for note in notes:
+        say(f"note: {note}", stream=sys.stderr)
     write_command(arguments.out, arguments.line)
     summary = _summarise(dataset)
     write_json(arguments.out / "dataset.json", summary.as_json())
@@ -163,25 +166,20 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _named(arguments: argparse.Namespace) -> dict[str, object]:
-    """What the bundle is called, and its version; said on stderr where nobody has chosen it."""
+def _named(arguments: argparse.Namespace) -> tuple[dict[str, object], list[str]]:
+    """What the bundle is called, and its version; and why, where nobody has chosen it."""
     from trainer.config import read_config
     from trainer.naming import bundle_name, bundle_version
 
     begun = arguments.out / "config.json"
     if arguments.resume and begun.exists():
         was = read_config(begun)
-        return {
-            "name": arguments.name or was.name,
-            "version": arguments.version or was.version,
-        }
+        name, version = arguments.name or was.name, arguments.version or was.version
+        return {"name": name, "version": version}, []
     name, note = bundle_name(arguments.data, arguments.name)
     version, why = bundle_version(name, arguments.version, arguments.out)
-    first = os.environ.get("RANK", "0") == "0"  # of several under torchrun
-    for text in (note, why and f"the bundle is made {name} {version}: {why}"):
-        if text and first:
-            say(f"note: {text}", stream=sys.stderr)
-    return {"name": name, "version": version}
+    notes = [note, why and f"the bundle is made {name} {version}: {why}"]
+    return {"name": name, "version": version}, [text for text in notes if text]
 
 
 def _good_enough(metrics: dict[str, Any], run: Path, dataset: LearningSet) -> list[str]:

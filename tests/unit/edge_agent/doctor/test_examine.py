@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 
+from edge_agent import reload
 from edge_agent.cli import run
 from edge_agent.doctor import model
 from edge_agent.doctor.examine import Topic, examine, look_at_all
@@ -103,7 +104,7 @@ def test_whether_a_black_frame_may_be_ok(
     make_settings, tmp_path, monkeypatch, expects, settings, said
 ):
     bundle = make_bundle(tmp_path / "bundle", expects=expects)
-    monkeypatch.setattr(model, "verify_apart", lambda *_: bundle)
+    monkeypatch.setattr(reload, "verify_apart", lambda *_: bundle)
     monkeypatch.setattr(model, "prove_apart", lambda *_: Ready("fp32", "cpu", "CPU", 0.0, 0))
 
     found = model.look_at_bundle(make_settings(settings, bundle=bundle.path))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edge_agent import reload
 from edge_agent.bundle import look_at_bundle
 from edge_agent.bundle.history import remember
 from edge_agent.doctor import model
@@ -21,7 +22,7 @@ def brackets(tmp_path):
 def look(monkeypatch, make_settings, brackets):
     """The findings for these settings; nothing is verified, and no worker started."""
     ready = SimpleNamespace(provider="CPUExecutionProvider", device="CPU", golden_error=0.0)
-    monkeypatch.setattr(model, "verify_apart", lambda place, _: look_at_bundle(place))
+    monkeypatch.setattr(reload, "verify_apart", lambda place, _: look_at_bundle(place))
     monkeypatch.setattr(model, "prove_apart", lambda *_: ready)
 
     def look_at(more=""):
