@@ -10,12 +10,12 @@ from edge_agent import reload
 from edge_agent.bundle import look_at_bundle
 from edge_agent.bundle.history import remember
 from edge_agent.doctor import model
-from tests.bundles import make_bundle
+from tests.bundles import EXPECTS, make_bundle
 
 
 @pytest.fixture
 def brackets(tmp_path):
-    return make_bundle(tmp_path / "brackets", name="brackets")
+    return make_bundle(tmp_path / "brackets", name="brackets", expects=EXPECTS)
 
 
 @pytest.fixture
