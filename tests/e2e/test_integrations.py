@@ -6,6 +6,7 @@ templates and paths are tried on messages of a real station.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import secrets
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import pytest
 import yaml
+from PIL import Image
 from pyModbusTCP.server import DataBank, ModbusServer
 
 from edge_agent.bundle import look_at_bundle
@@ -218,7 +220,7 @@ def play_the_stories(scene: Scene) -> None:
     )
     station.start()
     assert f"changed over: {brackets.title} judges here now, before it demo-surfaces" in station.log
-    for story in (silence, changeover):  # the next one, of a picture of nothing, comes in here
+    for story in (silence, lens_cap, changeover):
         story(scene)
     assert station.stop() == 0
     assert "Traceback" not in station.log
@@ -256,6 +258,26 @@ def silence(scene: Scene) -> None:
     scene.judges(OK.read_bytes())
     wait_for(lambda: coil(plc, WORKS))
     wait_for(lambda: f"WELL {STATION}" in alarms(node_red)[told:])
+
+
+def lens_cap(scene: Scene) -> None:
+    """It is left on, or slips half over the lens: the line stops at the first such frame."""
+    station, plc = scene.station, scene.plc
+    with Image.open(OK) as opened:
+        part = opened.convert("L")
+    half = part.copy()
+    half.paste(0, (0, 0, part.width // 2, part.height))
+    kept = len(station.filed("quarantine"))
+    for picture in (Image.new("L", part.size), half, part.rotate(90, expand=True)):
+        plc.data_bank.set_coils(STOP, [False])
+        out = io.BytesIO()
+        picture.save(out, "PNG")
+        said = scene.judges(out.getvalue())
+        assert (said["verdict"], said["score"]) == ("error", None)
+        assert said["reason"].startswith("not a picture that the bundle was made for: ")
+        wait_for(lambda: coil(plc, STOP))
+    wait_for(lambda: len(station.filed("quarantine")) == kept + 3)
+    assert scene.judges(OK.read_bytes())["verdict"] == "ok"
 
 
 def changeover(scene: Scene) -> None:
