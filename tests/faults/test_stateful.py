@@ -218,7 +218,7 @@ class Player:
                 ready = self.station.log.count("ready: ") > said
                 return ready or self.station.daemon.poll() is not None
 
-            wait_for(started)
+            wait_for(started, 300)  # however busy the machine is
             if self.station.daemon.poll() is None:
                 return
             self.ended()
