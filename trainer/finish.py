@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_agent.target import CPU
 from edge_agent.worker.predictor import Predictor
 from trainer.assemble import Trained, assemble
 from trainer.bootstrap import figure_intervals
@@ -110,6 +111,7 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
                     write_oof(oof_file(run, one.name, provider), samples, own)
             admitted = tuple(one for one in made if not one.fault)
             times = time_variants(admitted, fruits.spec)
+            runs = next(one for one in admitted if one.name == fastest(times))
         with watch.step("bundle"):
             sights = [look.sight for look in fruits.looks]
             expects = make_expects(sights, groups)
@@ -156,10 +158,14 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
             "carried_over": asdict(carried) if carried else None,
         },
         "escapes": count_escapes(
-            labels, judged.scores, groups, pooled.threshold, carried.escapes if carried else None
+            labels,
+            runs.checks[CPU].scores,
+            groups,
+            runs.decision.threshold if runs.decision else pooled.threshold,
+            carried.escapes if carried else None,
         ).as_json(),
         "variants": variants,
-        "runs": fastest(times),
+        "runs": runs.name,
         "localised": trained.localised,
         "parity": parity,
         "judged_blanks": judged_blanks(sights, expects),
