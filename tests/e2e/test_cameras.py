@@ -290,7 +290,8 @@ def images() -> dict[str, bytes]:
 
 def test_a_share_on_which_each_file_has_its_length_first_and_is_filled_with_stalls(share, station):
     """As Explorer, CopyFile and robocopy do it."""
-    station.config.write_text(station.config.read_text().replace("settle = 0.2", "settle = 0.5"))
+    settings = station.config.read_text().replace("settle = 0.2", "settle = 0.5")
+    station.config.write_text(f'{settings}[decision]\nimplausible = "ok"\n')  # they are noise
     station.start(under=AS_SERVICE)
     chance = random.Random(12)
     session = {"username": ACCOUNT, "password": "secret", "port": share.port}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from tests.bundles import make_bundle, make_image
+from tests.docs import replaced
 from tests.line import Station, verify, wait_for
 from tests.machine import REPO, Machine, in_memory, make_wheels, missing
 from tests.slow import make_slow_bundle, make_slow_image
@@ -98,9 +100,9 @@ class Line(Station):
 
 
 def change(machine: Machine, **settings: str) -> None:
-    """Set what is commented out in the example."""
+    """Set what is commented out in the example, in the first section that has it."""
     for key, value in settings.items():
-        machine.run("sed", "-i", "-E", f"s|^#? ?{key} = .*|{key} = {value}|", CONFIG)
+        machine.run("sed", "-i", "-E", f"0,/^#? ?{key} = .*/s||{key} = {value}|", CONFIG)
 
 
 def agent_of(machine: Machine) -> psutil.Process:
@@ -237,8 +239,14 @@ def test_a_secret_is_the_service_s_alone(machine, station):
 
 
 def test_a_reload_takes_a_changed_threshold_without_a_restart(machine, station):
-    before = machine.unit(UNIT)
-    change(machine, threshold="0.4321")
+    before, config = machine.unit(UNIT), machine.path(CONFIG)
+    shown = machine.run(
+        "/opt/edge-agent/current/bin/edge-agent", "bundle", "show", "/bundle"
+    ).stdout
+    digest = re.search(r"\(([0-9a-f]{12})\)", shown)[1]
+    settings = config.read_text()
+    own = f'[decision]\nbundle = "{digest}"\nthreshold = 0.4321\n'
+    config.write_text(replaced(settings, {"[decision]\n": own}))
 
     machine.run("systemctl", "reload", UNIT)
 
@@ -249,6 +257,9 @@ def test_a_reload_takes_a_changed_threshold_without_a_restart(machine, station):
     after = machine.unit(UNIT)
     assert [after[key] for key in STARTS] == [before[key] for key in STARTS]
     assert after["ActiveState"] == "active"
+    config.write_text(settings)
+    machine.run("systemctl", "reload", UNIT)
+    wait_for(lambda: re.search(r"reloaded: .*, before: .*threshold 0\.4321", journald(machine)))
 
 
 # -- another one -----------------------------------------------------------------------------------
