@@ -525,11 +525,11 @@ class Spool:
         Raises:
             OSError: it can't be moved within its place.
         """
+        status, folder = claim.path.lstat(), _noted_folder(claim.path.parent)
         home = claim.path.parent.rename(claim.path.parent.parent / new_id())
         self._taken.discard(claim.id)
         self._names.take_back(claim.id)
-        path = home / claim.path.name
-        return self._claimed(path, path.lstat().st_mtime, time.time())
+        return self._claimed(home / claim.path.name, status.st_mtime, time.time(), folder)
 
     def discard(self, claim: Claim) -> None:
         """Drop the copy of an image whose original stays where it is."""
@@ -569,13 +569,10 @@ class Spool:
         """The frames' directories, and nothing else that may lie there (``lost+found``)."""
         return (path for path in place.iterdir() if FORM.fullmatch(path.name))
 
-    def _claimed(
-        self, path: Path, captured: float, received: float, folder: str | None = None
-    ) -> Claim:
-        """The claim of an image in ``work/``; ``folder`` of the inbox; None: as it is noted."""
+    def _claimed(self, path: Path, captured: float, received: float, folder: str = "") -> Claim:
+        """The claim of an image in ``work/``, from that folder of the inbox; nothing is read."""
         identity = path.parent.name
         self._taken.add(identity)
-        folder = _noted_folder(path.parent) if folder is None else folder
         return Claim(
             id=identity,
             name=_name_of(folder, path),
@@ -590,12 +587,11 @@ class Spool:
     def _noted(self, path: Path) -> Claim:
         """A claim of an earlier run, with what that run knew."""
         status, home = path.lstat(), path.parent.stat()
-        claim = self._claimed(path, status.st_mtime, home.st_mtime)
-        try:
+        folder, note = _noted_folder(path.parent), None
+        with contextlib.suppress(FileNotFoundError, ValidationError):  # none, or a disk has lost it
             note = _notes.validate_json((path.parent / _NOTE).read_bytes())
-        except (FileNotFoundError, ValidationError):  # it has none, or a disk has lost it
-            return claim
-        return _with(note, claim)
+        claim = self._claimed(path, status.st_mtime, home.st_mtime, folder)
+        return _with(note, claim) if note else claim
 
     def _file(self, claim: Claim, directory: Path, reason: str, sha256: str) -> Iterator[None]:
         if not os.path.lexists(claim.path) and self.reachable(claim):

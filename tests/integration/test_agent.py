@@ -259,7 +259,7 @@ def test_sigterm_with_a_frame_that_will_not_end(make_station, slow_bundle):
 
 def test_sigterm_says_that_a_frame_without_its_rest_is_left(make_station):
     station = make_station("[worker]\nretry_truncated = 3600.0\n").start()
-    (station.inbox / "half.png").write_bytes(make_image(defect=False)[:500])
+    station.drop("half.png", make_image(defect=False)[:500])
     wait_for(lambda: any((station.state / "work").iterdir()))
 
     assert station.stop() == 0

@@ -596,6 +596,20 @@ def test_a_full_disk_leaves_nothing_half_received(tmp_path, monkeypatch):
     assert spool.receive(IDENTITY, "a.png", b"bytes", NOTE).path.read_bytes() == b"bytes"
 
 
+def test_what_is_received_needs_no_further_look_at_the_disk(tmp_path, monkeypatch):
+    """It would fail when the image counts as here already, and nobody would judge it."""
+    spool = Spool(tmp_path / "work", tmp_path / "processed", tmp_path / "quarantine")
+
+    def stale(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", stale)
+        claim = spool.receive(IDENTITY, "a.png", b"bytes", NOTE)
+
+    assert claim.id == IDENTITY
+
+
 def test_what_failed_and_could_not_be_cleared_is_received_again(tmp_path, monkeypatch):
     """It is in no queue: taken for one that is, it would not be judged before the next start."""
     spool = Spool(tmp_path / "work", tmp_path / "processed", tmp_path / "quarantine")
