@@ -402,6 +402,7 @@ def test_two_stations_on_one_folder_judge_each_image_once(tmp_path, bundle, way)
                     other.start(wait=False)
             wait_for(lambda: not hashes(images) - judged(one) - judged(other))
             wait_for(lambda: not one.claimed() and not other.claimed())
+            wait_for(lambda: other.log.count("ready: ") == 2)  # or SIGTERM would kill it
             assert one.stop() == 0
             assert other.stop() == 0
         finally:
