@@ -130,6 +130,8 @@ def main() -> None:
             frame = decode_for(predictor.preprocess, data, max_pixels=order["max_pixels"])
         except DecodeError as error:
             sys.exit(f"{image}: {error}")
+        except OSError as error:
+            sys.exit(f"{image} can't be read: {error.strerror}")
         predictor.predict(fit(frame, predictor.preprocess).tensor[None])
         milliseconds[image] = (time.perf_counter() - began) * 1e3
     print(json.dumps(milliseconds), flush=True)

@@ -84,7 +84,7 @@ def run_bench(
         SettingsError: no image, no broker, or the daemon failed.
         BundleError, ProviderError: the bundle can't be run.
     """
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
     if not found:
         raise SettingsError(f"no image in {folder}")
     images = list(itertools.islice(itertools.cycle(found), count))

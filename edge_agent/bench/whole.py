@@ -79,7 +79,13 @@ class Plant:
         self._client.on_connect = lambda client, *_: client.subscribe(
             "inspection/bench/line/station/verdict", qos=1
         )
-        self._client.connect(*broker)
+        try:
+            self._client.connect(*broker)
+        except OSError as error:
+            where = f"{broker[0]}:{broker[1]}"
+            raise SettingsError(
+                f"--broker {where} can't be reached ({error.strerror or error}): is it running?"
+            ) from None
         self._client.loop_start()
         with (home / "agent.log").open("wb") as log:
             self._daemon = subprocess.Popen(

@@ -41,7 +41,8 @@ class ImageFile(Message):
     bytes: int = Field(ge=0)
     stored: str | None = Field(
         description="where the station files it: processed/NAME or quarantine/NAME, in the folders "
-        "of [storage]; null: it stays where it was, was not kept, or that is not known",
+        "of [storage], control characters escaped as in `name`; null: it stays where it was, was "
+        "not kept, or that is not known",
     )
 
 

@@ -67,7 +67,7 @@ def ending_of(path: Path) -> Ending:
 
 def _is_there(read: Read, size: int) -> bool | None:
     head = read(_HEAD, 0)
-    if not head:
+    if not head.strip(b"\0"):  # nothing at all, or a length that was set first
         return False
     for magic, check in _FORMATS.items():
         if head.startswith(magic):

@@ -46,8 +46,8 @@ class Settling:
         Args:
             folder: where they lie.
             settle: seconds without a change, after the writer has closed the file.
-            patience: the same for a file that lacks its format's end, or that nobody was seen to
-                close and that ends in zeros: more of it may be still to come.
+            patience: the same for a file that lacks its format's end, or that ends in zeros and was
+                not seen to be closed, or several times: more of it may be still to come.
         """
         self._folder = folder
         self._settle = settle
@@ -72,7 +72,9 @@ class Settling:
             return ready
         if seen.ending is None:
             seen.ending = self._ending(name)
-        doubtful = seen.ending.there is False or (seen.ending.zeros and name not in self._closed)
+        # Closed once it is whole; closed again and again, as by a writer of blocks, it may not be.
+        let_go = name in self._closed and name not in self._hasty
+        doubtful = seen.ending.there is False or (seen.ending.zeros and not let_go)
         return max(ready, seen.since + self._patience) if doubtful else ready
 
     def restless_since(self, name: str, now: float) -> float | None:
@@ -97,7 +99,10 @@ class Settling:
             )
         if len(self._closed) < _NAMES:
             self._closed.add(name)
-        return name in self._hasty and bool(self._ending(name).there)
+        if name not in self._hasty:
+            return False
+        ending = self._ending(name)
+        return bool(ending.there) and not ending.zeros
 
     def changed(self, name: str, signature: Signature) -> bool:
         """Whether a file is about to be taken that looks otherwise than when it was offered."""

@@ -41,6 +41,11 @@ def _read(root: Path) -> Listing:
     except csv.Error as error:
         raise DatasetError(f"{file} line {reader.line_num + 1} is not CSV: {error}") from None
     columns = [name for name in reader.fieldnames if name]
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise DatasetError(
+            f"{file} names the column {' and the column '.join(twice)} more than once: which of "
+            "them counts? Rename or remove the others"
+        )
     if missing := [name for name in REQUIRED if name not in columns]:
         raise DatasetError(
             f"{file} has no column {' and no column '.join(missing)}; its first line is "

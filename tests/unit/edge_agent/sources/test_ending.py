@@ -89,8 +89,9 @@ def test_odd_bytes_raise_nothing(content, tmp_path):
     assert ending_of(tmp_path / "a").there is not True
 
 
-def test_nothing_at_all_is_not_whole(tmp_path):
-    (tmp_path / "a").touch()
+@pytest.mark.parametrize("content", [b"", bytes(5), bytes(5000)])
+def test_nothing_at_all_is_not_whole(tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
     assert ending_of(tmp_path / "a").there is False
 
 

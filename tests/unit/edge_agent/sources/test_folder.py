@@ -134,6 +134,23 @@ def test_a_file_closed_block_by_block_is_taken_when_its_end_is_there(camera, aft
     assert line.look(after=5) == []
 
 
+@pytest.mark.parametrize("after", ["move", "keep"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "PGM, 16 bits", "TIFF"])
+def test_a_length_that_is_set_first_and_blocks_that_are_each_closed(camera, after, kind):
+    line, whole = camera(patience=5.0, after=after), TELLING[kind]
+    path = line.write(content=bytes(len(whole)))
+    for start in range(0, len(whole), len(whole) // 4 + 1):
+        line.until(lambda: line.source._watch._closed)
+        assert line.look() == []
+        assert line.look(after=1) == []
+        with path.open("r+b") as stream:
+            stream.seek(start)
+            stream.write(whole[start : start + len(whole) // 4 + 1])
+    line.until(lambda: line.source._watch._closed)
+    (claim,) = line.claims() + line.claims(after=0.5)
+    assert claim.path.read_bytes() == whole
+
+
 def test_a_file_whose_end_never_comes_is_taken_after_a_while(camera):
     line = camera(patience=5.0)
     line.write(content=make_image(defect=False)[:-1])

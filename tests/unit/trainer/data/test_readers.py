@@ -572,6 +572,7 @@ def test_table_errors_are_told_by_line(tmp_path: Path) -> None:
     [
         (b"file,label\n1.png,1\n", "no column image and no column defect"),
         (b"", "no column image"),
+        (b"image,defect,Defect\n1.png,0,1\n", "names the column defect more than once"),
         (b"image,defect\n\xff\xfe.png,1\n", "not UTF-8"),
         (b"image,defect\n", "no image at all"),
         (b'image,defect\n"' + b"x" * 200_000 + b'",1\n', "line 2 is not CSV: field larger than"),
