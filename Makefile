@@ -11,7 +11,7 @@ PYTHON ?= python3
 PIP_FLAGS = --quiet --constraint deploy/constraints.txt
 DEV = .venv-dev/bin
 # Which tests run beside which, tests/conftest.py says.
-TOGETHER = --numprocesses 2 --dist loadscope
+TOGETHER = --dist loadscope --numprocesses
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -42,11 +42,11 @@ check: .venv-dev/.installed
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 	$(DEV)/lint-imports
-	$(DEV)/pytest -q $(TOGETHER) -m 'not slow and not train and not broker and not faults'
+	$(DEV)/pytest -q $(TOGETHER) 2 -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
 test: .venv-dev/.trainer broker injectors browser prometheus machines typed node-red
-	$(DEV)/pytest $(TOGETHER) -m 'not faults'
+	$(DEV)/pytest $(TOGETHER) 4 -m 'not faults'
 
 .PHONY: faults
 faults: .venv-dev/.installed broker injectors
