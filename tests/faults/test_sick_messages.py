@@ -66,8 +66,8 @@ def sent(broker: Broker, size: int) -> int:
 
 
 def named(page: int) -> list[str]:
-    """Why it is not well, as its page says, of images that can't be written."""
-    return [reason for reason in health(page)["reasons"] if "written" in reason]
+    """Why it is not well, as its page says, of images that can't be taken."""
+    return [reason for reason in health(page)["reasons"] if "can't be taken into" in reason]
 
 
 @pytest.fixture
