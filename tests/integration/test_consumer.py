@@ -115,15 +115,17 @@ def test_what_did_not_fit_into_the_brokers_queue_is_a_gap_and_asked_for(
     assert sorted(consumer.alarms()) == [*range(1, 67)]  # each once
 
 
-def test_a_gap_is_seen_while_all_are_connected(broker, tmp_path, line, stack):
+def test_a_gap_is_seen_while_all_are_connected(broker, tmp_path, line, stack, monkeypatch):
     consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
     publisher = line.publisher(broker.port, commands={})
     line.record(range(5), Verdict.DEFECT, publisher)
     until(lambda: consumer.alarms() == [*range(1, 6)], 60)
     until(lambda: line.unacknowledged() == 0, 60)
-    line.record(range(5, 9), Verdict.DEFECT)  # the publisher is not told, and does not look
-    with closing(Outbox(line.path)) as outbox:
-        outbox.acknowledge(range(6, 10))  # by a broker that loses them
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "pending", lambda *_, **__: [])  # else it may look in between
+        line.record(range(5, 9), Verdict.DEFECT)
+        with closing(Outbox(line.path)) as outbox:
+            outbox.acknowledge(range(6, 10))  # by a broker that loses them
     line.record([9], Verdict.DEFECT, publisher)
     until(lambda: consumer.book() == {"last": 10, "missing": []}, 60)
     assert f"GAP {STATION}: 6 to 9 did not come" in consumer.said()
