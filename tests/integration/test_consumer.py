@@ -86,7 +86,7 @@ def test_what_a_killed_broker_forgot_is_asked_for(broker, tmp_path, line, stack)
     consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
     publisher = line.publisher(broker.port, commands={})
     line.record(range(10), Verdict.DEFECT, publisher)
-    until(lambda: consumer.alarms() == [*range(1, 11)], 60)
+    until(lambda: consumer.book() == {"last": 10, "missing": []}, 60)  # else it may say one twice
     consumer.kill()  # the broker queues for it, in memory
     line.record(range(10, 40), Verdict.DEFECT, publisher)
     until(lambda: line.unacknowledged() == 0, 60)
@@ -105,7 +105,7 @@ def test_what_did_not_fit_into_the_brokers_queue_is_a_gap_and_asked_for(
     consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
     publisher = line.publisher(broker.port, commands={})
     line.record(range(5), Verdict.DEFECT, publisher)
-    until(lambda: consumer.alarms() == [*range(1, 6)], 60)
+    until(lambda: consumer.book() == {"last": 5, "missing": []}, 60)
     consumer.kill()
     line.record(range(5, 65), Verdict.DEFECT, publisher)
     until(lambda: line.unacknowledged() == 0, 60)
@@ -116,17 +116,24 @@ def test_what_did_not_fit_into_the_brokers_queue_is_a_gap_and_asked_for(
 
 
 def test_a_gap_is_seen_while_all_are_connected(broker, tmp_path, line, stack, monkeypatch):
+    found, hidden = Outbox.pending, set()  # it may look at any time
+
+    def pending(*args, **options):
+        return [one for one in found(*args, **options) if one.sequence not in hidden]
+
+    monkeypatch.setattr(Outbox, "pending", pending)
     consumer = Consumer(tmp_path, broker.port, stack).start().listens(broker)
     publisher = line.publisher(broker.port, commands={})
     line.record(range(5), Verdict.DEFECT, publisher)
     until(lambda: consumer.alarms() == [*range(1, 6)], 60)
     until(lambda: line.unacknowledged() == 0, 60)
-    with monkeypatch.context() as patch:
-        patch.setattr(Outbox, "pending", lambda *_, **__: [])  # else it may look in between
-        line.record(range(5, 9), Verdict.DEFECT)
-        with closing(Outbox(line.path)) as outbox:
-            outbox.acknowledge(range(6, 10))  # by a broker that loses them
+    hidden.update(range(6, 10))
+    line.record(range(5, 9), Verdict.DEFECT)
+    with closing(Outbox(line.path)) as outbox:
+        outbox.acknowledge(range(6, 10))  # by a broker that loses them
     line.record([9], Verdict.DEFECT, publisher)
+    until(lambda: len(consumer.alarms()) == 6, 60)
+    hidden.clear()
     until(lambda: consumer.book() == {"last": 10, "missing": []}, 60)
     assert f"GAP {STATION}: 6 to 9 did not come" in consumer.said()
     assert consumer.alarms() == [1, 2, 3, 4, 5, 10, 6, 7, 8, 9]
