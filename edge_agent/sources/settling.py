@@ -78,9 +78,9 @@ class Settling:
         return max(ready, seen.since + self._patience) if doubtful else ready
 
     def restless_since(self, name: str, now: float) -> float | None:
-        """Since when a file has been written to for longer than images take; None: it was not."""
+        """Since when a file has not come to rest, if that is longer than images take; else None."""
         first = self._seen[name].first
-        return first if now - first >= RESTLESS + self._patience else None
+        return first if now - first >= RESTLESS + self._settle else None
 
     def closed(self, name: str) -> bool:
         """A writer has closed a file; whether it is to be taken at once.

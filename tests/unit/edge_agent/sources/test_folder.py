@@ -159,6 +159,16 @@ def test_a_file_whose_end_never_comes_is_taken_after_a_while(camera):
     assert line.look(after=0.1) == ["a.png"]
 
 
+def test_what_is_waited_for_is_named_however_long_that_may_be(camera):
+    line = camera(patience=3600.0)
+    line.write(content=make_image(defect=False)[:-1])
+    assert line.look() == []
+    assert line.look(after=10) == []
+    assert "a.png" not in line.source.ignored
+    assert line.look(after=1) == []
+    assert "after 11 s" in line.source.ignored["a.png"]
+
+
 def test_what_is_no_image_is_not_waited_for(camera):
     line = camera(patience=5.0)
     line.write()
