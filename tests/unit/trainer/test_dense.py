@@ -166,7 +166,9 @@ def test_evaluate_gives_the_figures_of_the_bundle(surfaces, finished, tmp_path, 
     said = capsys.readouterr()
     assert "no pictures" not in said.err
     figures = json.loads(said.out)
-    assert set(figures) == set(json.loads((finished / "metrics.json").read_text())["pooled"])
+    pooled = json.loads((finished / "metrics.json").read_text())["pooled"]
+    assert set(figures) == {*pooled, "learned_from", "escape_bound"}
+    assert figures["learned_from"] == 26
     assert figures["images"] == len(scores_in(scores)) == 26
 
 
