@@ -13,7 +13,7 @@ import signal
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from edge_agent import __version__, lock
 from edge_agent.decide import decisions_for, in_words
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from edge_agent.reading import Reading
     from edge_agent.settings import MqttSettings, Settings, WorkerSettings
-    from edge_agent.types import Inspection
+    from edge_agent.types import Inspection, Seen
     from edge_agent.worker.protocol import Ready
 
 log = logging.getLogger(__name__)
@@ -70,8 +70,6 @@ log = logging.getLogger(__name__)
 _DRAIN = 4.0  # seconds that a stop may take to finish frames
 _FLUSH = 3.0  # and to flush messages
 _RETRY = 1.0  # seconds between two tries to open the journal
-
-_Answer = TypeVar("_Answer")
 
 
 class Agent:
@@ -312,7 +310,7 @@ def _topic(
     )
     topic = MqttSource(
         *(found, own, spool, session),
-        seen=_for_source(journal.seen),
+        seen=_seen_in(journal),
         wake=pool.wake,
         patience=settings.worker.retry_truncated,
     )
@@ -320,16 +318,16 @@ def _topic(
     return topic
 
 
-def _for_source(ask: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
+def _seen_in(journal: Journal) -> Callable[[str], Seen | None]:
     """Ask the journal for a source, which knows none: what fails is an OSError."""
 
-    def asked(identity: str) -> _Answer:
+    def seen(identity: str) -> Seen | None:
         try:
-            return ask(identity)
+            return journal.seen(identity)
         except JournalError as error:
             raise OSError(errno.EIO, str(error)) from error
 
-    return asked
+    return seen
 
 
 def _station(settings: Settings) -> Station:

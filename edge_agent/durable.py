@@ -33,6 +33,17 @@ def write_durably(file: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all; `sync_directory` makes its name durable.
+
+    Raises:
+        OSError: it can't be written; what was there before still is.
+    """
+    partial = file.with_name(f".{file.name}.partial")
+    write_durably(partial, content)
+    partial.replace(file)
+
+
 def sync_directory(directory: Path) -> None:
     """Make what was created, renamed or removed in a directory survive a power cut.
 

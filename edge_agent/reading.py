@@ -44,6 +44,11 @@ class Health:
     sessions_lost: int = 0
     """Since the start, of ``[source.mqtt]``: what the broker held for it may be lost."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether an image that is offered now would be judged; also where none comes."""
+        return (self.status != "failing" or self.silent) and not self.paused
+
 
 @dataclass(frozen=True)
 class Histogram:

@@ -10,7 +10,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError, read_manifest
-from edge_agent.system.forms import VERSION
+from edge_agent.system.forms import VERSION, version_key
 from trainer.config import RECIPES
 from trainer.errors import UsageError
 
@@ -70,7 +70,7 @@ def bundle_version(name: str, wanted: str | None, *beside: Path, old: str = "") 
     """
     taken = {version: place for place in beside for version, place in _versions(name, place)}
     if wanted is None:
-        newest = max((*taken, *([old] if old else [])), key=_number, default="")
+        newest = max((*taken, *([old] if old else [])), key=version_key, default="")
         if not newest:
             return FIRST, ""
         if newest not in taken:
@@ -79,7 +79,7 @@ def bundle_version(name: str, wanted: str | None, *beside: Path, old: str = "") 
     if not re.fullmatch(VERSION, wanted):
         raise UsageError(f"--version: {wanted!r} is not X.Y.Z, such as 1.2.0")
     if wanted in taken:
-        free = _next(max(taken, key=_number))
+        free = _next(max(taken, key=version_key))
         raise UsageError(
             f"--version: {taken[wanted]} is {name} {wanted}, and two bundles that differ are never "
             f"of one version: leave --version out, which makes it {free}"
@@ -113,7 +113,3 @@ def _plain(text: str) -> str:
 def _next(version: str) -> str:
     head, _, last = version.rpartition(".")
     return f"{head}.{int(last) + 1}"
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

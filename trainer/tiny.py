@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge_agent.bundle.preprocess import scales
 from edge_agent.text import printable, say
 from trainer.data import load_mask
 from trainer.data.marks import largest_mark
@@ -81,11 +82,7 @@ def warn_of_tiny(samples: Sequence[Sample], spec: Preprocess) -> None:
 def _tiny(sample: Sample, spec: Preprocess) -> _Tiny | None:
     mask = load_mask(sample)
     height, width = mask.shape
-    across, down = spec.width / width, spec.height / height
-    if spec.fit == "letterbox":
-        across = down = min(across, down)
-    elif spec.fit == "crop":
-        across = down = max(across, down)
+    across, down = scales(spec, width, height)
     enough = math.ceil(_LEAST / (across * down))
     pixels = largest_mark(mask, enough)
     if not 0 < pixels < enough:

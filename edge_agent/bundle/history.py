@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.bundle.errors import BundleError
 from edge_agent.durable import sync_directory, write_durably
-from edge_agent.system.forms import VERSION
+from edge_agent.system.forms import VERSION, version_key
 
 if TYPE_CHECKING:
     from edge_agent.bundle.manifest import Manifest
@@ -93,7 +93,7 @@ def check_version(history: Path, manifest: Manifest) -> None:
         BundleError: it is.
     """
     last = _read(history).versions.get(manifest.name)
-    if last is not None and _number(manifest.version) < _number(last):
+    if last is not None and version_key(manifest.version) < version_key(last):
         raise BundleError(
             f"{manifest.name} {manifest.version} is older than {last}, which ran here last: give "
             "it a higher version, or set allow_downgrade = true in [trust] to go back"
@@ -155,7 +155,3 @@ def _read(file: Path) -> _History:
             f"{file} can't be read ({what}): it says which bundles ran here. If it is damaged, "
             "delete it; the versions are then known again from the next start on"
         ) from None
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

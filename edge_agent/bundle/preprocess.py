@@ -39,6 +39,7 @@ __all__ = [
     "decode_for",
     "decode_levels",
     "fit",
+    "scales",
 ]
 
 MAX_PIXELS = 64_000_000
@@ -170,13 +171,19 @@ def _whole(picture: Picture) -> Frame:
     return Frame(image, *image.size)
 
 
-def _reduced(picture: Picture, spec: Preprocess) -> Frame:
-    width, height = picture.width, picture.height
+def scales(spec: Preprocess, width: int, height: int) -> tuple[float, float]:
+    """Pixels of the graph's input that one of an image of this size becomes, across and down."""
     across, down = spec.width / width, spec.height / height
     if spec.fit == "letterbox":
         across = down = min(across, down)
     elif spec.fit == "crop":
         across = down = max(across, down)
+    return across, down
+
+
+def _reduced(picture: Picture, spec: Preprocess) -> Frame:
+    width, height = picture.width, picture.height
+    across, down = scales(spec, width, height)
     times = picture.reduce(math.ceil(width * across), math.ceil(height * down))
     if times == 1:
         return _whole(picture)

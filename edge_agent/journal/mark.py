@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from edge_agent.durable import sync_directory, write_durably
+from edge_agent.durable import sync_directory, write_whole
 from edge_agent.journal.errors import JournalError, storage_failed
 
 if TYPE_CHECKING:
@@ -83,10 +83,8 @@ class Mark:
         Raises:
             JournalError: it can't be written.
         """
-        partial = self.path.with_name(f".{self.path.name}.partial")
         with _told(self.path):
-            write_durably(partial, _line(entry))
-            partial.rename(self.path)
+            write_whole(self.path, _line(entry))
             sync_directory(self.path.parent)
         self.open(entry)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.journal.errors import explained
-from edge_agent.journal.reports import select
+from edge_agent.journal.reports import defect_rate, select
 from edge_agent.journal.rows import fault_of
 from edge_agent.journal.schema import open_reader
 from edge_agent.types import Verdict
@@ -58,9 +58,6 @@ def count_periods(
                 begins[minute] = begin(completed)
             verdicts = found.setdefault(begins[minute], dict.fromkeys(Verdict, 0))
             verdicts[Verdict(verdict)] += 1
-    return [PeriodCount(start, counts, _rate(counts)) for start, counts in sorted(found.items())]
-
-
-def _rate(counts: dict[Verdict, int]) -> float | None:
-    judged = sum(counts.values()) - counts[Verdict.ERROR]
-    return counts[Verdict.DEFECT] / judged if judged else None
+    return [
+        PeriodCount(start, counts, defect_rate(counts)) for start, counts in sorted(found.items())
+    ]

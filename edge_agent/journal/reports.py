@@ -21,7 +21,7 @@ from edge_agent.types import Model, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 STAGES = ("wait", "decode", "preprocess", "infer", "total")
@@ -198,19 +198,24 @@ def stats(path: Path, selection: Selection = Selection()) -> Stats:
         (waiting,) = db.execute(
             "SELECT count(*) FROM outbox INDEXED BY outbox_pending WHERE acknowledged IS NULL"
         ).fetchone()
-    judged = len(latency["total"])
     return Stats(
         count=sum(verdicts.values()),
         verdicts=verdicts,
-        defect_rate=verdicts[Verdict.DEFECT] / judged if judged else None,
+        defect_rate=defect_rate(verdicts),
         first=times[0] if times else None,
         last=times[-1] if times else None,
-        latency={s: percentiles(latency[s]).rounded(3) for s in STAGES} if judged else {},
+        latency={s: percentiles(latency[s]).rounded(3) for s in STAGES} if latency["total"] else {},
         models=tuple(ModelCount(model, count) for model, count in models.items()),
         unacknowledged=waiting,
         unreadable=tuple(unreadable[:_NAMED]),
         judged=tuple(Stretch(*judge, span[0], span[1], int(span[2])) for judge, span in stretches),
     )
+
+
+def defect_rate(verdicts: Mapping[Verdict, int]) -> float | None:
+    """Defects per image that could be judged; None where there is none."""
+    judged = sum(verdicts.values()) - verdicts[Verdict.ERROR]
+    return verdicts[Verdict.DEFECT] / judged if judged else None
 
 
 def select(

@@ -469,9 +469,10 @@ class FolderSource:
         self, path: Path, status: os.stat_result, *, stays: bool, doubtful: bool = False
     ) -> None:
         """What is copied is to be judged, whatever becomes of the file."""
-        self._fresh.discard(self._name(path))
+        name = self._name(path)
+        self._fresh.discard(name)
         if stays:
-            self._done[self._name(path)] = _Done(_signature(status), doubtful=doubtful)
+            self._done[name] = _Done(_signature(status), doubtful=doubtful)
         else:
             self._remove(path, status)
 
@@ -483,8 +484,9 @@ class FolderSource:
             return
         except OSError as error:
             why = f"was judged, but it can't be removed: {error.strerror}"
-            self._done[self._name(path)] = _Done(_signature(status), why)
-            self._tell({**self.ignored, self._name(path): why})
+            name = self._name(path)
+            self._done[name] = _Done(_signature(status), why)
+            self._tell({**self.ignored, name: why})
 
     def _could_not_be_moved(self, path: Path, status: os.stat_result) -> bool:
         """Whether a copy of this very file was taken, when it could not be moved."""

@@ -7,7 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from edge_agent.durable import sync_directory, write_durably
+from edge_agent.durable import sync_directory, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +40,8 @@ class KnownSession:
         if self.expected:
             return
         self.expected = True
-        partial = self._file.with_suffix(".partial")
         try:
-            write_durably(partial, json.dumps(self._own).encode())
-            partial.replace(self._file)
+            write_whole(self._file, json.dumps(self._own).encode())
             sync_directory(self._file.parent)
         except OSError as error:
             log.warning("%s can't be written: %s", self._file, error.strerror)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from edge_agent.durable import blamed, sync_directory, write_durably
+from edge_agent.durable import blamed, sync_directory, write_durably, write_whole
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.entries import open_folder
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
@@ -108,10 +108,8 @@ def _station_mark(root: Path) -> str:
             if len(mark) == 12 and mark.isalnum():
                 return mark
         root.mkdir(parents=True, exist_ok=True)
-        partial = root / ".id.partial"
         mark = secrets.token_hex(6)
-        write_durably(partial, f"{mark}\n".encode())
-        partial.rename(file)
+        write_whole(file, f"{mark}\n".encode())
         sync_directory(root)
     except OSError as error:
         raise SpoolError(
@@ -335,7 +333,7 @@ class Spool:
         """
         home = self._home_for(identity)
         try:
-            _write_whole(home / _AWAITED, _notes.dump_json(note))
+            write_whole(home / _AWAITED, _notes.dump_json(note))
             sync_directory(home)
             sync_directory(self._work)
         except OSError:
@@ -385,7 +383,7 @@ class Spool:
         first = identity not in self._taken
         home = self._home_for(identity) if first else self._work / identity
         try:
-            _write_whole(home / _NOTE, _notes.dump_json(note))
+            write_whole(home / _NOTE, _notes.dump_json(note))
             write_durably(home / _PARTIAL, content)
             if mtime_ns is not None:
                 os.utime(home / _PARTIAL, ns=(mtime_ns, mtime_ns))
@@ -712,13 +710,6 @@ def _with(note: Note, claim: Claim) -> Claim:
         refused=note.refused,
         wanted=note.wanted,
     )
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    """Write a file that has its name only when it is whole."""
-    partial = file.with_name(f"{file.name}{_PARTIAL}")
-    write_durably(partial, content)
-    partial.rename(file)
 
 
 def _is_empty(path: Path) -> bool:

@@ -66,7 +66,7 @@ class Watch:
 
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
         real = path.resolve()  # watchdog follows no link
-        self._path = os.fsencode(real)
+        self._path = os.fsencode(real).rstrip(b"/") + b"/"
         self._folder = path
         self._watched = _identity(path)
         """Which folder had this path when it was watched; None: there was none."""
@@ -200,8 +200,8 @@ class Watch:
         self._wake()
 
     def _relative(self, path: bytes | str) -> str | None:
-        whole, before = os.fsencode(path), self._path.rstrip(b"/") + b"/"
-        return os.fsdecode(whole[len(before) :]) if whole.startswith(before) else None
+        whole = os.fsencode(path)
+        return os.fsdecode(whole[len(self._path) :]) if whole.startswith(self._path) else None
 
     def _renamed_in(self, name: str) -> None:
         with self._lock:

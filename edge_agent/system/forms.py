@@ -25,6 +25,11 @@ IN_WORDS = {
 }
 
 
+def version_key(version: str) -> tuple[int, ...]:
+    """What versions of the form `VERSION` are compared by."""
+    return tuple(int(part) for part in version.split("."))
+
+
 def explained(detail: Mapping[str, Any]) -> str:
     """What pydantic says of a value (one of ``ValidationError.errors()``), as a person reads it."""
     if detail["type"] == "string_pattern_mismatch":

@@ -63,9 +63,8 @@ def _told(health: Health) -> Answer:
 
 
 def _ready(health: Health) -> Answer:
-    """Whether an image that is offered now would be judged; also where none comes."""
-    fine = (health.status != "failing" or health.silent) and not health.paused
-    return _json(200 if fine else 503, {"ready": fine, "reasons": health.reasons})
+    """`Health.ready`: 503 when it is not."""
+    return _json(200 if health.ready else 503, {"ready": health.ready, "reasons": health.reasons})
 
 
 def _words(code: int, text: str) -> Answer:

@@ -99,8 +99,7 @@ class Pulse:
         # What is failing is known, said and tried again: a new start would do no better. And
         # whoever has paused the station wants its images to wait. That none came does not excuse
         # that one which has come now does not move.
-        due = (health.status != "failing" or health.silent) and not health.paused
-        waiting = due and bool(health.waiting or health.in_work > health.held_up)
+        waiting = health.ready and bool(health.waiting or health.in_work > health.held_up)
         if self._progress.advances(waiting=waiting, moved=moved):
             self._link.alive()
             self._starving = False

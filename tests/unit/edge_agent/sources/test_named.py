@@ -288,7 +288,7 @@ def test_in_its_own_thread(tmp_path):
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(
-    "call", ["write_durably 1", "write_durably 2", "sync_directory 1", "sync_directory 2"]
+    "call", ["write_whole 1", "write_durably 1", "sync_directory 1", "sync_directory 2"]
 )
 def test_a_kill_while_it_is_written_loses_nothing(place, monkeypatch, half, call):
     """Neither the message, where the file is read first, nor what was read before."""
