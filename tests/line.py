@@ -283,7 +283,7 @@ def online(station: Station, subscriber: Subscriber) -> None:
 def told(station: Station, port: int, words: str) -> None:
     """I6: wait until ``/healthz`` and the log both say it."""
     wait_for(lambda: any(words in reason for reason in health(port)["reasons"]), pause=0.05)
-    assert words in station.log
+    wait_for(lambda: words in station.log)
 
 
 def health(port: int) -> dict[str, Any]:

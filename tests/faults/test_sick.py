@@ -29,6 +29,10 @@ def names(station: Station) -> list[str]:
     return [row["name"] for row in station.rows()]
 
 
+def judged(station: Station, which: str) -> list[str]:
+    return [name for name in names(station) if name.startswith(which)]
+
+
 def good(number: int) -> bytes:
     return make_image(defect=number % 3 == 0, seed=number) + b"good %d" % number
 
@@ -93,9 +97,8 @@ def test_two_images_that_grow_on_cost_fifty_others_nothing(tmp_path, bundle, cal
                 wait_for(lambda: tries.calls >= 2 or way == KEPT, 20)
                 for number in range(50):
                     station.drop(f"good {number}.png", good(number))
-                wait_for(lambda: len(station.rows()) >= 50, 30)
-                judged = [name for name in names(station) if name.startswith("good")]
-                assert judged == [f"good {number}.png" for number in range(50)]
+                wait_for(lambda: len(judged(station, "good")) >= 50, 30)
+                assert judged(station, "good") == [f"good {number}.png" for number in range(50)]
                 # A copy of one that stood still meanwhile, its writer waiting for a processor, is
                 # an image; and so is what the file becomes.
                 still = len(station.rows()) - 50
