@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 from tests.bundles import make_image
 from tests.line import finish, health, wait_for
 from tests.sick import KINDS, LARGE, SETTINGS, Sick
-from tests.ways import COPIED, KEPT, MOVED, WAYS, station_by
+from tests.ways import COPIED, KEPT, MOVED, RENAMED, WAYS, station_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,17 +81,24 @@ def growing(files: list[Any]) -> Iterator[None]:
         thread.join()
 
 
+def left(station: Station, way: str) -> set[str]:
+    """Those that grow; but for one that stood still for as long as its copying and judging took."""
+    both = {"growing 0.png", "growing 1.png"}
+    return both & {path.name for path in station.inbox.iterdir()} if way == COPIED else both
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_two_images_that_grow_on_cost_fifty_others_nothing(tmp_path, bundle, calls, way):
     """Whole, and renamed in; but whoever writes them adds to them without an end."""
     with station_by(way, tmp_path / "station", bundle) as station:
         station.start(under=calls.under())
         tries = calls.meet("open", "*/growing *.png", who="worker")
+        images = [make_image(defect=True, seed=98), make_image(defect=True, seed=99)]
         aside = [station.aside / f".growing {number}" for number in range(2)]
         files = [path.open("wb", buffering=0) for path in aside]
         try:
-            for file in files:
-                file.write(make_image(defect=True, seed=99))
+            for file, image in zip(files, images, strict=True):
+                file.write(image)
             with growing(files):
                 for number, path in enumerate(aside):
                     path.rename(station.inbox / f"growing {number}.png")
@@ -99,21 +107,29 @@ def test_two_images_that_grow_on_cost_fifty_others_nothing(tmp_path, bundle, cal
                     station.drop(f"good {number}.png", good(number))
                 wait_for(lambda: len(judged(station, "good")) >= 50, 30)
                 assert judged(station, "good") == [f"good {number}.png" for number in range(50)]
-                # A copy of one that stood still meanwhile, its writer waiting for a processor, is
-                # an image; and so is what the file becomes.
-                still = len(station.rows()) - 50
-                assert still <= (2 if way == KEPT else 0)
                 assert tries.calls < 50
-                wait_for(lambda: named(station)[0] == {"growing 0.png", "growing 1.png"}, pause=0.1)
+                wait_for(lambda: named(station)[0] == left(station, way), pause=0.1)
+                gone = len(left(station, way)) < 2
         finally:
+            ends = [file.tell() for file in files]
             for file in files:
                 file.close()
-        wait_for(lambda: len(station.rows()) >= 52 + still)
+        last = [image + b"+" * (end - len(image)) for image, end in zip(images, ends, strict=True)]
+        if gone:
+            return
+        hashes = {hashlib.sha256(content).hexdigest() for content in last}
+        wait_for(lambda: hashes <= {row["sha256"] for row in station.rows()})
+        # A copy of one that stood still meanwhile, since its writer waited for a processor, is an
+        # image; and so is what the file becomes.
+        still = len(judged(station, "growing")) - 2
+        assert still == 0 or way != RENAMED
+        if way == KEPT and still:
+            return
         wait_for(lambda: not station.claimed())
-        left = station.filed() if way != KEPT else list(station.inbox.iterdir())
-        grown = [path.read_bytes() for path in left if "growing" in path.name]
-        if not still:
-            finish(station, [*(good(number) for number in range(50)), *grown])
+        filed = [path for path in station.filed() if "growing" in path.name]
+        grown = last if way == KEPT else [path.read_bytes() for path in filed]
+        assert all(any(content.startswith(one) for content in last) for one in grown)
+        finish(station, [*(good(number) for number in range(50)), *grown])
 
 
 @pytest.mark.parametrize("way", MOVED)
