@@ -272,7 +272,7 @@ class FolderSource:
                     else:
                         earliest = min(earliest, sick.at)
                     continue
-                writing = self._watch.writing(name)
+                writing = self._watch.writing(name, signature[1:3])
                 ready = self._settling.ready_at(name, signature, now, writing=writing)
                 if now >= ready:
                     whole.append((status.st_mtime_ns, name))

@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import threading
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from watchdog.events import (
@@ -14,7 +16,6 @@ from watchdog.events import (
     FileClosedEvent,
     FileClosedNoWriteEvent,
     FileCreatedEvent,
-    FileModifiedEvent,
     FileMovedEvent,
     FileOpenedEvent,
     FileSystemEvent,
@@ -35,6 +36,12 @@ log = logging.getLogger(__name__)
 
 _HINTS = 10_000  # beyond that the scan finds them
 _FOLLOWED = 16  # folders in the folder: each costs a thread
+_LATELY = 0.25
+"""Seconds. A file that was changed so shortly before its opening is told may have been changed by
+whoever has opened it: events come after what they tell."""
+
+Version = tuple[int, int]
+"""Size and mtime (ns)."""
 
 
 class _Emitter(InotifyFullEmitter):
@@ -43,19 +50,31 @@ class _Emitter(InotifyFullEmitter):
     Not for "moved from": our own claims are renames out of the folder. Each would be an event to
     read and drop, and watchdog holds it back for half a second, with all that follows it, in case
     there is a "moved to" to pair it with. Not for changed attributes either: watchdog does not
-    tell them from changed bytes.
+    tell them from changed bytes. Nor for changed bytes: each small addition to a file would be an
+    event, through three threads, and a thousand files that grow would take half a processor.
     """
 
     def get_event_mask_from_filter(self) -> Any:  # a Mask, or an int in watchdog 6
         return (
             InotifyConstants.IN_CREATE
-            | InotifyConstants.IN_MODIFY
             | InotifyConstants.IN_OPEN
             | InotifyConstants.IN_CLOSE_WRITE
             | InotifyConstants.IN_CLOSE_NOWRITE
             | InotifyConstants.IN_MOVED_TO
             | InotifyConstants.IN_DELETE_SELF
         )
+
+
+@dataclass
+class _Open:
+    """A file that somebody has open."""
+
+    version: Version | None
+    """What it was when it was opened; None: whoever opened it has made it, or has just changed it.
+    Then they write. Others do once it is no longer what it was."""
+    made: bool
+    """It was created and opened then."""
+    times: int = 1
 
 
 class Watch:
@@ -77,10 +96,7 @@ class Watch:
         self._closed: list[str] = []
         self._made: set[str] = set()
         """Files that were created, and not opened since."""
-        self._opened: set[str] = set()
-        """Files that were opened then, and not written to: by their writer, or by a reader."""
-        self._writing: set[str] = set()
-        """Files that somebody has open for writing, as far as events tell."""
+        self._open: dict[str, _Open] = {}
         self._fresh: set[str] = set()
         self._followed: dict[str, tuple[ObservedWatch, tuple[int, int] | None]] = {}
         """Folders in the folder, and which folder had the path when it was watched."""
@@ -109,9 +125,15 @@ class Watch:
             self._changed, self._renamed, self._closed = False, [], []
         return changed, renamed, closed
 
-    def writing(self, name: str) -> bool:
-        """Whether a file was written to by somebody who has not closed it."""
-        return name in self._writing or name in self._opened
+    def writing(self, name: str, version: Version) -> bool:
+        """Whether somebody who has a file open has written to it, as far as events tell.
+
+        Args:
+            name: of the file.
+            version: what it is now.
+        """
+        opened = self._open.get(name)
+        return opened is not None and opened.version != version
 
     def fresh(self) -> set[str]:
         """Names of files that were created, renamed in or closed by a writer since the last call.
@@ -123,10 +145,13 @@ class Watch:
         return fresh
 
     def keep_only(self, names: set[str]) -> None:
-        """Forget what is known of all other files."""
+        """Forget what is known of all other files.
+
+        But not of those that are fresh: they came while these names were listed.
+        """
         with self._lock:
-            self._writing &= names
-            self._opened &= names
+            names = names | self._fresh
+            self._open = {name: what for name, what in self._open.items() if name in names}
             self._made &= names
 
     def follow(self, folders: Mapping[str, int]) -> bool:
@@ -220,19 +245,11 @@ class Watch:
                 self._made.add(name)
                 self._freshen(name)
             elif isinstance(event, FileOpenedEvent):
-                if name not in self._made:
-                    return False  # by a reader, for all that is known
-                self._made.discard(name)
-                self._opened.add(name)
+                if not self._opened(name):
+                    return False
             elif isinstance(event, FileClosedNoWriteEvent):
-                if name not in self._opened:
+                if not self._let_go(name):
                     return False
-                self._opened.discard(name)
-            elif isinstance(event, FileModifiedEvent):
-                if name in self._writing:
-                    return False
-                self._opened.discard(name)
-                self._writing.add(name)
             elif isinstance(event, FileClosedEvent):
                 self._forget(name)
                 self._freshen(name)
@@ -241,11 +258,39 @@ class Watch:
             self._changed = True
             return True
 
+    def _opened(self, name: str) -> bool:
+        """Whether it was its maker who has opened it."""
+        if name in self._open:
+            self._open[name].times += 1
+            return False
+        made = name in self._made
+        self._made.discard(name)
+        self._open[name] = _Open(None if made else self._version(name), made)
+        return made
+
+    def _let_go(self, name: str) -> bool:
+        """Whether nobody has it open now, and its maker had."""
+        opened = self._open.get(name)
+        if opened is None:
+            return False
+        opened.times -= 1
+        if opened.times:
+            return False
+        del self._open[name]
+        return opened.made
+
+    def _version(self, name: str) -> Version | None:
+        try:
+            status = (self._folder / name).lstat()
+        except OSError:
+            return None
+        lately = time.time() - status.st_mtime < _LATELY
+        return None if lately else (status.st_size, status.st_mtime_ns)
+
     def _forget(self, name: str) -> None:
         """Nobody is known to have it open."""
         self._made.discard(name)
-        self._opened.discard(name)
-        self._writing.discard(name)
+        self._open.pop(name, None)
 
     def _freshen(self, name: str) -> None:
         if len(self._fresh) < _HINTS:

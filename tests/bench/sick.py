@@ -1,9 +1,9 @@
 """What entries that can't be judged cost a good image: its way with and without a thousand of them.
 
-``python -m tests.bench.sick [--count 1000] [--images 200] [--bundle BUNDLE --image FILE]``. Needs
-mosquitto and a C compiler; the way "copied" needs root. The time is from the rename into the folder
-to the subscriber. Blocks with and without take turns, each with a station of its own, and their
-difference is what counts: machines are noisy.
+``python -m tests.bench.sick [--count 1000] [--images 200] [--ways copied kept]
+[--bundle BUNDLE --image FILE]``. Needs mosquitto and a C compiler; the way "copied" needs root. The
+time is from the rename into the folder to the subscriber. Blocks with and without take turns, each
+with a station of its own, and their difference is what counts: machines are noisy.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=1000, help="sick entries")
     parser.add_argument("--images", type=int, default=200, help="good images in a block")
+    every = [RENAMED, COPIED, KEPT]
+    parser.add_argument("--ways", nargs="+", choices=every, default=every, help="default: all")
     parser.add_argument("--bundle", type=Path, help="instead of a small one")
     parser.add_argument("--image", type=Path, help="that it judges, and is no larger than 30 kB")
     given = parser.parse_args()
@@ -52,7 +54,7 @@ def main() -> None:
         print("| way | sick | p50 without, ms | p50 with | p95 without | p95 with | p95 rises by |")
         print("|---|---|---|---|---|---|---|")
         blocks = 0
-        for way in (RENAMED, COPIED, KEPT):
+        for way in given.ways:
             for kind in KINDS:
                 times: dict[bool, list[float]] = {False: [], True: []}
                 for sick in (False, True) * ROUNDS:

@@ -62,7 +62,7 @@ def test_what_one_source_gave_is_not_lost_when_another_fails(pair, monkeypatch, 
     pair.sources.look()
     for folder in pair.folders:
         wait_for(lambda folder=folder: len(folder._watch._fresh | folder._fresh) == 5)
-        wait_for(lambda folder=folder: not folder._watch._writing)
+        wait_for(lambda folder=folder: not folder._watch._open)
     with monkeypatch.context() as patch:
         patch.setattr(pair.spools[failing], "claim", full)
         claimed = set(pair.until(5))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edge_agent.sources import watch as module
 from edge_agent.sources.watch import Watch
+from tests.line import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +57,11 @@ def outside(tmp_path: Path) -> Path:
     return path
 
 
+def version(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def test_nothing_happened(seen):
     assert seen.watch.drain() == (False, [], [])
 
@@ -91,20 +97,67 @@ def test_linked_in_is_a_change(seen, outside):
 def test_who_only_reads_is_no_writer(seen, outside):
     os.link(outside, seen.folder / "linked.png")
     with (seen.folder / "linked.png").open("rb"):
-        seen.until(lambda: seen.watch.writing("linked.png"))  # for all that is known
-    seen.until(lambda: not seen.watch.writing("linked.png"))
+        seen.until(lambda: seen.watch.writing("linked.png", (0, 0)))  # for all that is known
+    seen.until(lambda: not seen.watch.writing("linked.png", (0, 0)))
 
 
 def test_a_reader_ends_no_writing(seen, outside):
     path = seen.folder / "a.png"
     with path.open("wb", buffering=0) as writer:
         writer.write(b"pix")
-        seen.until(lambda: seen.watch.writing("a.png"))
+        seen.until(lambda: seen.watch.writing("a.png", (0, 0)))
         path.read_bytes()
         outside.rename(seen.folder / "last.png")  # events come in order
         seen.until(lambda: "last.png" in seen.renamed)
-        assert seen.watch.writing("a.png")
-    seen.until(lambda: not seen.watch.writing("a.png"))
+        assert seen.watch.writing("a.png", (0, 0))
+    seen.until(lambda: not seen.watch.writing("a.png", (0, 0)))
+
+
+def test_who_only_reads_an_old_file_is_no_writer_though_another_writes_then(seen, outside):
+    path = seen.folder / "a.png"
+    os.utime(outside, (5, 5))
+    outside.rename(path)
+    seen.until(lambda: seen.renamed == ["a.png"])
+    with path.open("rb"):
+        seen.until(lambda: seen.watch.writing("a.png", (0, 0)))
+        assert not seen.watch.writing("a.png", version(path))
+        with path.open("ab", buffering=0) as writer:
+            writer.write(b"more")
+            assert seen.watch.writing("a.png", version(path))
+        seen.until(lambda: not seen.watch.writing("a.png", version(path)))
+
+
+def test_who_opens_what_was_just_changed_may_be_its_writer(seen):
+    path = seen.folder / "a.png"
+    path.write_bytes(b"pixels")
+    seen.until(lambda: not seen.watch.writing("a.png", (0, 0)))
+    with path.open("r+b", buffering=0) as writer:
+        seen.until(lambda: seen.watch.writing("a.png", version(path)))
+        writer.write(b"others")
+    seen.until(lambda: not seen.watch.writing("a.png", version(path)))
+
+
+def test_a_file_that_came_while_the_folder_was_listed_is_not_forgotten(seen):
+    seen.watch.fresh()  # a scan begins
+    with (seen.folder / "a.png").open("wb"):
+        seen.until(lambda: seen.watch.writing("a.png", (0, 0)))
+        seen.watch.keep_only(set())  # and ends: it was not there yet
+        assert seen.watch.writing("a.png", (0, 0))
+        seen.watch.fresh()
+        seen.watch.keep_only(set())
+        assert not seen.watch.writing("a.png", (0, 0))
+
+
+def test_a_file_that_grows_makes_no_events(seen):
+    path = seen.folder / "a.png"
+    with path.open("wb", buffering=0) as writer:
+        seen.until(lambda: seen.watch.writing("a.png", (0, 0)))
+        told: list[Any] = []
+        seen.watch._handler.on_any_event = told.append
+        for _ in range(100):
+            writer.write(b"+")
+    wait_for(lambda: told)
+    assert [event.event_type for event in told if not event.is_directory] == ["closed"]
 
 
 def test_renamed_out_is_nothing(seen, outside):
@@ -239,10 +292,10 @@ def test_what_happens_in_a_folder_that_is_followed_is_told_by_its_whole_name(see
     with (seen.folder / "day/b.png").open("wb") as stream:
         stream.write(b"pixels")
         stream.flush()
-        seen.until(lambda: seen.watch.writing("day/b.png"))
+        seen.until(lambda: seen.watch.writing("day/b.png", (0, 0)))
 
     seen.until(lambda: seen.renamed == ["day/a.png"])
-    seen.until(lambda: not seen.watch.writing("day/b.png"))
+    seen.until(lambda: not seen.watch.writing("day/b.png", (0, 0)))
     assert {"day/a.png", "day/b.png"} <= seen.watch.fresh()
     assert not seen.watch.lost()
 
