@@ -13,8 +13,8 @@ from PIL import Image
 
 from edge_agent.bundle import Preprocess
 from tests.bundles import make_bundle
-from trainer.heatmaps import write_heatmaps
-from trainer.metrics import accuracy_at
+from trainer.run.heatmaps import write_heatmaps
+from trainer.stats.metrics import accuracy_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

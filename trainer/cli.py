@@ -104,7 +104,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from trainer.data import hold_back, open_dataset
     from trainer.errors import UsageError
     from trainer.report import write_report
-    from trainer.run import make_run, resume_run, write_command, write_json
+    from trainer.run.folder import make_run, resume_run, write_command, write_json
 
     named, notes = _named(arguments)
     config = run_config({**_given(arguments, _SETTINGS), **named})
@@ -169,7 +169,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _named(arguments: argparse.Namespace) -> tuple[dict[str, object], list[str]]:
     """What the bundle is called, and its version; and why, where nobody has chosen it."""
     from trainer.config import read_config
-    from trainer.naming import bundle_name, bundle_version
+    from trainer.run.naming import bundle_name, bundle_version
 
     begun = arguments.out / "config.json"
     if arguments.resume and begun.exists():
@@ -185,8 +185,8 @@ def _named(arguments: argparse.Namespace) -> tuple[dict[str, object], list[str]]
 def _good_enough(metrics: dict[str, Any], run: Path, dataset: LearningSet) -> list[str]:
     """In words: what share of the defects would pass, and what to do where that is too much."""
     from edge_agent.bundle import read_manifest
-    from trainer.escapes import Escapes, advise
-    from trainer.tiny import tiny_defects
+    from trainer.data.tiny import tiny_defects
+    from trainer.stats.escapes import Escapes, advise
 
     found = Escapes.from_json(metrics["escapes"])
     spec = read_manifest(run / "bundle").preprocess
@@ -231,8 +231,8 @@ def _summarise(dataset: Dataset) -> Summary:
 def _report(arguments: argparse.Namespace) -> int:
     """Write the report of a finished run again."""
     from trainer.data import open_dataset
+    from trainer.data.learned import trained_on
     from trainer.errors import UsageError
-    from trainer.learned import trained_on
     from trainer.report import write_report
     from trainer.report.files import read_run
 
@@ -249,8 +249,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     """Download a published data set, after its licence was accepted."""
+    from trainer.data.fetch import SOURCES, fetch
     from trainer.errors import UsageError
-    from trainer.fetch import SOURCES, fetch
     from trainer.progress import transfer
 
     source = SOURCES[arguments.name]
@@ -270,7 +270,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     """Choose the threshold of a finished run again, in a new bundle; 1 if a variant is left out."""
     from trainer.config import aim_of
-    from trainer.recalibrate import recalibrate
+    from trainer.run.recalibrate import recalibrate
 
     aim = aim_of(_given(arguments, _AIM))
     made = recalibrate(arguments.run, aim, arguments.out, arguments.version)
@@ -311,11 +311,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from edge_agent.bundle import open_bundle
     from edge_agent.worker.predictor import Predictor
     from trainer.data import open_dataset
+    from trainer.data.learned import describe, learned_from
     from trainer.errors import UsageError
-    from trainer.escapes import escapes_among
-    from trainer.evaluate import evaluate_bundle, write_scores
-    from trainer.learned import describe, learned_from
+    from trainer.graphs.evaluate import evaluate_bundle, write_scores
     from trainer.progress import progress
+    from trainer.stats.escapes import escapes_among
 
     predictor = Predictor(open_bundle(arguments.bundle), arguments.variant)
     dataset = open_dataset(arguments.data, max_pixels=arguments.max_pixels)
@@ -357,7 +357,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from edge_agent.bundle import read_manifest
     from trainer.config import read_config
     from trainer.errors import UsageError
-    from trainer.rebuild import rebuild
+    from trainer.run.rebuild import rebuild
 
     config = read_config(arguments.run / "config.json")
     spec = read_manifest(arguments.run / "bundle").preprocess
@@ -377,7 +377,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _quantize(arguments: argparse.Namespace) -> int:
     """Make the variants of a finished run again, in a new bundle; 1 if one was left out."""
-    from trainer.requantize import requantize
+    from trainer.run.requantize import requantize
 
     settings = _given(arguments, _VARIANTS)
     made = requantize(
@@ -401,9 +401,9 @@ def _quantize(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     """PyTorch beside every variant on every provider of this machine."""
     from edge_agent.bundle import open_bundle
-    from trainer.compare import compare, contenders, table
     from trainer.data import open_dataset
-    from trainer.learned import describe, learned_from
+    from trainer.data.learned import describe, learned_from
+    from trainer.graphs.compare import compare, contenders, table
     from trainer.progress import progress
 
     bundle = arguments.bundle or arguments.run / "bundle"

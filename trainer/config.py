@@ -88,7 +88,7 @@ class RunConfig(Aim):
 
     recipe: str
     name: str = Field("unnamed", pattern=NAME)
-    """Of the product that the bundle judges; `trainer.naming` says which, where none is given."""
+    """Of the product that the bundle judges; `trainer.run.naming` says which, if none is given."""
     version: str = Field("1.0.0", pattern=VERSION)
     notice: str = ""
     """Goes into the bundle; shown wherever the bundle is."""

@@ -34,7 +34,7 @@ from edge_agent.types import Image as ImageFile
 from edge_agent.worker.predictor import Predictor
 from tests.inspections import inspection
 from trainer.data import open_dataset
-from trainer.reference import make_reference
+from trainer.data.reference import make_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

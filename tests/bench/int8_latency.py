@@ -13,15 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edge_agent.bundle import Preprocess
-from trainer.backbones import blank_backbone, build_backbone
 from trainer.data import open_dataset
+from trainer.data.frames import fitted
 from trainer.data.synth import make_surfaces
-from trainer.export import export_onnx
-from trainer.frames import fitted
-from trainer.half import halve
-from trainer.latency import time_graphs
-from trainer.model import Head, Inspector
-from trainer.quantize import Quantization, quantize
+from trainer.graphs.export import export_onnx
+from trainer.graphs.half import halve
+from trainer.graphs.latency import time_graphs
+from trainer.graphs.quantize import Quantization, quantize
+from trainer.networks.backbones import blank_backbone, build_backbone
+from trainer.networks.model import Head, Inspector
 
 SPEC = Preprocess(width=224, height=224)
 STRIDES = (8, 16, 32)

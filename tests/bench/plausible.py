@@ -22,7 +22,7 @@ from edge_agent.bundle.plausible import Sight, why_implausible
 from edge_agent.bundle.preprocess import decode_for, fit
 from trainer.config import DenseConfig
 from trainer.data import Dataset, Sample, hold_back, load_image, make_folds, open_dataset
-from trainer.expects import look_at, make_expects
+from trainer.data.expects import look_at, make_expects
 from trainer.recipes.dense import settle
 
 if TYPE_CHECKING:

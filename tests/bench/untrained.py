@@ -17,14 +17,14 @@ import torch
 from edge_agent.bundle import Golden, Preprocess, Variant, write_bundle
 from edge_agent.bundle.preprocess import decode_for, fit
 from tests.bundles import make_image, make_manifest
-from trainer.backbones import blank_backbone
 from trainer.data import open_dataset
+from trainer.data.frames import fitted
 from trainer.data.synth import make_surfaces
-from trainer.evaluate import open_graph
-from trainer.export import export_onnx
-from trainer.frames import fitted
-from trainer.model import Head, Inspector
-from trainer.quantize import Quantization, quantize
+from trainer.graphs.evaluate import open_graph
+from trainer.graphs.export import export_onnx
+from trainer.graphs.quantize import Quantization, quantize
+from trainer.networks.backbones import blank_backbone
+from trainer.networks.model import Head, Inspector
 
 SPEC = Preprocess(width=224, height=224)
 

@@ -17,23 +17,23 @@ import numpy as np
 import torch
 
 from edge_agent.bundle import Preprocess
-from trainer.backbones import build_backbone
-from trainer.budget import cheapest, judge_rungs, ladder, time_rungs
-from trainer.checkpoint import FILE, save_model
-from trainer.crossval import held_out
 from trainer.data import make_folds
-from trainer.expects import look_at
-from trainer.export import export_onnx, with_head
-from trainer.features import compute_features
-from trainer.finish import Fruits, finish
-from trainer.fit import Learnable, evaluate, fit_head, loss_on
-from trainer.frames import choose_size, seen, survey, target_map
-from trainer.metrics import average_precision
-from trainer.model import Inspector
+from trainer.data.expects import look_at
+from trainer.data.frames import choose_size, seen, survey, target_map
+from trainer.data.tiny import warn_of_tiny
+from trainer.graphs.export import export_onnx, with_head
+from trainer.graphs.prove import torch_scores
+from trainer.networks.backbones import build_backbone
+from trainer.networks.checkpoint import FILE, save_model
+from trainer.networks.features import compute_features
+from trainer.networks.fit import Learnable, evaluate, fit_head, loss_on
+from trainer.networks.model import Inspector
 from trainer.progress import progress
-from trainer.prove import torch_scores
-from trainer.run import Stopwatch, write_json
-from trainer.tiny import warn_of_tiny
+from trainer.recipes.budget import cheapest, judge_rungs, ladder, time_rungs
+from trainer.run.finish import Fruits, finish
+from trainer.run.folder import Stopwatch, write_json
+from trainer.stats.crossval import held_out
+from trainer.stats.metrics import average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from trainer.config import DenseConfig
     from trainer.data import HeldBack, LearningSet, Sample
-    from trainer.expects import Look
-    from trainer.model import Backbone, Head
+    from trainer.data.expects import Look
+    from trainer.networks.model import Backbone, Head
 
 
 def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) -> dict[str, Any]:

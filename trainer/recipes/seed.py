@@ -21,22 +21,22 @@ import numpy as np
 import torch
 
 from edge_agent.bundle import Preprocess
-from trainer.backbones import build_classifier
-from trainer.checkpoint import FILE, save_classifier
-from trainer.classifier import STRIDE, Activation, LastLayer, logit_state, pooled
 from trainer.config import SeedConfig, read_config
-from trainer.crossval import held_out
 from trainer.data import DatasetError, fingerprint, make_folds
+from trainer.data.framefile import open_frames, store_frames
+from trainer.data.frames import survey, target_map
+from trainer.data.tiny import warn_of_tiny
 from trainer.errors import UsageError
-from trainer.export import to_onnx, with_weights
-from trainer.finetune import Task, train_fold
-from trainer.finish import Fruits, finish
-from trainer.framefile import open_frames, store_frames
-from trainer.frames import survey, target_map
+from trainer.graphs.export import to_onnx, with_weights
+from trainer.networks.backbones import build_classifier
+from trainer.networks.checkpoint import FILE, save_classifier
+from trainer.networks.classifier import STRIDE, Activation, LastLayer, logit_state, pooled
+from trainer.networks.team import join
 from trainer.progress import progress
-from trainer.run import Stopwatch, begin, write_json
-from trainer.team import join
-from trainer.tiny import warn_of_tiny
+from trainer.recipes.finetune import Task, train_fold
+from trainer.run.finish import Fruits, finish
+from trainer.run.folder import Stopwatch, begin, write_json
+from trainer.stats.crossval import held_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from trainer.classifier import Classifier
     from trainer.data import HeldBack, LearningSet, Sample
-    from trainer.expects import Look
-    from trainer.finetune import Epoch, Learned
-    from trainer.team import Team
+    from trainer.data.expects import Look
+    from trainer.networks.classifier import Classifier
+    from trainer.networks.team import Team
+    from trainer.recipes.finetune import Epoch, Learned
 
     Part: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trainer.bootstrap import figure_intervals, share_interval
-from trainer.crossval import oof_file, read_oof
+from trainer.stats.bootstrap import figure_intervals, share_interval
+from trainer.stats.crossval import oof_file, read_oof
 
 if TYPE_CHECKING:
     from trainer.report.files import RunFiles

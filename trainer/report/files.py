@@ -12,8 +12,8 @@ import numpy as np
 
 from edge_agent.bundle import BundleError, Manifest, read_manifest
 from trainer.errors import UsageError
-from trainer.heatmaps import FILE as HEATMAPS
-from trainer.heatmaps import read_heatmaps
+from trainer.run.heatmaps import FILE as HEATMAPS
+from trainer.run.heatmaps import read_heatmaps
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from PIL import Image
 from edge_agent.bundle import Preprocess
 from edge_agent.bundle.preprocess import fit
 from trainer.data import load_image
-from trainer.frames import target_map
+from trainer.data.frames import target_map
 from trainer.report.svg import logit
 
 if TYPE_CHECKING:

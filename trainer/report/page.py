@@ -14,14 +14,14 @@ import jinja2
 from markupsafe import Markup
 
 from trainer.data.summary import summarise
-from trainer.escapes import Advice, Escapes, advise, count_escapes
+from trainer.data.tiny import TinyDefects, tiny_defects
 from trainer.report import charts, curves
 from trainer.report.figures import as_run, headline, percents
 from trainer.report.files import read_run, shown
 from trainer.report.gallery import make_gallery
 from trainer.report.sizes import by_size, flaws
 from trainer.report.variants import variant_table
-from trainer.tiny import TinyDefects, tiny_defects
+from trainer.stats.escapes import Advice, Escapes, advise, count_escapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.bootstrap import wilson
 from trainer.data import load_mask
+from trainer.stats.bootstrap import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,7 +26,7 @@ from tests.bundles import (
 from trainer import cli, progress
 from trainer.cli import run
 from trainer.data import fingerprint, hold_back, open_dataset
-from trainer.learned import list_images
+from trainer.data.learned import list_images
 
 
 @pytest.fixture

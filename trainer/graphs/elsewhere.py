@@ -1,0 +1,41 @@
+"""What graphs say on another execution provider than the CPU's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge_agent.runtime.inventory import take_inventory
+from edge_agent.runtime.session import CPU
+from trainer.apart import apart
+from trainer.graphs.evaluate import judge, open_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_agent.bundle import Preprocess
+    from trainer.data import Sample
+
+
+def other_providers() -> tuple[str, ...]:
+    """Names, as in a station's settings, of what this machine offers beside the CPU provider."""
+    return tuple(name for name in take_inventory().offered if name != CPU)
+
+
+def scores_elsewhere(
+    provider: str, spec: Preprocess, jobs: Sequence[tuple[Path, Sequence[Sample]]]
+) -> list[NDArray[np.float64]] | str:
+    """Scores of each job's samples by its graph, in a process of its own; or why there are none."""
+    return apart(_scores, provider, spec, jobs)
+
+
+def _scores(
+    provider: str, spec: Preprocess, jobs: Sequence[tuple[Path, Sequence[Sample]]]
+) -> list[NDArray[np.float64]]:
+    return [
+        judge(open_graph(file, provider), samples, spec, lambda _: None).scores
+        for file, samples in jobs
+    ]

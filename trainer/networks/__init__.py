@@ -1,0 +1,1 @@
+"""Pre-trained backbones, heads and losses, and how they are trained."""

@@ -1,0 +1,1 @@
+"""How good scores are, how sure that is, and which threshold follows."""
