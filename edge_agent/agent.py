@@ -15,14 +15,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge_agent import __version__, lock
-from edge_agent.decide import decisions_for, in_words
-from edge_agent.housekeeping import Housekeeping, check_limits
+from edge_agent import __version__
+from edge_agent.engine.orders import Orders
+from edge_agent.engine.running import Running
+from edge_agent.engine.tuning.select import Choice, Selector
+from edge_agent.engine.worker.pool import BACKOFF, WorkerPool, WorkerStartError
 from edge_agent.journal import Journal, JournalError, Outbox
-from edge_agent.loop import Loop
+from edge_agent.line.decide import decisions_for, in_words
+from edge_agent.line.housekeeping import Housekeeping, check_limits
+from edge_agent.line.loop import Loop
+from edge_agent.line.pause import Pause
 from edge_agent.mqtt import MqttOptions, TlsOptions
-from edge_agent.orders import Orders
-from edge_agent.pause import Pause
 from edge_agent.publish import (
     Announcements,
     Publisher,
@@ -34,16 +37,16 @@ from edge_agent.publish import (
     verdict_payload,
 )
 from edge_agent.reload import Reload, note_running, open_trusted, wish_of
-from edge_agent.running import Running
-from edge_agent.secret import check_secret, read_secret
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource, check_inbox
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.session import KnownSession
 from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool, check_root
+from edge_agent.system import lock
 from edge_agent.system.mounted import MountWatch
 from edge_agent.system.mounts import MOUNTINFO, mount_of, read_mounts
+from edge_agent.system.secret import check_secret, read_secret
 from edge_agent.system.trouble import Trouble
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
@@ -52,18 +55,16 @@ from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.silence import Silence
 from edge_agent.telemetry.systemd import Pulse, ServiceLink
 from edge_agent.telemetry.tally import Tally
-from edge_agent.tuning.select import Choice, Selector
 from edge_agent.vitals import Vitals
-from edge_agent.worker.pool import BACKOFF, WorkerPool, WorkerStartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_agent.reading import Reading
+    from edge_agent.engine.worker.protocol import Ready
     from edge_agent.settings import MqttSettings, Settings, WorkerSettings
     from edge_agent.types import Inspection, Seen
-    from edge_agent.worker.protocol import Ready
+    from edge_agent.types.reading import Reading
 
 log = logging.getLogger(__name__)
 

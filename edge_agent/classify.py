@@ -7,13 +7,13 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from edge_agent.decide import decide
+from edge_agent.engine.worker.pool import Lost, Outcome, WorkerPool, WorkerStartError
+from edge_agent.engine.worker.protocol import Judged, worker_options
+from edge_agent.engine.worker.verify import verify_apart
+from edge_agent.line.decide import decide
 from edge_agent.settings import SettingsError, WorkerSettings
-from edge_agent.target import ProviderError
 from edge_agent.types import Claim, Latency, Verdict
-from edge_agent.worker.pool import Lost, Outcome, WorkerPool, WorkerStartError
-from edge_agent.worker.protocol import Judged, worker_options
-from edge_agent.worker.verify import verify_apart
+from edge_agent.types.target import ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,17 +20,17 @@ from edge_agent.system.limits import shortage
 from edge_agent.system.moment import SHIFTS, iso_local, moment, periods, shifts
 from edge_agent.system.numbers import address, real, whole
 from edge_agent.system.streams import discard_unwritten
-from edge_agent.target import AUTO, ProviderError, parse_target
+from edge_agent.system.text import printable, say, say_json
 from edge_agent.telemetry.log import complain
-from edge_agent.text import printable, say, say_json
+from edge_agent.types.target import AUTO, ProviderError, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_agent.bundle import Expects
+    from edge_agent.engine.tuning.candidates import Candidate
+    from edge_agent.engine.tuning.measure import Measured
     from edge_agent.journal import PeriodCount, Record, Selection, Unreadable
-    from edge_agent.tuning.candidates import Candidate
-    from edge_agent.tuning.measure import Measured
 
 OK, FOUND_DEFECT, MISTAKE, FAILED = 0, 1, 2, 3
 
@@ -82,11 +82,11 @@ def _failed(error: Exception, command: object) -> int:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     """What is the set-up's fault, and told in one message without a traceback."""
+    from edge_agent.engine.worker.pool import WorkerStartError
     from edge_agent.journal import JournalError
-    from edge_agent.lock import LockedError
     from edge_agent.sources.spool import SpoolError
+    from edge_agent.system.lock import LockedError
     from edge_agent.telemetry.health import PortError
-    from edge_agent.worker.pool import WorkerStartError
 
     return (
         *(SettingsError, BundleError, JournalError, LockedError, ProviderError),
@@ -96,7 +96,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
 def _run(parsed: argparse.Namespace) -> int:
     from edge_agent.agent import Agent
-    from edge_agent.running import LostError
+    from edge_agent.engine.running import LostError
     from edge_agent.telemetry.log import set_up_logging
 
     settings = load_settings(parsed.config)
@@ -204,8 +204,8 @@ def _bundle_sign(parsed: argparse.Namespace) -> int:
 
 def _bundle_verify(parsed: argparse.Namespace) -> int:
     from edge_agent.bundle.history import bundle_to_run
-    from edge_agent.decide import decisions_for
-    from edge_agent.worker.verify import prove_apart, verify_apart
+    from edge_agent.engine.worker.verify import prove_apart, verify_apart
+    from edge_agent.line.decide import decisions_for
 
     provider, place, trust, decision = parsed.provider, parsed.bundle, None, None
     if parsed.config:
@@ -279,7 +279,7 @@ def _complain_of(row: Unreadable) -> None:
 
 def _journal_stats(parsed: argparse.Namespace) -> int:
     from edge_agent.journal import count_periods, stats
-    from edge_agent.text import titled
+    from edge_agent.system.text import titled
 
     path, selection = _journal_of(parsed), _selection(parsed)
     found = stats(path, selection)
@@ -331,7 +331,7 @@ def _print_periods(kind: str, counts: list[PeriodCount]) -> None:
 
 
 def _journal_repair(parsed: argparse.Namespace) -> int:
-    from edge_agent.repair import repair
+    from edge_agent.line.repair import repair
 
     done = repair(load_settings(parsed.config), images=not parsed.acknowledge)
     for loss in done.losses:
@@ -355,9 +355,9 @@ def _selection(parsed: argparse.Namespace) -> Selection:
 
 def _tune(parsed: argparse.Namespace) -> int:
     from edge_agent.bundle.history import bundle_to_run
+    from edge_agent.engine.tuning.select import Selector, describe
+    from edge_agent.engine.worker.verify import verify_apart
     from edge_agent.settings import RuntimeSettings, WorkerSettings
-    from edge_agent.tuning.select import Selector, describe
-    from edge_agent.worker.verify import verify_apart
 
     runtime, worker, cache = RuntimeSettings(), WorkerSettings(), None
     place = parsed.bundle

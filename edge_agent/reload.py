@@ -23,24 +23,24 @@ from edge_agent.bundle.history import (
     ran_last,
     remember,
 )
-from edge_agent.decide import decisions_for, in_words
-from edge_agent.orders import STOPS
-from edge_agent.running import Prepared
+from edge_agent.engine.orders import STOPS
+from edge_agent.engine.running import Prepared
+from edge_agent.engine.tuning.select import Choice, Selector
+from edge_agent.engine.worker.pool import WorkerPool, WorkerStartError
+from edge_agent.engine.worker.verify import verify_apart
+from edge_agent.line.decide import decisions_for, in_words
 from edge_agent.settings import Settings, SettingsError, load_settings
 from edge_agent.system.limits import shortage
-from edge_agent.target import ProviderError
-from edge_agent.tuning.select import Choice, Selector
-from edge_agent.worker.pool import WorkerPool, WorkerStartError
-from edge_agent.worker.verify import verify_apart
+from edge_agent.types.target import ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edge_agent.bundle import Bundle, Decision
     from edge_agent.bundle.history import Ran
-    from edge_agent.loop import Loop
-    from edge_agent.orders import Order, Orders
-    from edge_agent.running import Running
+    from edge_agent.engine.orders import Order, Orders
+    from edge_agent.engine.running import Running
+    from edge_agent.line.loop import Loop
     from edge_agent.telemetry.systemd import ServiceLink
 
 log = logging.getLogger(__name__)

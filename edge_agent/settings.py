@@ -25,10 +25,10 @@ from pydantic import (
     model_validator,
 )
 
-from edge_agent.pattern import TopicPattern
+from edge_agent.mqtt.pattern import TopicPattern
 from edge_agent.system.forms import explained
-from edge_agent.target import AUTO, ProviderError, parse_target
-from edge_agent.text import did_you_mean
+from edge_agent.system.text import did_you_mean
+from edge_agent.types.target import AUTO, ProviderError, parse_target
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
-from edge_agent.reading import Disk, Health, Reading
+from edge_agent.system.text import iso_utc
 from edge_agent.telemetry.drift import sentence
 from edge_agent.telemetry.log import log_trouble
-from edge_agent.text import iso_utc
+from edge_agent.types.reading import Disk, Health, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from edge_agent.loop import Loop
+    from edge_agent.engine.worker.pool import WorkerPool
+    from edge_agent.line.loop import Loop
     from edge_agent.publish import Publisher
     from edge_agent.settings import StorageSettings
     from edge_agent.sources.several import Source
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from edge_agent.telemetry.progress import Progress
     from edge_agent.telemetry.tally import Tally
     from edge_agent.types import Model
-    from edge_agent.worker.pool import WorkerPool
 
 
 _REPAIR = (

@@ -83,7 +83,7 @@ __attribute__((constructor)) static void open_rules(void) {
     ssize_t length = syscall(SYS_read, own, line, sizeof line - 1);
     syscall(SYS_close, own);
     for (ssize_t at = 0; at < length; at++) if (!line[at]) line[at] = ' ';
-    if (strstr(line, "edge_agent.worker")) who = WORKER;
+    if (strstr(line, "edge_agent.engine.worker")) who = WORKER;
 }
 
 static const char *named(int fd, char *into) {

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from edge_agent.text import iso_utc, printable
+from edge_agent.system.text import iso_utc, printable
 from tests.broker import Broker
 from tests.subscriber import Subscriber
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edge_agent.percentiles import Percentiles
-from edge_agent.reading import Disk, Drift, Health, Reading
+from edge_agent.system.percentiles import Percentiles
 from edge_agent.telemetry.tally import Tally
+from edge_agent.types.reading import Disk, Drift, Health, Reading
 from tests.inspections import MODEL, inspection
 
 WELL = Health(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from edge_agent.worker.protocol import WorkerOptions
+from edge_agent.engine.worker.protocol import WorkerOptions
 
 _PLAIN: dict[str, Any] = {
     "bundle": "",

@@ -15,7 +15,7 @@ from edge_agent import __version__
 from edge_agent.system.arguments import Parser
 from edge_agent.system.numbers import whole
 from edge_agent.system.streams import discard_unwritten
-from edge_agent.text import printable, say, say_json
+from edge_agent.system.text import printable, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _carry_out(arguments: argparse.Namespace) -> int:
     # Late: --help must not wait for numpy and pydantic.
     from edge_agent.bundle import BundleError
-    from edge_agent.runtime.session import ProviderError
+    from edge_agent.engine.runtime.session import ProviderError
     from trainer.data import DatasetError
     from trainer.errors import ParityError, UsageError
 
@@ -309,7 +309,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     """Judge labelled images through the agent's own runtime."""
     from edge_agent.bundle import open_bundle
-    from edge_agent.worker.predictor import Predictor
+    from edge_agent.engine.worker.predictor import Predictor
     from trainer.data import open_dataset
     from trainer.data.learned import describe, learned_from
     from trainer.errors import UsageError

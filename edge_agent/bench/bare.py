@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle.preprocess import MAX_PIXELS
-from edge_agent.child import python_module
 from edge_agent.settings import SettingsError
+from edge_agent.system.child import python_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_agent.bundle import Bundle
-    from edge_agent.tuning.candidates import Candidate
+    from edge_agent.engine.tuning.candidates import Candidate
 
 _LIMIT = 3600.0
 
@@ -110,9 +110,9 @@ def main() -> None:
     """One process of the loop."""
     from edge_agent.bundle import look_at_bundle
     from edge_agent.bundle.preprocess import DecodeError, decode_for, fit
-    from edge_agent.runtime.session import Execution
-    from edge_agent.target import parse_target
-    from edge_agent.worker.predictor import Predictor
+    from edge_agent.engine.runtime.session import Execution
+    from edge_agent.engine.worker.predictor import Predictor
+    from edge_agent.types.target import parse_target
 
     order = json.loads(sys.stdin.readline())
     execution = Execution(parse_target(order["provider"]), order["threads"])

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.bench.bare import run_bare
 from edge_agent.bench.whole import Plant, a_broker
 from edge_agent.bundle.preprocess import MAX_PIXELS
-from edge_agent.percentiles import percentiles
+from edge_agent.engine.tuning.cache import cores
+from edge_agent.engine.tuning.select import Selector
+from edge_agent.engine.worker.verify import verify_apart
 from edge_agent.settings import RuntimeSettings, SettingsError, WorkerSettings
-from edge_agent.tuning.cache import cores
-from edge_agent.tuning.select import Selector
-from edge_agent.worker.verify import verify_apart
+from edge_agent.system.percentiles import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_agent.tuning.candidates import Candidate
+    from edge_agent.engine.tuning.candidates import Candidate
 
 _STAGES = ("wait", "decode", "preprocess", "infer", "total")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm")

@@ -19,13 +19,13 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.bundle.preprocess import MAX_PIXELS
-from edge_agent.child import python_module
 from edge_agent.settings import SettingsError
+from edge_agent.system.child import python_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge_agent.tuning.candidates import Candidate
+    from edge_agent.engine.tuning.candidates import Candidate
 
 _READY = 120.0
 _STALLED = 120.0  # seconds without a message

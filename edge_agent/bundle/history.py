@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.bundle.errors import BundleError
-from edge_agent.durable import sync_directory, write_durably
+from edge_agent.system.durable import sync_directory, write_durably
 from edge_agent.system.forms import VERSION, version_key
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from edge_agent.bundle.content import open_regular
 from edge_agent.bundle.errors import BundleError
 from edge_agent.bundle.graph import check_graph
 from edge_agent.bundle.manifest import FORMAT, Golden, Listed, Manifest, Variant
-from edge_agent.durable import sync_directory, write_durably
+from edge_agent.system.durable import sync_directory, write_durably
 from edge_agent.system.forms import explained
-from edge_agent.text import titled
+from edge_agent.system.text import titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edge_agent.bundle import read_manifest
-from edge_agent.child import python_module
 from edge_agent.journal import JournalError, Record, stats, tail
 from edge_agent.publish.state import HELD_UP
 from edge_agent.settings import SettingsError
-from edge_agent.text import say
+from edge_agent.system.child import python_module
+from edge_agent.system.text import say
 from edge_agent.types import Verdict
 
 HERE = Path(__file__).parent

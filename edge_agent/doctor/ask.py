@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from edge_agent.text import plain
+from edge_agent.system.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

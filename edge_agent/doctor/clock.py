@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from edge_agent.doctor.finding import Finding
-from edge_agent.text import iso_utc
+from edge_agent.system.text import iso_utc
 
 TOPIC = "clock"
 _FIRST, _LAST = 1_767_225_600.0, 4_102_444_800.0  # 2026 and 2100: no agent ran before

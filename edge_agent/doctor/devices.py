@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_agent.doctor.ask import ask_program
 from edge_agent.doctor.finding import Finding, Level
 from edge_agent.doctor.who import user_name
-from edge_agent.target import AUTO, CPU, parse_target
+from edge_agent.types.target import AUTO, CPU, parse_target
 
 TOPIC = "devices"
 _KINDS = {

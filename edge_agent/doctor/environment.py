@@ -6,10 +6,10 @@ import platform
 import sys
 
 from edge_agent import __version__
-from edge_agent.child import SAFELY
 from edge_agent.doctor.ask import ask_program
 from edge_agent.doctor.finding import Finding
-from edge_agent.runtime.wheels import Wheels, find_wheels
+from edge_agent.engine.runtime.wheels import Wheels, find_wheels
+from edge_agent.system.child import SAFELY
 
 TOPIC = "python"
 _IMPORT = 20.0  # seconds; a cold disk takes its time

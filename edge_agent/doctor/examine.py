@@ -25,7 +25,7 @@ from edge_agent.doctor.retention import look_at_retention
 from edge_agent.doctor.service import look_at_service
 from edge_agent.doctor.station import look_at_station
 from edge_agent.settings import Settings, SettingsError, load_settings
-from edge_agent.target import AUTO
+from edge_agent.types.target import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from edge_agent.bundle import BundleError
 from edge_agent.bundle.history import ran_last
-from edge_agent.decide import decisions_for, in_words
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.providers import remembered_table
+from edge_agent.engine.tuning.measure import choose
+from edge_agent.engine.worker.pool import WorkerStartError
+from edge_agent.engine.worker.verify import prove_apart
+from edge_agent.line.decide import decisions_for, in_words
 from edge_agent.reload import open_trusted, wish_of
 from edge_agent.settings import SettingsError
-from edge_agent.target import AUTO, CPU
-from edge_agent.tuning.measure import choose
-from edge_agent.worker.pool import WorkerStartError
-from edge_agent.worker.verify import prove_apart
+from edge_agent.types.target import AUTO, CPU
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Bundle, Manifest

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from edge_agent.bundle import BundleError, look_at_bundle
 from edge_agent.bundle.history import bundle_to_run
 from edge_agent.doctor.finding import Finding
-from edge_agent.runtime.inventory import Inventory, take_inventory
-from edge_agent.runtime.wheels import find_wheels
-from edge_agent.target import AUTO
-from edge_agent.tuning.cache import recall, tuning_key
-from edge_agent.tuning.measure import choose
+from edge_agent.engine.runtime.inventory import Inventory, take_inventory
+from edge_agent.engine.runtime.wheels import find_wheels
+from edge_agent.engine.tuning.cache import recall, tuning_key
+from edge_agent.engine.tuning.measure import choose
+from edge_agent.types.target import AUTO
 
 if TYPE_CHECKING:
+    from edge_agent.engine.tuning.measure import Measured
     from edge_agent.settings import Settings
-    from edge_agent.tuning.measure import Measured
 
 TOPIC = "providers"
 
@@ -25,7 +25,7 @@ def look_at_providers(settings: Settings | None) -> list[Finding]:
     """What is offered, what is absent and why, and what was measured and is remembered."""
     inventory = take_inventory()
     if not inventory.providers:
-        mend = f"see why: {sys.executable} -m edge_agent.runtime.inventory"
+        mend = f"see why: {sys.executable} -m edge_agent.engine.runtime.inventory"
         return [Finding(TOPIC, "error", "looking for devices crashed or hung", mend)]
     found = [Finding(TOPIC, "ok", f"offered: {', '.join(inventory.offered)}")]
     found += [

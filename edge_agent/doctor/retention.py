@@ -6,10 +6,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 from edge_agent.doctor.finding import Finding
-from edge_agent.filed import count
-from edge_agent.housekeeping import check_limits
 from edge_agent.journal import JournalError
 from edge_agent.journal.archive import count_images
+from edge_agent.line.filed import count
+from edge_agent.line.housekeeping import check_limits
 from edge_agent.settings import SettingsError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

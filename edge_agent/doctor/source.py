@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from edge_agent.doctor.finding import Finding
 from edge_agent.mqtt import Connection, Listen, Terms, Wake
+from edge_agent.mqtt.pattern import TopicPattern
 from edge_agent.mqtt.reasons import unreachable
-from edge_agent.pattern import TopicPattern
 
 if TYPE_CHECKING:
     from edge_agent.mqtt import MqttOptions

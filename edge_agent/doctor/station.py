@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from edge_agent.doctor.finding import Finding, Level
 from edge_agent.doctor.who import user_name
 from edge_agent.journal import JournalError, Unreadable, mark_of, missing, tail
+from edge_agent.system.text import iso_utc, printable
 from edge_agent.telemetry.health import PortError, check_port
-from edge_agent.text import iso_utc, printable
 
 if TYPE_CHECKING:
     from pathlib import Path

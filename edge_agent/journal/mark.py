@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from edge_agent.durable import sync_directory, write_whole
 from edge_agent.journal.errors import JournalError, storage_failed
+from edge_agent.system.durable import sync_directory, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

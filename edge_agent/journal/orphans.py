@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.journal.errors import explained
 from edge_agent.journal.schema import open_outbox
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     import sqlite3

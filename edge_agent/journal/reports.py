@@ -15,8 +15,8 @@ from edge_agent.journal.mark import mark_of, read_mark
 from edge_agent.journal.recovery import missing_from, unacknowledged
 from edge_agent.journal.rows import COLUMNS, KNOWN_VERDICTS, MODEL, Unreadable, fault_of
 from edge_agent.journal.schema import open_reader
-from edge_agent.percentiles import Percentiles, percentiles
-from edge_agent.text import iso_utc
+from edge_agent.system.percentiles import Percentiles, percentiles
+from edge_agent.system.text import iso_utc
 from edge_agent.types import Model, Verdict
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 from edge_agent.types import Image, Inspection, Latency, Model, Region, Verdict
 
 if TYPE_CHECKING:

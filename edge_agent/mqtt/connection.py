@@ -31,7 +31,7 @@ from edge_agent.mqtt.reasons import (
     refused_subscription,
 )
 from edge_agent.mqtt.strainer import Strainer
-from edge_agent.secret import check_secret
+from edge_agent.system.secret import check_secret
 
 if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage

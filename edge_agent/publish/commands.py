@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edge_agent.publish.allowance import Allowance
 from edge_agent.system.forms import DIRECTORY, explained
+from edge_agent.system.text import printable
 from edge_agent.system.trouble import Trouble
-from edge_agent.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

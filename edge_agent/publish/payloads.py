@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge_agent.text import iso_utc, printable
+from edge_agent.system.text import iso_utc, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

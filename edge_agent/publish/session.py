@@ -13,7 +13,7 @@ from edge_agent.mqtt.connection import Connection, Listen, Will
 from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
 from edge_agent.publish.commands import MAX_COMMAND, Command, Commands, ReplayBody
 from edge_agent.publish.drain import Drain, Publish
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

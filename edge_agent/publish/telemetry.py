@@ -17,13 +17,13 @@ from edge_agent.publish.payloads import (
     runtime_name,
     station_name,
 )
-from edge_agent.text import iso_utc, printable
+from edge_agent.system.text import iso_utc, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.publish.topics import Station
-    from edge_agent.reading import Reading
+    from edge_agent.types.reading import Reading
 
 
 class VerdictCounts(Message):

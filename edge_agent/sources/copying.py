@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from edge_agent.durable import blamed
+from edge_agent.system.durable import blamed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -27,8 +27,8 @@ from edge_agent.sources.identity import REFUSED, identity_of, look_of
 from edge_agent.sources.settling import RESTLESS, Settling
 from edge_agent.sources.spool import Spool, SpoolError, sha256_of
 from edge_agent.sources.watch import Watch
+from edge_agent.system.text import printable
 from edge_agent.system.trouble import Trouble
-from edge_agent.text import printable
 from edge_agent.types import Failure, Image
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 from edge_agent.types import Failure, Image
 
 if TYPE_CHECKING:

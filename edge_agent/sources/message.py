@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.sources import encoded
 from edge_agent.sources.captured import read_captured
 from edge_agent.sources.inside import Named, read_named
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 from edge_agent.types import Failure, Image, ReplyTo, Wanted
 
 if TYPE_CHECKING:
     from edge_agent.mqtt import Arrived
-    from edge_agent.pattern import TopicPattern
+    from edge_agent.mqtt.pattern import TopicPattern
     from edge_agent.settings import MqttSourceSettings
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")

@@ -18,14 +18,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from edge_agent.mqtt import Backoff, Connection, Listen, Wake
+from edge_agent.mqtt.pattern import TopicPattern
 from edge_agent.mqtt.reasons import unreachable
-from edge_agent.pattern import TopicPattern
 from edge_agent.sources.message import read_message
 from edge_agent.sources.named import NamedFiles
 from edge_agent.sources.seen import frame_of
 from edge_agent.sources.spool import Note, new_id
+from edge_agent.system.text import iso_utc, printable
 from edge_agent.system.trouble import Trouble
-from edge_agent.text import iso_utc, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

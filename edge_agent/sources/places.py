@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from edge_agent.sources.reason import NAME_LIMIT, REASON, leaves_room, note_of
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from edge_agent.durable import sync_directory, write_whole
+from edge_agent.system.durable import sync_directory, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

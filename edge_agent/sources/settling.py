@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.sources.ending import Ending, ending_of
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection

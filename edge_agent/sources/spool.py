@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from edge_agent.durable import blamed, sync_directory, write_durably, write_whole
 from edge_agent.sources.copying import copy_in_steps
 from edge_agent.sources.entries import open_folder
 from edge_agent.sources.identity import FORM, is_copy, is_copy_of_what_stays
 from edge_agent.sources.places import Places
 from edge_agent.sources.reason import write_note
-from edge_agent.text import printable
+from edge_agent.system.durable import blamed, sync_directory, write_durably, write_whole
+from edge_agent.system.text import printable
 from edge_agent.types import Claim, Failure, Image, ReplyTo, Wanted
 
 if TYPE_CHECKING:

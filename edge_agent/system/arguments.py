@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from edge_agent.text import did_you_mean, printable_lines
+from edge_agent.system.text import did_you_mean, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from datetime import time as day_time
 from typing import TYPE_CHECKING
 
-from edge_agent.text import iso_utc
+from edge_agent.system.text import iso_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

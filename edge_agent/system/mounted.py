@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.durable import sync_directory, write_durably
+from edge_agent.system.durable import sync_directory, write_durably
 from edge_agent.system.mounts import MOUNTINFO, mount_of, read_mounts
 from edge_agent.system.trouble import Trouble
 

@@ -23,7 +23,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING
 
-from edge_agent.reading import Drift
+from edge_agent.types.reading import Drift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,8 +11,8 @@ import time
 from typing import Literal
 
 from edge_agent.system.streams import discard_unwritten
+from edge_agent.system.text import printable_lines
 from edge_agent.telemetry.stderr import QueuedStream
-from edge_agent.text import printable_lines
 
 _FLUSH = 2.0  # seconds that the end waits for whoever reads the log
 _PRIORITIES = (

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from edge_agent.reading import Reading
+    from edge_agent.types.reading import Reading
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of what `Metrics.text` gives."""

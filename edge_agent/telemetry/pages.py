@@ -12,7 +12,7 @@ from edge_agent.telemetry.metrics import TEXT, Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from edge_agent.reading import Health, Reading
+    from edge_agent.types.reading import Health, Reading
 
 _STARTING = "starting: the bundle is verified, measured and loaded; the log says how far it is"
 

@@ -13,13 +13,13 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
-    from edge_agent.reading import Health
     from edge_agent.telemetry.progress import Progress
+    from edge_agent.types.reading import Health
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING
 
-from edge_agent.percentiles import Percentiles, percentiles
-from edge_agent.reading import Histogram
+from edge_agent.system.percentiles import Percentiles, percentiles
 from edge_agent.types import Verdict
+from edge_agent.types.reading import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,9 +29,9 @@ from PIL import Image, ImageFilter
 from edge_agent.bundle import open_bundle
 from edge_agent.bundle.appearance import appearance
 from edge_agent.bundle.preprocess import decode_for, fit
+from edge_agent.engine.worker.predictor import Predictor
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.types import Image as ImageFile
-from edge_agent.worker.predictor import Predictor
 from tests.inspections import inspection
 from trainer.data import open_dataset
 from trainer.data.reference import make_reference

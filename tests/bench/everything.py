@@ -33,9 +33,9 @@ from PIL import Image
 from edge_agent.bench.report import run_bench
 from edge_agent.bench.whole import Plant, a_broker
 from edge_agent.bundle import open_bundle
+from edge_agent.engine.tuning.candidates import Candidate
 from edge_agent.settings import RuntimeSettings
-from edge_agent.target import Target
-from edge_agent.tuning.candidates import Candidate
+from edge_agent.types.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

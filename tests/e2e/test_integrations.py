@@ -26,8 +26,8 @@ from pyModbusTCP.server import DataBank, ModbusServer
 
 from edge_agent.bundle import look_at_bundle
 from edge_agent.demo.station import BUNDLE, IMAGES
+from edge_agent.engine.worker import regions
 from edge_agent.journal import stats
-from edge_agent.worker import regions
 from tests.broker import MOSQUITTO, Broker, free_port
 from tests.docs import REPO, replaced
 from tests.line import FIXED, Station, at_rest, wait_for

@@ -117,7 +117,7 @@ def worker_of(machine: Machine) -> psutil.Process:
 
     def there() -> bool:
         children = agent_of(machine).children()
-        found[:] = [c for c in children if "edge_agent.worker" in command_of(c)]
+        found[:] = [c for c in children if "edge_agent.engine.worker" in command_of(c)]
         return bool(found)
 
     wait_for(there)

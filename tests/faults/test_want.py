@@ -33,7 +33,7 @@ TWO = '[runtime]\nprovider = "cpu"\nvariant = "fp32"\nworkers = 2\nthreads = 1\n
 
 
 def workers_of(station: Station) -> list[psutil.Process]:
-    return [c for c in children_of(station) if "edge_agent.worker" in " ".join(c.cmdline())]
+    return [c for c in children_of(station) if "edge_agent.engine.worker" in " ".join(c.cmdline())]
 
 
 # -- memory ------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def wish(station: Station, version: str) -> None:
 
 def proving(station: Station) -> bool:
     """Whether there is another worker than the one that judges."""
-    return len(running(station, "edge_agent.worker")) == 2
+    return len(running(station, "edge_agent.engine.worker")) == 2
 
 
 def running(station: Station, module: str) -> list[psutil.Process]:

@@ -65,7 +65,8 @@ def worker_of(station: Station) -> psutil.Process:
     found: list[psutil.Process] = []
 
     def there() -> bool:
-        found[:] = [c for c in children_of(station) if "edge_agent.worker" in " ".join(c.cmdline())]
+        children = children_of(station)
+        found[:] = [c for c in children if "edge_agent.engine.worker" in " ".join(c.cmdline())]
         return bool(found)
 
     wait_for(there)

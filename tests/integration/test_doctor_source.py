@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.doctor.source import apart, listen, look_at_answer, look_at_settings, look_at_source
 from edge_agent.mqtt import MqttOptions
-from edge_agent.pattern import TopicPattern
+from edge_agent.mqtt.pattern import TopicPattern
 from edge_agent.settings import MqttSourceSettings
 from tests.line import wait_for
 

@@ -8,7 +8,7 @@ import pytest
 
 import edge_agent.cli
 import trainer.cli
-from edge_agent.target import ProviderError, parse_target
+from edge_agent.types.target import ProviderError, parse_target
 from tests.commands import leaves, minimal, number_of
 
 HOPELESS = ("-1", "nan", "inf", "-inf", "1e400", "9" * 20, "9" * 5000)

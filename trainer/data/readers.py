@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.bundle import sha256_of
 from edge_agent.bundle.preprocess import MAX_PIXELS
-from edge_agent.text import printable
+from edge_agent.system.text import printable
 from trainer.data.check import class_problems, copy_notes, large_notes, look, samples_of
 from trainer.data.dataset import Dataset, DatasetError
 from trainer.data.folders import FOLDERS

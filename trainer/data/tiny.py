@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle.preprocess import scales
-from edge_agent.text import printable, say
+from edge_agent.system.text import printable, say
 from trainer.data import load_mask
 from trainer.data.frames import STEP
 from trainer.data.marks import largest_mark

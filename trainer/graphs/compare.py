@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_agent.bundle import open_bundle
-from edge_agent.runtime.inventory import take_inventory
+from edge_agent.engine.runtime.inventory import take_inventory
 from trainer.apart import apart
 from trainer.errors import UsageError
 from trainer.graphs.contender import Contender, Measured, measure

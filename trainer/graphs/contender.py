@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edge_agent.bundle import look_at_bundle
-from edge_agent.runtime.session import open_session
+from edge_agent.engine.runtime.session import open_session
 from trainer.config import read_config
 from trainer.data.frames import fitted
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_agent.runtime.inventory import take_inventory
-from edge_agent.runtime.session import CPU
+from edge_agent.engine.runtime.inventory import take_inventory
+from edge_agent.engine.runtime.session import CPU
 from trainer.apart import apart
 from trainer.graphs.evaluate import judge, open_graph
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_agent.bundle.plausible import why_implausible
-from edge_agent.runtime.session import CPU, open_session
-from edge_agent.worker.predictor import Scored
+from edge_agent.engine.runtime.session import CPU, open_session
+from edge_agent.engine.worker.predictor import Scored
 from trainer.data.expects import look_at
 from trainer.data.frames import seen
 from trainer.stats.metrics import accuracy_at
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.bundle import Accuracy, Expects, Preprocess
-    from edge_agent.worker.predictor import Predictor
+    from edge_agent.engine.worker.predictor import Predictor
     from trainer.data import Sample
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_agent.runtime.session import CPU, ProviderError, open_session
+from edge_agent.engine.runtime.session import CPU, ProviderError, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from edge_agent.target import CPU
+from edge_agent.types.target import CPU
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edge_agent.target import CPU
+from edge_agent.types.target import CPU
 from trainer.data.frames import fitted
 from trainer.graphs.elsewhere import other_providers, scores_elsewhere
 from trainer.graphs.evaluate import judge, open_graph

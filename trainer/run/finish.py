@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_agent.target import CPU
-from edge_agent.worker.predictor import Predictor
+from edge_agent.engine.worker.predictor import Predictor
+from edge_agent.types.target import CPU
 from trainer.config import Aim
 from trainer.data import fingerprint
 from trainer.data.expects import judged_blanks, make_expects

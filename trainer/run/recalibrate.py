@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edge_agent.bundle import open_bundle, write_bundle
-from edge_agent.target import CPU
+from edge_agent.types.target import CPU
 from trainer.data.learned import carried
 from trainer.graphs.gate import compare_scores, decide_variant
 from trainer.run.naming import bundle_version

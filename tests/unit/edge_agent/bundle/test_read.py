@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent.bundle import BundleError, look_at_bundle, open_bundle
 from edge_agent.bundle.signature import make_keys, signer
-from edge_agent.worker.predictor import Predictor
+from edge_agent.engine.worker.predictor import Predictor
 from tests.bundles import HEIGHT, WIDTH, make_bundle, make_image, make_model, see_golden_alone
 
 if TYPE_CHECKING:

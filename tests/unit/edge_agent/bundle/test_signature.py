@@ -10,8 +10,8 @@ import pytest
 
 from edge_agent.bundle import BundleError, look_at_bundle
 from edge_agent.bundle.signature import make_keys, sign, signer
+from edge_agent.engine.worker.verify import verify_apart
 from edge_agent.settings import TrustSettings
-from edge_agent.worker.verify import verify_apart
 from tests.bundles import make_bundle
 
 if TYPE_CHECKING:

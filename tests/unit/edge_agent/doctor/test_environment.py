@@ -9,7 +9,7 @@ import sys
 
 from edge_agent.doctor import environment
 from edge_agent.doctor.environment import look_at_environment
-from edge_agent.runtime.wheels import Wheels, find_wheels
+from edge_agent.engine.runtime.wheels import Wheels, find_wheels
 
 
 def test_this_environment_is_well():

@@ -17,7 +17,7 @@ from edge_agent.doctor import model
 from edge_agent.doctor.examine import Topic, examine, look_at_all
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.show import show_sum, show_topic
-from edge_agent.worker.protocol import Ready
+from edge_agent.engine.worker.protocol import Ready
 from tests.bundles import EXPECTS, make_bundle
 
 FINE = Finding("fine", "ok", "it is fine")

@@ -21,15 +21,15 @@ from edge_agent.doctor.station import (
     look_at_station,
 )
 from edge_agent.journal import Journal
-from edge_agent.lock import hold
 from edge_agent.settings import HttpSettings
+from edge_agent.system.lock import hold
 from tests.broker import free_port
 from tests.inspections import inspection
 
 HOLDER = """
 import signal, sys
 from pathlib import Path
-from edge_agent.lock import hold
+from edge_agent.system.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     signal.pause()

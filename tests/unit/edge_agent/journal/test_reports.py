@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.journal import Journal, JournalError, Selection, export, stats
-from edge_agent.percentiles import Percentiles
+from edge_agent.system.percentiles import Percentiles
 from edge_agent.types import Verdict
 from tests.inspections import MODEL, inspection, plain
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.mqtt import Arrived, Refused
-from edge_agent.pattern import TopicPattern
+from edge_agent.mqtt.pattern import TopicPattern
 from edge_agent.settings import MqttSourceSettings
 from edge_agent.sources.inside import TooLargeError, read_inside
 from edge_agent.sources.message import read_message

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from edge_agent.bundle import Preprocess
-from edge_agent.worker.predictor import Scored
+from edge_agent.engine.worker.predictor import Scored
 from trainer.data import Sample
 from trainer.graphs.evaluate import judge, localised, write_scores
 

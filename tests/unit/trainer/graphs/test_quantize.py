@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.bundle import Preprocess
 from edge_agent.bundle.graph import check_graph
-from edge_agent.runtime.session import open_session
+from edge_agent.engine.runtime.session import open_session
 from tests.graphs import HEIGHT, WIDTH, make_frames, make_network
 from trainer.graphs.half import halve
 from trainer.graphs.quantize import Quantization, choose_images, quantize

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from edge_agent.bundle import open_bundle
-from edge_agent.worker.predictor import Predictor
+from edge_agent.engine.worker.predictor import Predictor
 from tests.bundles import make_bundle
 from trainer.cli import run as trainer
 

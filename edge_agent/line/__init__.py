@@ -1,0 +1,1 @@
+"""The way of an image through the station: claimed, judged, recorded, filed away."""
