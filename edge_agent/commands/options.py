@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.settings import WorkerSettings
+from edge_agent.system.numbers import whole
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import TypeAlias
+
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+"""What `add_parser` is called on; the class has no public name."""
+WORKERS, THREADS = whole(0, 64), whole(0, 256)
+MAX_PIXELS = WorkerSettings().max_pixels
+
+
+def needs_config(command: argparse.ArgumentParser) -> None:
+    """Of a command that is about one station."""
+    command.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the station's station.toml"
+    )
+
+
+def add_max_pixels(command: argparse.ArgumentParser) -> None:
+    """Of a command that judges images without a station's settings."""
+    command.add_argument(
+        "--max-pixels",
+        type=whole(1, 10**10),
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"an image of more is an error (default: {MAX_PIXELS}); as in [worker]",
+    )
