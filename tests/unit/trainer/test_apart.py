@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 CALLER = """
     import signal, sys
     from trainer.__main__ import main
-    from trainer import cli
+    from trainer.commands import synth
     from trainer.apart import apart
     from tests.unit.trainer.test_apart import tell_and_wait
 
@@ -27,7 +27,7 @@ CALLER = """
         apart(tell_and_wait)
         return 0
 
-    cli.COMMANDS["synth"] = wait
+    synth.synth = wait
     if __name__ == "__main__":
         # A shell's background job, as a test run may be, ignores it, and so would this.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -23,8 +23,9 @@ from tests.bundles import (
     make_model,
     make_two_variants,
 )
-from trainer import cli, progress
+from trainer import progress
 from trainer.cli import run
+from trainer.commands import figures
 from trainer.data import fingerprint, hold_back, open_dataset
 from trainer.data.learned import list_images
 
@@ -103,7 +104,7 @@ def test_a_full_disk_is_told_with_where_to_make_room(monkeypatch, capsys):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setitem(cli.COMMANDS, "synth", full)
+    monkeypatch.setattr("trainer.commands.synth.synth", full)
     assert run(["synth", "out", "--good", "1", "--defect", "1"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("trainer synth: No space left on device: make room where out is, and in")
@@ -121,7 +122,7 @@ def test_ctrl_c_ends_in_one_line(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "synth", interrupted)
+    monkeypatch.setattr("trainer.commands.synth.synth", interrupted)
     assert run(["synth", "out", "--good", "1", "--defect", "1"]) == 1
     assert capsys.readouterr().err == "trainer synth: interrupted\n"
 
@@ -192,18 +193,18 @@ def test_a_training_tells_first_what_a_station_will_run():
     fp32 |= {"images": 399, "defects": 52}
     int8 = {**fp32, "threshold": 0.31, "overkills": 2}
     metrics = {"pooled": fp32, "variants": {"fp32": fp32, "int8": int8}, "runs": "int8"}
-    first, second = cli._headline(metrics)
+    first, second = figures.headline(metrics)
     assert first.startswith("out of fold   AP 0.9900  F1 0.9900  threshold 0.310  escapes 0 of 52")
     assert "overkills 2 of 347" in first
     assert "with int8, the fastest here" in first
     assert second.startswith("in fp32       AP 0.9900  F1 0.9900  threshold 0.340")
-    (alone,) = cli._headline({**metrics, "runs": "fp32"})
+    (alone,) = figures.headline({**metrics, "runs": "fp32"})
     assert alone == second.replace("in fp32    ", "out of fold")
 
 
 def test_a_training_warns_of_pictures_of_nothing():
-    assert cli._warnings({"judged_blanks": []}) == []
-    blank, odd = cli._warnings(
+    assert figures.warnings_of({"judged_blanks": []}) == []
+    blank, odd = figures.warnings_of(
         {
             "judged_blanks": ["black"],
             "test": {"images": 9},
@@ -282,7 +283,7 @@ def test_variants_are_named_with_where_they_hold_and_where_not():
     fp32 = {**common, "latency_ms": {"cpu": 2.0, "openvino:CPU": 1.9}, "gate": {"cpu": ""}}
     gate = {"cpu": "", "openvino:CPU": "3 of 90 verdicts change"}
     int8 = {**common, "latency_ms": {"cpu": 1.0}, "gate": gate, "untried": {"cuda": "no driver"}}
-    assert cli._variant_lines({"fp32": fp32, "int8": int8}) == [
+    assert figures.variant_lines({"fp32": fp32, "int8": int8}) == [
         "fp32          AP 0.9900  1.0 MB  2.0 ms on cpu, 1.9 ms on openvino:CPU",
         "int8          AP 0.9900  1.0 MB  1.0 ms on cpu: 1.90 times as fast as fp32",
         "int8          keeps FP32's accuracy on cpu",

@@ -1,0 +1,1 @@
+"""A file a command: its options, its call, its print."""
