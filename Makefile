@@ -42,7 +42,7 @@ check: .venv-dev/.installed
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 	$(DEV)/lint-imports
-	$(DEV)/pytest -q $(TOGETHER) 2 -m 'not slow and not train and not broker and not faults'
+	$(DEV)/pytest -q $(TOGETHER) 2 --hypothesis-profile quick -m 'not slow and not train and not broker and not faults'
 
 .PHONY: test
 test: .venv-dev/.trainer broker injectors browser prometheus machines typed node-red

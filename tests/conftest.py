@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+# Of `make check`: pytest --hypothesis-profile quick.
+settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)
 
 
 class Scheduling(LoadScopeScheduling):

@@ -14,6 +14,8 @@ from tests.machine import REPO
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = REPO / "deploy/install.sh"
 
 

@@ -21,9 +21,12 @@ FLAGS = (
 )
 HOSTILE = {0: b"<img src=x onerror=alert(1)>", 1: b"</script><script>alert(2)<"}
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

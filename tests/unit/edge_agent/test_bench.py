@@ -11,6 +11,8 @@ from edge_agent.settings import SettingsError
 from tests.broker import free_port
 from tests.bundles import make_bundle, make_image
 
+pytestmark = pytest.mark.slow
+
 CANDIDATE = Candidate("fp32", "cpu", 1, 1)
 
 

@@ -14,6 +14,8 @@ from edge_agent.bundle import Decision, look_at_bundle, read_manifest
 from edge_agent.cli import run
 from tests.bundles import EXPECTS, HEIGHT, WIDTH, make_bundle, make_image, make_two_variants
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -92,6 +92,7 @@ def test_a_damaged_signature_is_refused(bundle, key, content):
         signer(bundle, keys)
 
 
+@pytest.mark.slow
 def test_verifying_with_trust(bundle, key):
     public = make_keys(key)
     trust = TrustSettings(keys={"us": public}, require_signature=True)
@@ -105,6 +106,7 @@ def test_verifying_with_trust(bundle, key):
     assert verify_apart(bundle).signed_by == ""  # nobody asked
 
 
+@pytest.mark.slow
 def test_a_wrong_signature_is_refused_even_where_none_is_required(bundle, key, tmp_path):
     make_keys(key)
     sign(bundle, key)

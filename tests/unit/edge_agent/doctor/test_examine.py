@@ -20,6 +20,8 @@ from edge_agent.doctor.show import show_sum, show_topic
 from edge_agent.engine.worker.protocol import Ready
 from tests.bundles import EXPECTS, make_bundle
 
+pytestmark = pytest.mark.slow
+
 FINE = Finding("fine", "ok", "it is fine")
 
 

@@ -16,6 +16,8 @@ from edge_agent.sources.spool import SpoolError
 from tests.broker import free_port
 from tests.bundles import make_bundle
 
+pytestmark = pytest.mark.slow
+
 
 def refusal(settings, tmp_path) -> str:
     """What `run` says, and ends."""

@@ -664,6 +664,7 @@ def test_the_identity_of_a_claim_does_not_come_again():
     assert may_come_again("k" + identity[1:], at)
 
 
+@pytest.mark.slow
 def test_a_large_journal_stops_growing_and_the_writer_is_not_held_up(line):
     state = line("journal_days = 1\nreplay_days = 1")
     sizes = []

@@ -18,6 +18,8 @@ from edge_agent.system.child import SAFELY, bound_module, python_module
 from tests.bundles import make_bundle
 from tests.line import Station, wait_for
 
+pytestmark = pytest.mark.slow
+
 STRAY = "import os\nos.mkdir('ran')\nraise SystemExit('not the module that was meant')\n"
 NAMES = ("json", "socket", "runpy", "numpy", "pydantic", "onnxruntime", "edge_agent")
 

@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import logging
 from edge_agent.telemetry.log import complain, set_up_logging

@@ -58,6 +58,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert all(other[name] != data for name, data in one.items())
 
 
+@pytest.mark.slow
 def test_brightness_and_contrast_tell_nothing() -> None:
     pictures = {
         flawed: [

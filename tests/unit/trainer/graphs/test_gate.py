@@ -9,6 +9,8 @@ from trainer.config import Aim
 from trainer.graphs.gate import compare_scores, decide_variant
 from trainer.stats.metrics import average_precision
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.arange(1000) >= 900
 FP32 = np.linspace(0.0, 1.0, 1000)
 THRESHOLD = 0.9

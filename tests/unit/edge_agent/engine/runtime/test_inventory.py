@@ -15,6 +15,8 @@ from edge_agent.system.child import bound_module
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 def test_this_machine():
     found = take_inventory()

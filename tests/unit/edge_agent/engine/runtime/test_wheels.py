@@ -11,6 +11,8 @@ import pytest
 
 from edge_agent.engine.runtime.wheels import Wheels, find_wheels
 
+pytestmark = pytest.mark.slow
+
 
 def install(path: Path, name: str, version: str) -> None:
     """The metadata that pip leaves behind; nothing else of a wheel is looked at."""

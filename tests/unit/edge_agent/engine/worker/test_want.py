@@ -18,6 +18,8 @@ from tests.workers import plain_options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 
 class Guard:
     """The kernel has killed for want of memory, each time that it is asked."""
