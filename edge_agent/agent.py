@@ -23,8 +23,10 @@ from edge_agent.engine.worker.pool import BACKOFF, WorkerPool, WorkerStartError
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.line.decide import decisions_for, in_words
 from edge_agent.line.housekeeping import Housekeeping, check_limits
-from edge_agent.line.loop import Loop
+from edge_agent.line.judgement import Judgement
+from edge_agent.line.loop import Loop, Stages
 from edge_agent.line.pause import Pause
+from edge_agent.line.recorder import Outlets
 from edge_agent.mqtt import MqttOptions, TlsOptions
 from edge_agent.publish import (
     Announcements,
@@ -36,7 +38,7 @@ from edge_agent.publish import (
     topics_of,
     verdict_payload,
 )
-from edge_agent.reload import Reload, note_running, open_trusted, wish_of
+from edge_agent.reload import Reload, ReloadParts, note_running, open_trusted, wish_of
 from edge_agent.settings import SettingsError
 from edge_agent.sources.folder import FolderSource, check_inbox
 from edge_agent.sources.mqtt import MqttSource
@@ -55,7 +57,7 @@ from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.silence import Silence
 from edge_agent.telemetry.systemd import Pulse, ServiceLink
 from edge_agent.telemetry.tally import Tally
-from edge_agent.vitals import Vitals
+from edge_agent.vitals import Parts, Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,29 +161,35 @@ class Agent:
                 tally.add(inspection)
                 watch.add(inspection)
 
+            judgement = Judgement(
+                decisions,
+                settings.decision.implausible,
+                running.model_of,
+                lambda claim, error: spool.reserve(claim, quarantined=error),
+            )
             loop = Loop(
-                settings=settings,
-                decisions=decisions,
-                model_of=running.model_of,
-                source=source,
-                spool=spool,
-                pool=pool,
-                journal=journal,
-                render=lambda sequence, inspection: verdict_payload(station, sequence, inspection),
-                count=count,
-                notify=publisher.notify if publisher else lambda: None,
+                settings.worker,
+                judgement,
+                Stages(source, spool, pool, journal),
+                Outlets(
+                    render=lambda sequence, one: verdict_payload(station, sequence, one),
+                    count=count,
+                    notify=publisher.notify if publisher else lambda: None,
+                ),
                 paused=lambda: pause.since is not None,
             )
             reload = Reload(
                 self._file,
                 settings,
-                orders=orders,
-                running=running,
-                pool=pool,
-                loop=loop,
-                cache=cache,
-                service=service,
-                notify=publisher.notify if publisher else lambda: None,
+                ReloadParts(
+                    orders=orders,
+                    running=running,
+                    pool=pool,
+                    judgement=judgement,
+                    cache=cache,
+                    service=service,
+                    notify=publisher.notify if publisher else lambda: None,
+                ),
             )
             # Up to here there is nothing to finish: signals kill.
             self._obey_signals(stack, pool, reload)
@@ -193,22 +201,24 @@ class Agent:
                 paused=lambda: pause.since is not None,
             )
             vitals = Vitals(
-                loop=loop,
-                tally=tally,
-                source=source,
-                spool=spool,
-                pool=pool,
-                publisher=publisher,
-                running=running,
-                reload=reload,
-                pause=pause,
-                drift=watch,
-                progress=progress,
-                housekeeping=housekeeping,
-                mounts=mounts,
-                silence=silence,
-                storage=storage,
-                losses=journal.losses,
+                Parts(
+                    loop=loop,
+                    tally=tally,
+                    source=source,
+                    spool=spool,
+                    pool=pool,
+                    publisher=publisher,
+                    running=running,
+                    reload=reload,
+                    pause=pause,
+                    drift=watch,
+                    progress=progress,
+                    housekeeping=housekeeping,
+                    mounts=mounts,
+                    silence=silence,
+                ),
+                storage,
+                journal.losses,
             )
             if publisher:
                 publisher.start()

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from edge_agent.bundle.history import Ran
     from edge_agent.engine.orders import Order, Orders
     from edge_agent.engine.running import Running
-    from edge_agent.line.loop import Loop
+    from edge_agent.line.judgement import Judgement
     from edge_agent.telemetry.systemd import ServiceLink
 
 log = logging.getLogger(__name__)
@@ -131,31 +131,29 @@ def check_name(order: Order | None, found: Bundle, runs: Bundle) -> None:
     raise BundleError(f"{found.path.name} holds {found.title}, not {order.name}: send {meant}")
 
 
+@dataclass(frozen=True)
+class ReloadParts:
+    """The parts of the station that a reload asks and changes."""
+
+    orders: Orders
+    running: Running
+    pool: WorkerPool
+    judgement: Judgement
+    service: ServiceLink
+    notify: Callable[[], None]
+    """Called when what the station says of itself has changed."""
+    cache: Path | None
+    """Where measurements are kept."""
+
+
 class Reload:
     """Does what SIGHUP or an order asks for, a step at a time, in the loop's thread."""
 
-    def __init__(
-        self,
-        file: Path,
-        settings: Settings,
-        *,
-        orders: Orders,
-        running: Running,
-        pool: WorkerPool,
-        loop: Loop,
-        cache: Path | None,
-        service: ServiceLink,
-        notify: Callable[[], None],
-    ) -> None:
+    def __init__(self, file: Path, settings: Settings, parts: ReloadParts) -> None:
+        """Nothing is wanted yet; ``settings`` are what runs, as read from ``file``."""
         self._file = file
         self._settings = settings
-        self._orders = orders
-        self._running = running
-        self._pool = pool
-        self._loop = loop
-        self._cache = cache
-        self._service = service
-        self._notify = notify
+        self._parts = parts
         self._wanted = False
         self._wish: Wish | None = None
         """What is being prepared."""
@@ -170,7 +168,7 @@ class Reload:
     def want(self) -> None:
         """Reload at the next step; from a signal handler."""
         self._wanted = True
-        self._pool.wake()
+        self._parts.pool.wake()
 
     def step(self) -> None:
         """Begin what is wanted; finish what is prepared."""
@@ -183,12 +181,12 @@ class Reload:
         if self._wanted:
             self._wanted = False
             self._begin(None)
-        elif order := self._orders.take():
+        elif order := self._parts.orders.take():
             self._begin(order)
 
     def close(self) -> None:
         """Answer what will not be done any more, and send home what waits to take over."""
-        self._orders.close()
+        self._parts.orders.close()
         if self._wish is not None:
             if self._wish.order:
                 self._wish.order.answer.refused(STOPS)
@@ -198,7 +196,7 @@ class Reload:
             self._outcome.proven.close()
 
     def _begin(self, order: Order | None) -> None:
-        self._service.reloading()
+        self._parts.service.reloading()
         try:
             wish = self._ordered(order) if order else self._reread()
         except (SettingsError, BundleError) as error:
@@ -221,7 +219,7 @@ class Reload:
     def _serve(self) -> None:
         while True:
             self._prepare(self._wishes.get())
-            self._pool.wake()
+            self._parts.pool.wake()
 
     def _reread(self) -> Wish:
         new = load_settings(self._file)
@@ -240,7 +238,7 @@ class Reload:
         return Wish(settings, Path(before.directory), order, before)
 
     def _prepare(self, wish: Wish) -> None:
-        runs = self._running
+        runs = self._parts.running
         try:
             found = look_at_bundle(wish.bundle.resolve())
             if (found.path, found.digest) == (runs.bundle.path, runs.bundle.digest):
@@ -250,7 +248,7 @@ class Reload:
                 self._outcome = runs.bundle
             else:
                 log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)
-                self._outcome = prepare(wish, runs.bundle, runs.choice, self._cache)
+                self._outcome = prepare(wish, runs.bundle, runs.choice, self._parts.cache)
         except (BundleError, ProviderError, WorkerStartError, SettingsError) as error:
             self._outcome = str(error)
         except Exception as error:  # a thread's traceback would tell nobody
@@ -261,27 +259,26 @@ class Reload:
         if isinstance(outcome, str):
             self._end(wish.order, outcome)
             return
-        if isinstance(outcome, Prepared) and outcome.instead is not self._running.choice:
+        if isinstance(outcome, Prepared) and outcome.instead is not self._parts.running.choice:
             outcome.proven.close()  # it may run on what was lost meanwhile
             self._let_prepare(wish)
             return
         bundle = outcome.bundle if isinstance(outcome, Prepared) else outcome
-        manifest, before = bundle.manifest, self._in_words(self._loop.decisions)
+        manifest, before = bundle.manifest, self._in_words(self._parts.judgement.decisions)
         try:
             decided = decisions_for(bundle, wish.settings.decision)
         except SettingsError as error:
             self._end(wish.order, str(error))
             return
         if isinstance(outcome, Prepared):
-            self._running.change_over(self._pool, outcome)
-        self._loop.decisions = decided
-        self._loop.implausible = wish.settings.decision.implausible
+            self._parts.running.change_over(self._parts.pool, outcome)
+        self._parts.judgement.change(decided, wish.settings.decision.implausible)
         self._settings = wish.settings
         logging.getLogger().setLevel(wish.settings.log.level.upper())
         kept = note_running(wish, bundle)
         now = self._in_words(decided)
         log.info("reloaded: %s, %s", now, "as before" if now == before else f"before: {before}")
-        self._notify()
+        self._parts.notify()
         self._end(wish.order, "")
         if wish.order:
             wish.order.answer.done(
@@ -294,10 +291,12 @@ class Reload:
 
     def _in_words(self, decisions: Mapping[str, Decision]) -> str:
         """What judges now, and by which threshold."""
-        return in_words(self._running.bundle, decisions[self._running.choice.candidate.variant])
+        return in_words(
+            self._parts.running.bundle, decisions[self._parts.running.choice.candidate.variant]
+        )
 
     def _end(self, order: Order | None, refused: str) -> None:
-        self._service.ready()
+        self._parts.service.ready()
         if order is None:
             self.refused = refused
             if refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import psutil
@@ -81,45 +81,39 @@ class Mounts(Protocol):
     def trouble(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What is asked."""
+
+    loop: Loop
+    tally: Tally
+    source: Source
+    spool: Spool
+    pool: WorkerPool
+    publisher: Publisher | None
+    running: Runs
+    reload: Reloads
+    pause: Pauses
+    drift: DriftWatch
+    progress: Progress
+    housekeeping: Keeps
+    mounts: Mounts
+    silence: Silent
+
+
 class Vitals:
     """Reads the parts; changes none."""
 
-    def __init__(
-        self,
-        *,
-        loop: Loop,
-        tally: Tally,
-        source: Source,
-        spool: Spool,
-        pool: WorkerPool,
-        publisher: Publisher | None,
-        running: Runs,
-        reload: Reloads,
-        pause: Pauses,
-        drift: DriftWatch,
-        progress: Progress,
-        housekeeping: Keeps,
-        mounts: Mounts,
-        silence: Silent,
-        storage: StorageSettings,
-        losses: Sequence[str] = (),
-    ) -> None:
-        """``losses``: what is missing from the journal, until a person has acknowledged it."""
-        self._loop = loop
-        self._tally = tally
-        self._source = source
-        self._spool = spool
-        self._pool = pool
-        self._publisher = publisher
-        self._running = running
-        self._reload = reload
-        self._pause = pause
-        self._drift = drift
-        self._progress = progress
+    def __init__(self, parts: Parts, storage: StorageSettings, losses: Sequence[str] = ()) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            parts: of the station.
+            storage: whose disks are looked at.
+            losses: what is missing from the journal, until a person has acknowledged it.
+        """
+        self._parts = parts
         self._losses = losses
-        self._housekeeping = housekeeping
-        self._mounts = mounts
-        self._silence = silence
         self._failing = False
         self._places = {
             "state": storage.root,
@@ -131,47 +125,47 @@ class Vitals:
     @property
     def failing(self) -> bool:
         """Whether it was failing when it was asked last: the loop asks every second. At no cost."""
-        return self._failing or bool(self._progress.stuck())
+        return self._failing or bool(self._parts.progress.stuck())
 
     def known(self) -> Health:
         """What the parts say of themselves."""
-        loop, pool, running = self._loop, self._pool, self._running
-        last = self._tally.last
+        loop, pool, running = self._parts.loop, self._parts.pool, self._parts.running
+        last = self._parts.tally.last
         failing = [f"no worker: {pool.trouble}"] if not pool.working() else []
         failing += list(loop.trouble.values())
-        failing += [self._source.trouble] if self._source.trouble else []
+        failing += [self._parts.source.trouble] if self._parts.source.trouble else []
         degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
         if running.degraded:
             degraded.append(f"not what was asked for: {running.degraded}")
-        if self._reload.refused:
-            degraded.append(f"not reloaded: {self._reload.refused}")
+        if self._parts.reload.refused:
+            degraded.append(f"not reloaded: {self._parts.reload.refused}")
         waiting_again = loop.delayed
-        if delayed := waiting_again | self._source.delayed:
+        if delayed := waiting_again | self._parts.source.delayed:
             degraded.append(_delayed(delayed))
         degraded += [f"{loss}: {_REPAIR}" for loss in self._losses]
-        since = self._pause.since
+        since = self._parts.pause.since
         if since is not None:
             degraded.append(f"paused by a command at {iso_utc(since)}: images wait for resume")
-        state = self._publisher.state() if self._publisher else None
+        state = self._parts.publisher.state() if self._parts.publisher else None
         if state and state.reason:
             degraded.append(f"mqtt: {state.reason}")
-        degraded += [self._mounts.trouble] if self._mounts.trouble else []
-        degraded += self._housekeeping.trouble
+        degraded += [self._parts.mounts.trouble] if self._parts.mounts.trouble else []
+        degraded += self._parts.housekeeping.trouble
         if state and state.commands:
             degraded.append(f"mqtt: {state.commands}")
-        degraded += self._source.warnings
-        degraded += [f"drift: {sentence(one)}" for one in self._drift.figures if one.drifting]
+        degraded += self._parts.source.warnings
+        degraded += [f"drift: {sentence(one)}" for one in self._parts.drift.figures if one.drifting]
         if trouble := log_trouble():
             degraded.append(trouble)
         in_work = 0
         try:
-            in_work = self._spool.depth()
+            in_work = self._parts.spool.depth()
         except OSError as error:  # told, and no reason to stop: it may be mended
             failing.append(f"{error.filename} can't be listed: {error.strerror}")
-        silent = not failing and bool(self._silence.text)  # else something else is the reason
-        failing += [self._silence.text] if silent else []
+        silent = not failing and bool(self._parts.silence.text)  # else something else is the reason
+        failing += [self._parts.silence.text] if silent else []
         self._failing = bool(failing)
-        verdicts = {verdict.value: count for verdict, count in self._tally.verdicts.items()}
+        verdicts = {verdict.value: count for verdict, count in self._parts.tally.verdicts.items()}
         return Health(
             status="failing" if failing else "degraded" if degraded else "ok",
             reasons=(*failing, *degraded),
@@ -179,22 +173,22 @@ class Vitals:
             verdicts=verdicts,
             last_inspection_age=None if last is None else time.monotonic() - last,
             in_work=in_work,
-            waiting=self._source.waiting(),
+            waiting=self._parts.source.waiting(),
             outbox=state.backlog if state else 0,
             broker="none" if state is None else "connected" if state.connected else "not connected",
             worker_restarts=pool.restarts,
-            ignored=self._source.ignored | waiting_again,
+            ignored=self._parts.source.ignored | waiting_again,
             paused=since is not None,
             silent=silent,
             held_up=loop.held_up(),
             commands_refused=state.commands_refused if state else 0,
-            sessions_lost=self._source.forgotten,
+            sessions_lost=self._parts.source.forgotten,
         )
 
     def health(self) -> Health:
         """The same, and whether the parts have fallen silent."""
         known = self.known()
-        stuck = self._progress.stuck()
+        stuck = self._parts.progress.stuck()
         if not stuck:
             return known
         reason = (
@@ -207,16 +201,16 @@ class Vitals:
         """Health, and every figure beside it."""
         return Reading(
             health=self.health(),
-            model=self._running.model,
-            degraded=bool(self._running.degraded),
-            workers=self._pool.working(),
+            model=self._parts.running.model,
+            degraded=bool(self._parts.running.degraded),
+            workers=self._parts.pool.working(),
             agent_rss=int(self._process.memory_info().rss),
-            worker_rss=_resident(self._pool.processes()),
-            gpu_memory=self._tally.gpu_memory,
+            worker_rss=_resident(self._parts.pool.processes()),
+            gpu_memory=self._parts.tally.gpu_memory,
             disks=tuple(_disks(self._places)),
-            stages=self._tally.histograms(),
-            recent=self._tally.recent(),
-            drift=self._drift.figures,
+            stages=self._parts.tally.histograms(),
+            recent=self._parts.tally.recent(),
+            drift=self._parts.drift.figures,
         )
 
 

@@ -30,7 +30,7 @@ from trainer.networks.fit import Learnable, evaluate, fit_head, loss_on
 from trainer.networks.model import Inspector
 from trainer.progress import progress
 from trainer.recipes.budget import cheapest, judge_rungs, ladder, time_rungs
-from trainer.run.finish import Fruits, finish
+from trainer.run.finish import RecipeResult, finish
 from trainer.run.folder import Stopwatch, write_json
 from trainer.stats.crossval import held_out
 from trainer.stats.metrics import average_precision
@@ -89,7 +89,7 @@ def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) 
             for head, file in zip([*heads, final], files, strict=True):
                 file.write_bytes(with_head(model, head).SerializeToString(deterministic=True))
             expected = torch_scores(backbone, [*heads, final], config.top_k, spec, samples)
-        fruits = Fruits(
+        result = RecipeResult(
             config=config,
             dataset=dataset,
             test=test,
@@ -102,7 +102,7 @@ def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) 
             looks=tuple(looks),
             search=search,
         )
-        return finish(run, fruits, watch)
+        return finish(run, result, watch)
 
 
 def settle(config: DenseConfig, dataset: LearningSet) -> tuple[DenseConfig, Preprocess]:

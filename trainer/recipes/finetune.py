@@ -90,11 +90,9 @@ def train_fold(
     Raises:
         UsageError: ``file`` is of another run, or damaged.
     """
-    cuda = team.device.type == "cuda"
-    mixed = config.precision == "mixed"
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(trained.values(), config.learning_rate)
-    scaler = torch.amp.GradScaler(team.device.type, enabled=mixed and cuda)
+    scaler = _scaler(config, team)
     history: list[Epoch] = []
     best: tuple[float, float] | None = None
     best_weights, kept_epoch = _weights(trained), 0
@@ -119,10 +117,7 @@ def train_fold(
                 kept=kept_epoch,
             )
 
-    wrapped = network
-    if team.size > 1:
-        ids = [team.device] if cuda else None
-        wrapped = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+    wrapped = _shared(network, team)
     patience = config.patience if len(task.watched) else None
     written = time.monotonic()
     for epoch in range(len(history) + 1, config.epochs + 1):
@@ -148,6 +143,20 @@ def train_fold(
         _put(trained, best_weights)
     network.eval()
     return Learned(history, kept_epoch or len(history))
+
+
+def _scaler(config: SeedConfig, team: Team) -> torch.amp.GradScaler:
+    """Of gradients in half precision: needed on a GPU alone."""
+    scaled = config.precision == "mixed" and team.device.type == "cuda"
+    return torch.amp.GradScaler(team.device.type, enabled=scaled)
+
+
+def _shared(network: nn.Module, team: Team) -> nn.Module:
+    """The network, with gradients averaged over the team's processes."""
+    if team.size == 1:
+        return network
+    ids = [team.device] if team.device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
 
 
 def train_one_epoch(

@@ -34,7 +34,7 @@ from trainer.networks.classifier import STRIDE, Activation, LastLayer, logit_sta
 from trainer.networks.team import join
 from trainer.progress import progress
 from trainer.recipes.finetune import Task, train_fold
-from trainer.run.finish import Fruits, finish
+from trainer.run.finish import RecipeResult, finish
 from trainer.run.folder import Stopwatch, begin, write_json
 from trainer.stats.crossval import held_out
 
@@ -75,6 +75,15 @@ class Folds:
         ends = [fold.end for fold in self.learned]
         ranks = [(end["validation_f1"], -end["validation_loss"]) for end in ends]
         return max(range(len(ranks)), key=ranks.__getitem__)
+
+    def history(self) -> dict[str, Any]:
+        """What history.json holds."""
+        return {
+            "folds": [fold.epochs for fold in self.learned],
+            "final": [],
+            "kept": [fold.kept for fold in self.learned],
+            "shipped_fold": self.best,
+        }
 
 
 def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -> dict[str, Any]:
@@ -128,13 +137,7 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
     if not team.leads:
         return {}
     best = trained.best
-    history = {
-        "folds": [fold.epochs for fold in trained.learned],
-        "final": [],
-        "kept": [fold.kept for fold in trained.learned],
-        "shipped_fold": best,
-    }
-    write_json(run / "history.json", history)
+    write_json(run / "history.json", trained.history())
     classifier.to("cpu")
     _take(classifier, trained.weights[best])
     save_classifier(run / FILE, config, classifier, trained.weights)
@@ -143,7 +146,7 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
         with watch.step("export"):
             files = export_folds(config, classifier, trained, spec, Path(exports))
             expected = torch_scores(config, classifier, trained, inputs, folds)
-        fruits = Fruits(
+        result = RecipeResult(
             config=config,
             dataset=dataset,
             test=test,
@@ -155,7 +158,7 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
             targets=np.stack([target_map(sample, spec, STRIDE) for sample in samples]),
             looks=looks,
         )
-        metrics = finish(run, fruits, watch)
+        metrics = finish(run, result, watch)
     for fold in range(config.folds):
         _progress_file(run, fold).unlink()
     shutil.rmtree(run / _FRAMES)

@@ -30,17 +30,23 @@ from trainer.stats.escapes import count_escapes
 from trainer.stats.metrics import accuracy_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Preprocess
+    from edge_agent.bundle import Accuracy, Preprocess
+    from edge_agent.bundle.plausible import Sight
     from trainer.config import RunConfig
-    from trainer.data import HeldBack, LearningSet
+    from trainer.data import HeldBack, LearningSet, Sample
     from trainer.data.expects import Look
+    from trainer.graphs.evaluate import Judged
+    from trainer.graphs.made import Made
     from trainer.run.folder import Stopwatch
+    from trainer.stats.calibrate import Calibration, CarriedOver
 
 
 @dataclass(frozen=True)
-class Fruits:
+class RecipeResult:
     """What a recipe brings: a graph a fold, the one to ship, and what PyTorch says with each."""
 
     config: RunConfig
@@ -60,8 +66,23 @@ class Fruits:
     search: dict[str, Any] = field(default_factory=dict)
     """How the configuration was found, where it was: goes into metrics.json."""
 
+    @property
+    def labels(self) -> NDArray[np.bool_]:
+        """(images,): which are defects."""
+        return np.array([sample.defect for sample in self.dataset.samples], bool)
 
-def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
+    @property
+    def groups(self) -> list[str]:
+        """Of each image."""
+        return [sample.group for sample in self.dataset.samples]
+
+    @property
+    def sights(self) -> list[Sight]:
+        """How each image looks, to whoever asks whether it is a picture of the part."""
+        return [look.sight for look in self.looks]
+
+
+def finish(run: Path, result: RecipeResult, watch: Stopwatch) -> dict[str, Any]:
     """Write oof.csv, the bundle and metrics.json; return what is in metrics.json.
 
     The test split is judged here and nowhere else, once, by the bundle as it ships.
@@ -70,119 +91,156 @@ def finish(run: Path, fruits: Fruits, watch: Stopwatch) -> dict[str, Any]:
         ParityError: an exported graph's score differs from PyTorch's.
         BundleError: what was written does not verify.
     """
-    config, samples, folds = fruits.config, fruits.dataset.samples, fruits.folds
-    labels = np.array([sample.defect for sample in samples], bool)
+    config, samples, folds = result.config, result.dataset.samples, result.folds
     with watch.step("prove"):
-        judged = judge_held_out(fruits.fold_models, samples, folds, fruits.spec)
-        hold("out of fold", fruits.expected[folds, np.arange(len(samples))], judged.scores)
+        judged = judge_held_out(result.fold_models, samples, folds, result.spec)
+        hold("out of fold", result.expected[folds, np.arange(len(samples))], judged.scores)
     with watch.step("calibrate"):
-        result = OutOfFold(folds, labels, judged.scores)
-        write_oof(run / "oof.csv", samples, result)
+        out_of_fold = OutOfFold(folds, result.labels, judged.scores)
+        write_oof(run / "oof.csv", samples, out_of_fold)
         write_heatmaps(run / HEATMAPS, judged.heatmaps)
-        groups = [sample.group for sample in samples]
-        unmet: str | None = None
-        aim: Aim = config
-        try:
-            calibration = calibrate(labels, judged.scores, groups, aim)
-        except RuleError as error:  # hours of training are not thrown away for it
-            unmet, aim = str(error), Aim(review=config.review)
-            calibration = calibrate(labels, judged.scores, groups, aim)
-        carried = carry_over(labels, judged.scores, folds, aim)
-        pooled = accuracy_at(labels, judged.scores, calibration.threshold)
+        cut = _choose_threshold(result, judged.scores)
     proven = Proven(
-        fold_models=fruits.fold_models,
-        model=fruits.model,
-        spec=fruits.spec,
+        fold_models=result.fold_models,
+        model=result.model,
+        spec=result.spec,
         samples=samples,
-        labels=labels,
+        labels=result.labels,
         folds=folds,
         held_out=judged.scores,
-        shipped=fruits.expected[-1],
-        threshold=calibration.threshold,
+        shipped=result.expected[-1],
+        threshold=cut.calibration.threshold,
         seed=config.seed,
-        aim=aim,
+        aim=cut.aim,
     )
     with TemporaryDirectory(dir=run, prefix=".variants-") as folder:
         with watch.step("variants"):
             made = make_variants(proven, config, Path(folder))
-            for one in made[1:]:
-                for provider, check in one.checks.items():
-                    own = OutOfFold(folds, labels, check.scores)
-                    write_oof(oof_file(run, one.name, provider), samples, own)
+            _write_scores_of(made, run, result)
             admitted = tuple(one for one in made if not one.fault)
-            times = time_variants(admitted, fruits.spec)
+            times = time_variants(admitted, result.spec)
             runs = next(one for one in admitted if one.name == fastest(times))
         with watch.step("bundle"):
-            sights = [look.sight for look in fruits.looks]
-            expects = make_expects(sights, groups)
-            trained = Trained(
-                variants=admitted,
-                spec=fruits.spec,
-                calibration=calibration,
-                pooled=pooled,
-                localised=localised(judged.heatmaps, fruits.targets),
-                reference=make_reference(
-                    [sample for sample in samples if not sample.defect],
-                    [
-                        look.appearance
-                        for look, flawed in zip(fruits.looks, labels, strict=True)
-                        if not flawed
-                    ],
-                    judged.scores[~labels],
-                ),
-                expects=expects,
-                scores=fruits.expected[-1],
-                fingerprint=fingerprint(fruits.dataset),
-            )
+            trained = _trained(result, judged, cut, admitted)
             bundle = assemble(run / "bundle", config, samples, trained)
             variants = {
                 one.name: {**one.figures(), "latency_ms": times.get(one.name)} for one in made
             }
-
     predictor = Predictor(bundle, "fp32")
     with watch.step("verify"):
         for one in admitted:
             Predictor(bundle, one.name).prove()
         with progress("verifying the bundle", len(samples)) as advance:
             shipped, _ = evaluate_bundle(predictor, samples, advance)
-        parity = hold("the bundle", fruits.expected[-1], shipped.scores)
+        parity = hold("the bundle", result.expected[-1], shipped.scores)
+    accuracies = fold_accuracies(out_of_fold, cut.calibration.threshold)
     metrics: dict[str, Any] = {
-        "pooled": pooled.model_dump(),
-        "folds": [one.model_dump() for one in fold_accuracies(result, calibration.threshold)],
-        "intervals": calibration.intervals,
-        "calibration": {
-            "rule": calibration.rule,
-            "unmet": unmet,
-            "review": calibration.review,
-            "figures": calibration.figures,
-            "carried_over": asdict(carried) if carried else None,
-        },
-        "escapes": count_escapes(
-            labels,
-            runs.checks[CPU].scores,
-            groups,
-            runs.decision.threshold if runs.decision else pooled.threshold,
-            carried.escapes if carried else None,
-        ).as_json(),
+        "pooled": cut.pooled.model_dump(),
+        "folds": [one.model_dump() for one in accuracies],
+        "intervals": cut.calibration.intervals,
+        "calibration": cut.as_json(),
+        "escapes": _escapes(result, runs, cut),
         "variants": variants,
         "runs": runs.name,
         "localised": trained.localised,
         "parity": parity,
-        "judged_blanks": judged_blanks(sights, expects),
-        **fruits.search,
+        "judged_blanks": judged_blanks(result.sights, trained.expects),
+        **result.search,
     }
-    if fruits.test.images:
-        test = fruits.test.open(bundle)
-        with watch.step("test"), progress("judging the test split", len(test)) as advance:
-            tested, accuracy = evaluate_bundle(predictor, test, advance)
-        metrics["test"] = accuracy.model_dump()
-        metrics["test_implausible"] = tested.odd(test)
-        metrics["test_intervals"] = figure_intervals(
-            np.array([sample.defect for sample in test], bool),
-            tested.scores,
-            [sample.group for sample in test],
-            calibration.threshold,
-        )
+    if result.test.images:
+        with watch.step("test"):
+            metrics |= _judge_test_split(result.test.open(bundle), predictor, cut)
     metrics["seconds"] = watch.finish()
     write_json(run / "metrics.json", metrics)
     return metrics
+
+
+@dataclass(frozen=True)
+class _Threshold:
+    """The threshold, and what it was chosen by."""
+
+    calibration: Calibration
+    aim: Aim
+    """What was asked for; or, where that can't be had, the best F1."""
+    unmet: str | None
+    """Why what was asked for can't be had."""
+    carried: CarriedOver | None
+    pooled: Accuracy
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rule": self.calibration.rule,
+            "unmet": self.unmet,
+            "review": self.calibration.review,
+            "figures": self.calibration.figures,
+            "carried_over": asdict(self.carried) if self.carried else None,
+        }
+
+
+def _choose_threshold(result: RecipeResult, scores: NDArray[np.float64]) -> _Threshold:
+    labels, groups = result.labels, result.groups
+    unmet: str | None = None
+    aim: Aim = result.config
+    try:
+        calibration = calibrate(labels, scores, groups, aim)
+    except RuleError as error:  # hours of training are not thrown away for it
+        unmet, aim = str(error), Aim(review=aim.review)
+        calibration = calibrate(labels, scores, groups, aim)
+    carried = carry_over(labels, scores, result.folds, aim)
+    pooled = accuracy_at(labels, scores, calibration.threshold)
+    return _Threshold(calibration, aim, unmet, carried, pooled)
+
+
+def _write_scores_of(made: Sequence[Made], run: Path, result: RecipeResult) -> None:
+    """The out-of-fold scores of each variant but FP32, by provider."""
+    for one in made[1:]:
+        for provider, check in one.checks.items():
+            own = OutOfFold(result.folds, result.labels, check.scores)
+            write_oof(oof_file(run, one.name, provider), result.dataset.samples, own)
+
+
+def _trained(
+    result: RecipeResult, judged: Judged, cut: _Threshold, admitted: tuple[Made, ...]
+) -> Trained:
+    good = ~result.labels
+    looks = zip(result.looks, good, strict=True)
+    return Trained(
+        variants=admitted,
+        spec=result.spec,
+        calibration=cut.calibration,
+        pooled=cut.pooled,
+        localised=localised(judged.heatmaps, result.targets),
+        reference=make_reference(
+            [sample for sample in result.dataset.samples if not sample.defect],
+            [look.appearance for look, is_good in looks if is_good],
+            judged.scores[good],
+        ),
+        expects=make_expects(result.sights, result.groups),
+        scores=result.expected[-1],
+        fingerprint=fingerprint(result.dataset),
+    )
+
+
+def _escapes(result: RecipeResult, runs: Made, cut: _Threshold) -> dict[str, Any]:
+    """Of the variant that a station like this machine would run, at its own threshold."""
+    threshold = runs.decision.threshold if runs.decision else cut.pooled.threshold
+    carried = cut.carried.escapes if cut.carried else None
+    scores = runs.checks[CPU].scores
+    return count_escapes(result.labels, scores, result.groups, threshold, carried).as_json()
+
+
+def _judge_test_split(
+    test: Sequence[Sample], predictor: Predictor, cut: _Threshold
+) -> dict[str, Any]:
+    with progress("judging the test split", len(test)) as advance:
+        tested, accuracy = evaluate_bundle(predictor, test, advance)
+    return {
+        "test": accuracy.model_dump(),
+        "test_implausible": tested.odd(test),
+        "test_intervals": figure_intervals(
+            np.array([sample.defect for sample in test], bool),
+            tested.scores,
+            [sample.group for sample in test],
+            cut.calibration.threshold,
+        ),
+    }

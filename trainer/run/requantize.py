@@ -26,9 +26,11 @@ from trainer.run.rebuild import rebuild_folds
 from trainer.stats.crossval import read_oof
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edge_agent.bundle import Bundle, Manifest
+    from trainer.config import RunConfig
+    from trainer.graphs.made import Made
 
 
 _SETTINGS = {"variants", "calibrator", "seven_bit"}
@@ -78,10 +80,7 @@ def requantize(
         BundleError: RUN's bundle is damaged.
     """
     config = with_settings(read_config(run / "config.json"), settings)
-    own = open_bundle(run / "bundle")
-    old = own if bundle is None else open_bundle(bundle)
-    if old.variant("fp32").sha256 != own.variant("fp32").sha256:
-        raise UsageError(f"{old.path} is not of {run}: give a bundle that was made from this run")
+    old = _bundle_of(run, bundle)
     manifest = old.manifest
     version, _ = bundle_version(manifest.name, version, out, run, old=manifest.version)
     if out.exists():
@@ -120,19 +119,11 @@ def requantize(
         golden, pngs = make_golden(
             learned.samples, shipped.scores, proven.threshold, admitted, spec
         )
-        changes = config.model_dump(mode="json", include=_SETTINGS)
-        parameters = {**manifest.training.parameters, **changes}
         entry, listed = list_images(learned.samples)
-        training = manifest.training.model_copy(
-            update={"parameters": parameters, "dataset": {**manifest.training.dataset, **entry}}
-        )
-        changed: Manifest = manifest.model_copy(
+        changed = _changed(manifest, config, entry, admitted).model_copy(
             update={
                 "version": version,
-                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "variants": tuple(describe(one) for one in admitted),
                 "golden": golden,
-                "training": training,
                 "expects": manifest.expects or expects_of(learned.samples, spec),
             }
         )
@@ -140,3 +131,29 @@ def requantize(
         new = write_bundle(out, changed, files)
         figures = {one.name: {**one.figures(), "latency_ms": times.get(one.name)} for one in made}
     return Requantized(new, figures)
+
+
+def _bundle_of(run: Path, bundle: Path | None) -> Bundle:
+    """The bundle whose threshold counts; it must have been made from this run."""
+    own = open_bundle(run / "bundle")
+    old = own if bundle is None else open_bundle(bundle)
+    if old.variant("fp32").sha256 != own.variant("fp32").sha256:
+        raise UsageError(f"{old.path} is not of {run}: give a bundle that was made from this run")
+    return old
+
+
+def _changed(
+    manifest: Manifest, config: RunConfig, entry: Mapping[str, object], admitted: Sequence[Made]
+) -> Manifest:
+    """The old bundle's manifest with the new variants, and with what they were made by."""
+    changes = config.model_dump(mode="json", include=_SETTINGS)
+    parameters = {**manifest.training.parameters, **changes}
+    dataset = {**manifest.training.dataset, **entry}
+    training = manifest.training.model_copy(update={"parameters": parameters, "dataset": dataset})
+    return manifest.model_copy(
+        update={
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "variants": tuple(describe(one) for one in admitted),
+            "training": training,
+        }
+    )

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.telemetry.progress import Progress
 from edge_agent.telemetry.tally import Tally
 from edge_agent.types.reading import Drift
-from edge_agent.vitals import Vitals
+from edge_agent.vitals import Parts, Vitals
 from tests.fakes import Clock
 from tests.inspections import MODEL, inspection
 
@@ -18,6 +18,11 @@ from tests.inspections import MODEL, inspection
 @pytest.fixture
 def clock():
     return Clock(0.0)
+
+
+def vitals_of(parts, losses=()):
+    storage = parts["storage"]
+    return Vitals(Parts(**{k: v for k, v in parts.items() if k != "storage"}), storage, losses)
 
 
 @pytest.fixture
@@ -50,14 +55,14 @@ def parts(tmp_path, clock):
 
 def test_all_is_well(parts):
     parts["tally"].add(inspection(1))
-    health = Vitals(**parts).health()
+    health = vitals_of(parts).health()
     assert (health.status, health.reasons) == ("ok", ())
     assert (health.inspections, health.in_work, health.waiting) == (1, 2, 4)
     assert health.last_inspection_age is not None
 
 
 def test_parts_that_fell_silent_are_a_failure_with_a_reason(parts, clock):
-    vitals = Vitals(**parts)
+    vitals = vitals_of(parts)
     clock.now = 61.0
     health = vitals.health()
     assert health.status == "failing"
@@ -71,7 +76,7 @@ def test_what_the_parts_say_comes_through(parts):
     parts["running"].degraded = "openvino:GPU was lost"
     parts["reload"].refused = "no such bundle"
     parts["pause"].since = 1.5
-    health = Vitals(**parts).health()
+    health = vitals_of(parts).health()
     assert health.status == "failing"
     assert health.reasons == (
         "the disk is full",
@@ -86,7 +91,7 @@ def test_what_waits_to_be_taken_or_judged_again_degrades_and_is_named(parts):
     parts["source"].delayed = {"b.png": "can not be taken: Device or resource busy"}
     parts["loop"].held_up = lambda: 1
 
-    health = Vitals(**parts).known()
+    health = vitals_of(parts).known()
 
     assert health.status == "degraded"
     assert "a.png is still being written, and 1 more" in health.reasons[0]
@@ -95,14 +100,14 @@ def test_what_waits_to_be_taken_or_judged_again_degrades_and_is_named(parts):
 
 
 def test_what_the_journal_lacks_degrades_and_says_what_to_do(parts):
-    health = Vitals(**parts, losses=("inspection 3 is missing from journal.db",)).health()
+    health = vitals_of(parts, losses=("inspection 3 is missing from journal.db",)).health()
     assert health.status == "degraded"
     (reason,) = health.reasons
     assert reason.startswith("inspection 3 is missing from journal.db: stop the agent and run")
 
 
 def test_silence_is_a_failure_that_is_told_where_nothing_else_is_the_reason(parts):
-    vitals = Vitals(**parts)
+    vitals = vitals_of(parts)
     assert not vitals.known().silent
     parts["silence"].text = "no image was judged for more than 60 s"
     health = vitals.health()
@@ -119,7 +124,7 @@ def test_silence_is_a_failure_that_is_told_where_nothing_else_is_the_reason(part
 
 
 def test_what_fell_silent_itself_is_failing_though_nobody_asks_any_more(parts, clock):
-    vitals = Vitals(**parts)
+    vitals = vitals_of(parts)
     clock.now = 61.0
     assert vitals.failing
 
@@ -128,15 +133,15 @@ def test_drift_degrades_and_says_where_to_look(parts):
     steady = Drift("score", 250, 0.1, 0.1, higher=True, drifting=False)
     dark = Drift("brightness", 250, 3.0, 0.9, higher=False, drifting=True)
     parts["drift"].figures = (dark, steady)
-    health = Vitals(**parts).health()
+    health = vitals_of(parts).health()
     assert health.status == "degraded"
     (reason,) = health.reasons
     assert reason.startswith("drift: brightness is lower than in the training images: look at lamp")
-    assert Vitals(**parts).reading().drift == (dark, steady)
+    assert vitals_of(parts).reading().drift == (dark, steady)
 
 
 def test_a_worker_that_is_gone_and_a_directory_that_is_not_there_are_left_out(parts):
-    reading = Vitals(**parts).reading()
+    reading = vitals_of(parts).reading()
     assert reading.worker_rss > 1 << 20
     assert [disk.place for disk in reading.disks] == ["state", "quarantine"]
     assert all(0 < disk.free <= disk.size for disk in reading.disks)
