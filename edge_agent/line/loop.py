@@ -7,9 +7,7 @@ start finds it all on disk.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -19,17 +17,13 @@ import psutil
 
 from edge_agent.engine.worker.pool import Lost, Outcome
 from edge_agent.engine.worker.protocol import Failed, Judged
+from edge_agent.line.again import Again
 from edge_agent.line.attempts import Attempts
 from edge_agent.line.filing import Filing
 from edge_agent.line.recorder import JudgedFrame, Recorder
 from edge_agent.line.waiting import UNREAD, Waiting
 from edge_agent.system.trouble import Trouble
-from edge_agent.types import (
-    Failure,
-    Image,
-    Inspection,
-    Prediction,
-)
+from edge_agent.types import Failure, Image, Inspection, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,18 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds between tries to claim, while that fails
-_OWN_DISK = 100
-"""Times ``retry_truncated``: how long an image is tried that the station's own disk can't read."""
 _REREAD = 2.0  # seconds without a change after which a file that had changed is read again
-_LATER = 1000  # truncated frames waiting for their rest; beyond that they are judged as they are
-# What says something of the file. All else may pass: a share or its server does not answer, a
-# process has no descriptor left.
-_LASTING = frozenset(
-    {
-        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR),
-        *(errno.EINVAL, errno.ENAMETOOLONG),
-    }
-)
 _UNFILED = 1000  # judged files that can't be filed, before claiming stops
 # While there is a backlog, frames share a claim's trip to the disk.
 _CLAIMED = 8  # at once, beyond what the workers have room for,
@@ -98,7 +81,6 @@ class Loop:
             clock: monotonic seconds.
         """
         self._max_attempts = settings.max_attempts
-        self._retry_truncated = settings.retry_truncated
         self._judgement = judgement
         self._source = stages.source
         self._spool = stages.spool
@@ -112,6 +94,7 @@ class Loop:
         """Claimed and to be judged: recovered, claimed ahead, or to be judged again."""
         self._waiting = Waiting(_signature_of)
         """Frames whose file is not whole yet, is still written to, or can't be read now."""
+        self._again = Again(self._waiting, stages.spool, stages.source, settings.retry_truncated)
         self._busy = _CLAIMED_MS
         """How long the last frame kept its worker, ms."""
         self._unsynced: list[Claim] = []
@@ -231,9 +214,8 @@ class Loop:
             self._claiming.failed(f"images can't be claimed: {error.strerror}: {error.filename}")
             self._claim_at = self._clock() + _RETRY
             return
-        trouble = self._claiming
-        if claims or (trouble.text and self._spool.probe()):
-            trouble.worked()
+        if claims or (self._claiming.text and self._spool.probe()):
+            self._claiming.worked()
         self._take_up(claims)
         self._submit_queue()
         self._unsynced += claims
@@ -301,27 +283,10 @@ class Loop:
             self._attempts.forget(claim)
             reason = f"took down {attempts} workers, the last: {reply.reason}"
             return self._inspection(outcome, Failure(reason, _unread(claim)))
-        if isinstance(reply, Failed) and self._wait(claim, reply):
+        if isinstance(reply, Failed) and self._again.wait(claim, reply):
             return None
         what = reply.prediction if isinstance(reply, Judged) else reply.failure
         return self._inspection(outcome, what)
-
-    def _wait(self, claim: Claim, reply: Failed) -> bool:
-        """Whether the frame may be judged later: its file may become whole, or readable."""
-        if reply.errno:
-            here = self._spool.reachable(claim)
-            passes = not self._spool.ours(claim) or (
-                self._waiting.waited(claim) < _OWN_DISK * self._retry_truncated
-            )
-            if here and (reply.errno in _LASTING or not passes):
-                return False
-            why = f"can not be read: {os.strerror(reply.errno)}"
-            return self._waiting.add(claim, why, UNREAD, float("inf"))
-        if not reply.truncated or claim.whole or len(self._waiting) >= _LATER:
-            return False
-        if claim.wanted is not None:
-            return self._source.again(claim)
-        return self._waiting.add(claim, "is not whole yet", reply.signature, self._retry_truncated)
 
     def _inspection(self, outcome: Outcome, what: Prediction | Failure) -> Inspection:
         own = what.latency

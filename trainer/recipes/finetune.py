@@ -73,16 +73,15 @@ def train_fold(
 ) -> Learned:
     """Train ``network`` in place; say what was measured after every epoch.
 
-    After an epoch all that is needed to go on is in ``file``; where it is there already, this
-    goes on from it, to the very result that an undisturbed run has. Each epoch has a seed of its
-    own, so the state of no random generator needs to be kept.
+    What is needed to go on is in ``file``, now and then; where it is there already, this goes on
+    from it, to the very result of an undisturbed run: each epoch has a seed of its own.
 
     Args:
         config: of the run.
         network: on the team's device; what has ``requires_grad`` is trained.
         task: images and labels.
         seed: of the fold.
-        team: each process with a network of the same weights.
+        team: each process has a network of the same weights.
         after_epoch: told the epoch's number, from 1, and its line.
         file: this fold's.
         made_for: what the run is made of; a file of another run is refused.
@@ -106,8 +105,7 @@ def train_fold(
     def write() -> None:
         if team.leads:
             write_progress(
-                file,
-                made_for,
+                *(file, made_for),
                 weights=_weights(trained),
                 optimizer=optimizer.state_dict(),
                 scaler=scaler.state_dict(),
