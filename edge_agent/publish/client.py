@@ -12,7 +12,7 @@ from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.reasons import dropped_in_a_row
 from edge_agent.mqtt.wake import Wake
 from edge_agent.publish.commands import Commands
-from edge_agent.publish.session import TICK, Announcements, Session, Stop
+from edge_agent.publish.session import TICK, Announcements, Session, Shared, Stop
 from edge_agent.publish.state import STOPPED, Board, PublisherState
 
 if TYPE_CHECKING:
@@ -116,25 +116,26 @@ class Publisher:
         self._board.say(STOPPED, connected=False)
 
     def _stay_connected(self, outbox: Outbox, pauses: Backoff) -> None:
-        retries = Backoff(self._options.reconnect_min, self._options.reconnect_max)
-        suspected: set[int] = set()
+        shared = Shared(
+            board=self._board,
+            wake=self._wake,
+            stop=self._stop,
+            retries=Backoff(self._options.reconnect_min, self._options.reconnect_max),
+            suspected=set(),
+            outbox_error=self._outbox_error,
+        )
         warning = ""
         drops = 0
         while not self._stop.wanted:
             began = time.monotonic()
             session = Session(
-                options=self._options,
-                topics=self._topics,
-                announcements=self._announcements,
-                outbox=outbox,
-                outbox_error=self._outbox_error,
-                board=self._board,
-                wake=self._wake,
-                stop=self._stop,
-                retries=retries,
-                suspected=suspected,
-                warning=warning,
+                self._options,
+                self._topics,
+                self._announcements,
+                outbox,
+                shared,
                 commands=self._commands,
+                warning=warning,
             )
             reason = session.run()
             if self._stop.wanted:

@@ -85,24 +85,36 @@ class _Sent:
     """None: an announcement, or the answer to a command."""
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all sessions of a publisher have in common."""
+
+    board: Board
+    """Where to say how it goes."""
+    wake: Wake
+    """Set when there may be new rows, or a stop is wanted."""
+    stop: Stop
+    retries: Backoff
+    """Delays after a refusal."""
+    suspected: set[int]
+    """Replies, by sequence, that a connection was lost with."""
+    outbox_error: type[Exception]
+    """What the outbox raises when its storage fails."""
+
+
 class Session:
     """One connection, from the attempt to its loss. Use it once."""
 
     def __init__(
         self,
-        *,
         options: MqttOptions,
         topics: Topics,
         announcements: Announcements,
         outbox: Outbox,
-        outbox_error: type[Exception],
-        board: Board,
-        wake: Wake,
-        stop: Stop,
-        retries: Backoff,
-        suspected: set[int],
-        warning: str,
+        shared: Shared,
+        *,
         commands: Commands | None,
+        warning: str,
     ) -> None:
         """As `Publisher`, and more of its parts.
 
@@ -111,25 +123,15 @@ class Session:
             topics: where to publish.
             announcements: what to say on ``status``.
             outbox: what to publish.
-            outbox_error: what it raises when its storage fails.
-            board: where to say how it goes.
-            wake: set when there may be new rows, or a stop is wanted.
-            stop: when to end.
-            retries: delays after a refusal, over all sessions.
-            suspected: replies, by sequence, that a connection was lost with, over all sessions.
-            warning: said while connected, until the connection has lasted.
+            shared: what outlives this session.
             commands: what is obeyed besides ``replay``; None: nothing.
+            warning: said while connected, until the connection has lasted.
         """
         self._options = options
         self._topics = topics
         self._announcements = announcements
         self._outbox = outbox
-        self._outbox_error = outbox_error
-        self._board = board
-        self._wake = wake
-        self._stop = stop
-        self._retries = retries
-        self._suspected = suspected
+        self._shared = shared
         self._drain = Drain(outbox, topics)
         self._replays: deque[tuple[ReplayBody, Answer]] = deque()
         """Asked for, and to be done when nothing is in flight."""
@@ -185,8 +187,8 @@ class Session:
         try:
             connection.open()
             while connection.closed is None and not self._over():
-                connection.step(self._wake, self._patience())
-                if self._wake.clear():
+                connection.step(self._shared.wake, self._patience())
+                if self._shared.wake.clear():
                     self._drain.look()
                     self._unsaid = True
                 self._settle()
@@ -197,16 +199,16 @@ class Session:
         finally:
             connection.close()
             self._settle()
-            if connection.accepted and not self._stop.wanted:
+            if connection.accepted and not self._shared.stop.wanted:
                 self._suspect()
             self._drain.flush()
-            self._board.count(self._outbox, now=True)
+            self._shared.board.count(self._outbox, now=True)
         return connection.closed or ""
 
     def _over(self) -> bool:
         now = time.monotonic()
-        if self._stop.wanted and (self._parted or not self._born):
-            end = self._stop.until if self._born else self._stop.flush_until
+        if self._shared.stop.wanted and (self._parted or not self._born):
+            end = self._shared.stop.until if self._born else self._shared.stop.flush_until
             return now >= end or (self._parted and not self._flight)
         oldest = next(iter(self._flight.values()), None)
         if oldest is not None and now > oldest.at + self._options.ack_timeout:
@@ -228,8 +230,8 @@ class Session:
                 due.append(self._retry_at)
             if self._replays and not self._flight:
                 due.append(self._replay_at)
-        if self._stop.wanted:
-            due.append(self._stop.until if self._parted else self._stop.flush_until)
+        if self._shared.stop.wanted:
+            due.append(self._shared.stop.until if self._parted else self._shared.stop.flush_until)
         return min(TICK, max(0.0, min(due) - time.monotonic()))
 
     def _settle(self) -> None:
@@ -243,7 +245,7 @@ class Session:
                 continue
             self._repeating -= sent.publish.again
             if sent.publish.reply:  # answered, whatever it was: not what ends connections
-                self._suspected.discard(sent.publish.sequence)
+                self._shared.suspected.discard(sent.publish.sequence)
                 self._alone = None
             if code in SUCCESS:
                 self._drain.taken(sent.publish)
@@ -254,7 +256,7 @@ class Session:
                 refused += 1
                 self._pause(refused_publish(sent.publish.topic, code))
         if taken or refused:
-            self._board.settled(taken=taken, refused=refused)
+            self._shared.board.settled(taken=taken, refused=refused)
         if taken and not refused and self._retry_at is None:
             self._recovered()
         if self._drain.unflushed and self._flush_at == math.inf:
@@ -293,14 +295,14 @@ class Session:
                 self._flush_at = math.inf
             if not self._parted:
                 self._feed()
-            self._board.count(self._outbox)
-        except self._outbox_error as error:
+            self._shared.board.count(self._outbox)
+        except self._shared.outbox_error as error:
             self._flush_at = math.inf
             self._pause(str(error))
-        if self._stop.wanted and not self._parted and self._may_part():
+        if self._shared.stop.wanted and not self._parted and self._may_part():
             self._parted = True
             self._announce(self._topics.status, self._announcements.farewell, retain=True)
-        self._board.say(
+        self._shared.board.say(
             self._trouble or next(iter(self._denied.values()), self._warning),
             connected=True,
         )
@@ -308,7 +310,7 @@ class Session:
     def _obey(self, commands: Commands) -> None:
         for arrived in self._connection.arrived():
             commands.obey(arrived, self._topics.command, self._own)
-        self._board.obeys(commands.trouble, commands.refused)
+        self._shared.board.obeys(commands.trouble, commands.refused)
         if self._connection.deaf and not self._deaf:
             self._deaf = True
             log.warning("no command can be obeyed: %s", self._connection.deaf)
@@ -335,7 +337,7 @@ class Session:
         began = time.monotonic()
         try:
             found = self._drain.replay(min(body.first, _NEWEST), newest, _REPLAY_LIMIT)
-        except self._outbox_error as error:
+        except self._shared.outbox_error as error:
             answer.refused(str(error))
             raise
         ended = time.monotonic()
@@ -373,7 +375,7 @@ class Session:
                 if not self._flight:
                     self._recovered()
                 return
-            if publish.reply and publish.sequence in self._suspected:
+            if publish.reply and publish.sequence in self._shared.suspected:
                 if self._flight:
                     self._drain.put_back(publish)
                     return
@@ -394,11 +396,11 @@ class Session:
         if self._alone is not None:
             topic = printable(self._alone.topic, 100)
             self._drop(self._alone, f"the broker ends the connection over what goes to {topic}")
-            self._suspected.discard(self._alone.sequence)
+            self._shared.suspected.discard(self._alone.sequence)
             return
         for sent in self._flight.values():
             if sent.publish is not None and sent.publish.reply:
-                self._suspected.add(sent.publish.sequence)
+                self._shared.suspected.add(sent.publish.sequence)
 
     def _drop(self, reply: Publish, why: str) -> None:
         """Not the station's topic: one producer's wish must not hold up all verdicts."""
@@ -418,15 +420,19 @@ class Session:
 
     def _may_part(self) -> bool:
         flushed = self._drain.done and not self._flight
-        return flushed or self._retry_at is not None or time.monotonic() >= self._stop.flush_until
+        return (
+            flushed
+            or self._retry_at is not None
+            or time.monotonic() >= self._shared.stop.flush_until
+        )
 
     def _pause(self, reason: str) -> None:
         self._trouble = reason
         if self._retry_at is None:
-            self._retry_at = time.monotonic() + self._retries.next()
+            self._retry_at = time.monotonic() + self._shared.retries.next()
 
     def _recovered(self) -> None:
         self._probing = False
         if self._trouble:
             self._trouble = ""
-            self._retries.reset()
+            self._shared.retries.reset()
