@@ -60,10 +60,13 @@ OUT ?= bench.md
 bench: .venv-dev/.trainer broker
 	$(DEV)/python -m tests.bench.everything $(BUNDLE) $(IMAGES) --out $(OUT)
 
+# It is told the version: cyclonedx-py looks for it in pyproject.toml alone.
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' edge_agent/__init__.py)
 .PHONY: sbom
 sbom: .venv/.installed .venv-dev/.installed
 	@mkdir -p build
-	$(DEV)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > build/sbom.toml
+	$(DEV)/cyclonedx-py environment --pyproject build/sbom.toml --output-reproducible \
 	  --output-file build/sbom.cdx.json .venv/bin/python
 
 # The tests talk to a real mosquitto.
