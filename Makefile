@@ -51,7 +51,7 @@ test: .venv-dev/.trainer broker injectors browser prometheus machines typed node
 
 .PHONY: faults
 faults: .venv-dev/.installed broker injectors
-	$(DEV)/pytest -m faults tests/faults
+	$(DEV)/pytest -m faults
 
 # Of another share: make coverage TESTS=tests/unit/edge_agent/line FLOOR=0
 TESTS ?= tests/unit tests/integration
