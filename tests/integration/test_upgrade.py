@@ -18,7 +18,7 @@ from tests.line import at_rest, verify, wait_for
 if TYPE_CHECKING:
     from tests.line import Station
 
-pytestmark = [pytest.mark.slow, pytest.mark.broker]
+pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(600)]
 
 STATIONS = Path(__file__).parents[1] / "upgrade"
 VERSIONS = sorted(path.name for path in STATIONS.iterdir() if (path / "station.toml").exists())
@@ -44,10 +44,12 @@ def table(journal: Path, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def station(make_station, request, broker, tmp_path) -> Station:
+def station(make_station, request, broker) -> Station:
     """A copy of it, with the broker of this test."""
     made = make_station()
-    shutil.copytree(STATIONS / request.param, made.home, dirs_exist_ok=True)
+    earlier = STATIONS / request.param
+    without = shutil.ignore_patterns("agent.log")
+    shutil.copytree(earlier, made.home, dirs_exist_ok=True, ignore=without)
     settings = made.config.read_text()
     assert "port = 1883" in settings
     made.config.write_text(settings.replace("port = 1883", f"port = {broker.port}"))
@@ -67,12 +69,15 @@ def test_a_station_of_an_earlier_version_goes_on(station, broker, subscribe, tmp
     assert len(there["claimed"]) == len(there["waiting"]) == 1
     subscriber = subscribe(broker.port, "inspection/#")
 
-    station.start()
+    # Its settings name no provider: what there is, is measured first.
+    station.start(wait=False)
+    wait_for(lambda: "ready: " in station.log or station.daemon.poll() is not None, 240)
+    assert station.daemon.poll() is None, station.log
     at_rest(station, len(offered))
     new = {row["id"] for row in station.rows()[len(inspections) :]}
     expected = {row["id"] for row in pending} | new
     subscriber.wait(lambda _: expected <= {message["id"] for message in verdicts(subscriber)})
-    wait_for(lambda: not table_pending(station))
+    wait_for(lambda: not unsent(station))
     assert station.stop() == 0, station.log
 
     # Each image once, the bytes unchanged, numbers without a gap, the database whole.
@@ -87,7 +92,8 @@ def test_a_station_of_an_earlier_version_goes_on(station, broker, subscribe, tmp
     sent = {m.json()["id"]: m.payload for m in subscriber.received("/verdict")}
     assert sent.keys() == expected
     assert {row["id"]: bytes(row["payload"]) for row in pending}.items() <= sent.items()
-    assert [message["sequence"] for message in verdicts(subscriber)] == [4, 5, 6, 7]
+    numbers = sorted({message["sequence"] for message in verdicts(subscriber)})
+    assert numbers == list(range(pending[0]["sequence"], len(offered) + 1))
     # And nothing about it is a fault, or a loss.
     assert " error " not in station.log
     assert "Traceback" not in station.log
@@ -97,6 +103,6 @@ def verdicts(subscriber) -> list[Any]:
     return [message.json() for message in subscriber.received("/verdict")]
 
 
-def table_pending(station: Station) -> list[Any]:
+def unsent(station: Station) -> list[Any]:
     rows = table(station.state / "journal.db", "outbox")
     return [row for row in rows if row["acknowledged"] is None]
