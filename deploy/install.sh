@@ -145,7 +145,7 @@ make_owner() {
 # another Python: after an upgrade of the system, what was installed for the one before can't run.
 release_name() {
   local version print
-  version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$REPO/pyproject.toml")
+  version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$REPO/edge_agent/__init__.py")
   print=$(
     "$python" -c 'import sys; print(sys.base_prefix, *sys.version_info[:2])'
     cd "$REPO"

@@ -35,9 +35,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """README, everything in docs/, and the READMEs beside what is deployed."""
+    """The pages at the top, everything in docs/, and the READMEs beside what is deployed."""
     return [
-        REPO / "README.md",
+        *(REPO / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
         *sorted((REPO / "docs").rglob("*.md")),
         *sorted((REPO / "deploy").rglob("*.md")),
     ]

@@ -445,8 +445,9 @@ def test_an_upgrade_judges_the_golden_images_first(machine, station):
 def test_an_upgrade_that_does_not_start_is_taken_back(machine, station):
     """Its units too: those of this one want what no version knows."""
     old = machine.path("/opt/edge-agent/current").readlink()
-    machine.run("mkdir", "/opt/next")
-    machine.run("cp", "-r", "/repo/deploy", "/repo/pyproject.toml", "/opt/next")
+    machine.run("mkdir", "-p", "/opt/next/edge_agent")
+    machine.run("cp", "-r", "/repo/deploy", "/opt/next")
+    machine.run("cp", "/repo/edge_agent/__init__.py", "/opt/next/edge_agent")  # its version
     start = f"s|{CONFIG}$|& --unheard-of|"
     machine.run("sed", "-i", start, "/opt/next/deploy/systemd/edge-agent.service")
 
