@@ -12,13 +12,15 @@ from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.reasons import dropped_in_a_row
 from edge_agent.mqtt.wake import Wake
 from edge_agent.publish.commands import Commands
-from edge_agent.publish.session import TICK, Announcements, Session, Shared, Stop
+from edge_agent.publish.session import TICK, Session
+from edge_agent.publish.shared import Shared, Stop
 from edge_agent.publish.state import STOPPED, Board, PublisherState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edge_agent.mqtt.options import MqttOptions
+    from edge_agent.publish.announcements import Announcements
     from edge_agent.publish.commands import Command
     from edge_agent.publish.drain import Outbox
     from edge_agent.publish.topics import Topics

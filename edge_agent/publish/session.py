@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,14 @@ from edge_agent.mqtt.connection import Connection, Listen, Will
 from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
 from edge_agent.publish.commands import MAX_COMMAND, Command, Commands, ReplayBody
 from edge_agent.publish.drain import Drain, Publish
+from edge_agent.publish.replays import Replays
 from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from edge_agent.mqtt.backoff import Backoff
     from edge_agent.mqtt.options import MqttOptions
-    from edge_agent.mqtt.wake import Wake
-    from edge_agent.publish.commands import Answer
+    from edge_agent.publish.announcements import Announcements
     from edge_agent.publish.drain import Outbox
-    from edge_agent.publish.state import Board
+    from edge_agent.publish.shared import Shared
     from edge_agent.publish.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -34,47 +30,11 @@ TICK = 1.0
 _LOOK = 0.5  # seconds
 _FLUSH_SECONDS = 0.05
 _FLUSH_COUNT = 100
-# Messages that one command/replay publishes again: whoever wants more asks for the rest.
-_REPLAY_LIMIT = 10_000
 # Commands that the broker may send ahead of their answers.
 _COMMANDS_AHEAD = 10
-# Replays that wait, and how long the next one waits after one that took a second: what marks ten
-# thousand messages in the journal holds up verdicts.
-_REPLAYS = 10
-_REST = 20.0
 # The part of the broker's window that messages of a replay may have: a verdict that is new waits
 # for what is on its way already.
 _REPEATS = 0.25
-_NEWEST = 1 << 62
-
-
-@dataclass(frozen=True)
-class Announcements:
-    """What the station says of itself, on ``status`` (retained) and on ``telemetry``."""
-
-    birth: Callable[[], bytes]
-    """Said at each connection, and whenever it has changed when the publisher is notified."""
-    last_will: bytes
-    """Said by the broker when the connection is lost."""
-    farewell: bytes
-    """Said by the station when it is stopped."""
-    telemetry: Callable[[], bytes] = lambda: b""
-    telemetry_every: float = 0.0
-    """Seconds from one message on ``telemetry`` to the next; 0: none."""
-    ready: Callable[[], bool] = lambda: True
-    """Whether the birth may be said: what else the station listens to is heard."""
-
-
-@dataclass
-class Stop:
-    """When to end, by the monotonic clock. Set once, by the thread that wants it."""
-
-    flush_until: float = math.inf
-    until: float = math.inf
-
-    @property
-    def wanted(self) -> bool:
-        return self.until < math.inf
 
 
 @dataclass(frozen=True)
@@ -83,23 +43,6 @@ class _Sent:
     at: float
     publish: Publish | None = None
     """None: an announcement, or the answer to a command."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all sessions of a publisher have in common."""
-
-    board: Board
-    """Where to say how it goes."""
-    wake: Wake
-    """Set when there may be new rows, or a stop is wanted."""
-    stop: Stop
-    retries: Backoff
-    """Delays after a refusal."""
-    suspected: set[int]
-    """Replies, by sequence, that a connection was lost with."""
-    outbox_error: type[Exception]
-    """What the outbox raises when its storage fails."""
 
 
 class Session:
@@ -133,13 +76,11 @@ class Session:
         self._outbox = outbox
         self._shared = shared
         self._drain = Drain(outbox, topics)
-        self._replays: deque[tuple[ReplayBody, Answer]] = deque()
-        """Asked for, and to be done when nothing is in flight."""
-        self._replay_at = 0.0
+        self._replays = Replays(self._drain, shared.outbox_error)
         self._repeating = 0
         """How many of those in flight a replay wants."""
         self._commands = commands
-        self._own = {"replay": Command(ReplayBody, self._want_replay)}
+        self._own = {"replay": Command(ReplayBody, self._replays.want)}
         listen: Listen | None = None
         if commands is not None:
             listen = Listen(f"{topics.command}/#", MAX_COMMAND, _COMMANDS_AHEAD)
@@ -228,8 +169,8 @@ class Session:
                 due.append(self._tell_at)
             if self._retry_at is not None and not self._flight:
                 due.append(self._retry_at)
-            if self._replays and not self._flight:
-                due.append(self._replay_at)
+            if not self._flight:
+                due.append(self._replays.due)
         if self._shared.stop.wanted:
             due.append(self._shared.stop.until if self._parted else self._shared.stop.flush_until)
         return min(TICK, max(0.0, min(due) - time.monotonic()))
@@ -325,40 +266,11 @@ class Session:
         """Whether what is sent to this station is heard by now, or never will be."""
         return not self._connection.unanswered and self._announcements.ready()
 
-    def _want_replay(self, body: ReplayBody, answer: Answer) -> None:
-        if len(self._replays) < _REPLAYS:
-            self._replays.append((body, answer))
-        else:
-            answer.refused(f"{_REPLAYS} replays wait: ask again when they were answered")
-
-    def _replay(self) -> None:
-        body, answer = self._replays.popleft()
-        newest = _NEWEST if body.last is None else min(body.last, _NEWEST)
-        began = time.monotonic()
-        try:
-            found = self._drain.replay(min(body.first, _NEWEST), newest, _REPLAY_LIMIT)
-        except self._shared.outbox_error as error:
-            answer.refused(str(error))
-            raise
-        ended = time.monotonic()
-        self._replay_at = ended + _REST * (ended - began)
-        kept = {"oldest": found.oldest, "newest": found.newest}
-        if found.messages:
-            answer.done(
-                messages=found.messages,
-                first=found.first,
-                last=found.last,
-                more=found.messages == _REPLAY_LIMIT and found.last < min(newest, found.newest),
-                **kept,
-            )
-        else:
-            answer.refused("nothing is kept of what was asked for", **kept)
-
     def _feed(self) -> None:
-        if self._replays and time.monotonic() >= self._replay_at:
+        if time.monotonic() >= self._replays.due:
             if self._flight:
                 return  # what is acknowledged after the replay was marked would not be repeated
-            self._replay()
+            self._replays.do_next()
             return  # its answer comes before what it repeats
         if self._retry_at is not None:
             if time.monotonic() < self._retry_at or self._flight:

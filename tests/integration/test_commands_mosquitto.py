@@ -66,7 +66,7 @@ def test_a_replay_is_in_order_and_byte_identical(broker, subscribe, line):
 
 
 def test_a_replay_has_a_limit_and_says_what_it_left_out(broker, subscribe, line, monkeypatch):
-    monkeypatch.setattr("edge_agent.publish.session._REPLAY_LIMIT", 20)
+    monkeypatch.setattr("edge_agent.publish.replays._LIMIT", 20)
     subscriber = subscribe(broker.port)
     publisher = line.publisher(broker.port, commands={})
     line.record(range(50), publisher=publisher)

@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.mqtt import Connection
 from edge_agent.publish import MqttOptions, Publisher, Station, TlsOptions, topics_of
-from edge_agent.publish.session import Announcements
+from edge_agent.publish.announcements import Announcements
 from edge_agent.types import Message
 from tests.rawbroker import RawBroker
 
