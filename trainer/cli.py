@@ -88,7 +88,7 @@ def _said(error: OSError, arguments: argparse.Namespace) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="trainer", description="From labelled images to a bundle that edge-agent runs."
+        prog="trainer", description="Makes a bundle for edge-agent from labelled images."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -114,4 +114,4 @@ def test_an_option_of_the_other_recipe_is_refused_by_name(tmp_path, capsys, opti
 def test_torchrun_is_refused_where_it_has_nothing_to_do(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run(["train", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
-    assert "torchrun is for --recipe seed --unfreeze" in capsys.readouterr().err
+    assert "torchrun needs --recipe seed --unfreeze" in capsys.readouterr().err

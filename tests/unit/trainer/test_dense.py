@@ -164,7 +164,7 @@ def test_evaluate_gives_the_figures_of_the_bundle(surfaces, finished, tmp_path, 
     bundle, scores = str(finished / "bundle"), tmp_path / "scores.csv"
     assert run(["evaluate", bundle, str(surfaces), "--json", "--scores", str(scores)]) == 0
     said = capsys.readouterr()
-    assert "no pictures" not in said.err
+    assert "look like the training" not in said.err
     figures = json.loads(said.out)
     pooled = json.loads((finished / "metrics.json").read_text())["pooled"]
     assert set(figures) == {*pooled, "learned_from", "escape_bound"}
