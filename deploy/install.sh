@@ -184,7 +184,7 @@ make_release() {
 
 not_installed() {
   fail "it could not be installed (see above; without a network: --wheels, docs/install.md):" \
-    "nothing was replaced. Run this again when it is mended"
+    "nothing was replaced. Run this again when it is fixed"
 }
 
 # Folders, secrets and settings of a station that isn't there yet.
