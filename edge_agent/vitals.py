@@ -142,7 +142,7 @@ class Vitals:
         failing += [self._source.trouble] if self._source.trouble else []
         degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
         if running.degraded:
-            degraded.append(f"not what was asked for: {running.degraded}")
+            degraded.append(f"not as configured: {running.degraded}")
         if self._reload.refused:
             degraded.append(f"not reloaded: {self._reload.refused}")
         waiting_again = loop.delayed

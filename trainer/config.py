@@ -56,7 +56,7 @@ class Aim(BaseModel):
         except ValueError:
             pass
         raise ValueError(
-            f"{rule!r} is none: give max-f1, recall>=0.99, precision>=0.95 or cost "
+            f"unknown rule {rule!r}: give max-f1, recall>=0.99, precision>=0.95 or cost "
             "(quoted, or the shell takes > for itself)"
         )
 

@@ -295,7 +295,7 @@ class Loop:
             self._waiting.add(claim, f"can't be removed: {error}", UNREAD, float("inf"))
             return
         self._waiting.drop(claim)
-        log.info("%s was copied before it was whole: it is taken again", claim.name)
+        log.info("%s was copied before it was whole: it is read again", claim.name)
 
     def _submit(self, claim: Claim) -> None:
         ready = self._pool.ready

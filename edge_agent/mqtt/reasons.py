@@ -11,13 +11,13 @@ TAKEN_OVER = 142
 _PUBACK = {
     128: "without saying why",
     131: "for reasons of its own",
-    135: "this station is not allowed to publish there: mend the broker's access list",
+    135: "this station is not allowed to publish there: fix the broker's access list",
     144: "it does not accept the topic's name: check root, site, line and station",
     151: "a quota is used up: look at the broker's limits",
     153: "it does not accept the payload's format",
 }
 _SUBACK = {
-    135: "this station is not allowed to listen there: mend the broker's access list",
+    135: "this station is not allowed to listen there: fix the broker's access list",
     143: "it does not accept the topic's name",
     158: "it does not know shared subscriptions: use a topic without $share",
     162: "it does not know topics with wildcards",

@@ -110,12 +110,13 @@ class Answer:
 
     def done(self, **detail: Value) -> None:
         """It was done."""
-        log.info("command %s: done %s", self._name, detail or "")
+        results = ", ".join(f"{key}={value}" for key, value in detail.items())
+        log.info("command %s: done%s", self._name, results and f", {results}")
         self._say("", detail, ok=True)
 
     def refused(self, reason: str, **detail: Value) -> None:
         """It was not done, and why."""
-        log.warning("command %s: refused: %s", self._name, reason)
+        log.warning("command %s rejected: %s", self._name, reason)
         self._say(reason, detail, ok=False)
 
     def _say(self, reason: str, detail: Mapping[str, Value], *, ok: bool) -> None:

@@ -121,7 +121,7 @@ class MqttSource:
         """When anything came last, be it a part of a message; monotonic seconds."""
         self._look_at = 0.0
         self._unheard = Trouble(log, "receiving images from MQTT")
-        self._unwritten = Trouble(log, "images that arrive are taken again")
+        self._unwritten = Trouble(log, "arriving images are accepted again")
         self._loss: tuple[float, str] = (float("-inf"), "")
         """When the broker's session was found to be lost, and what is said of it."""
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.

@@ -137,7 +137,7 @@ def test_verdicts_go_before_what_replays_want_however_many_are_asked_for(
     refused = [reply for reply in replies if not reply["ok"]]
     assert len(replies) < flood.sent / 4
     assert any("too many come" in reply["reason"] for reply in refused)
-    assert station.log.count("refused: too many come") <= len(refused)
+    assert station.log.count("rejected: too many come") <= len(refused)
     assert scrape(page)["edge_agent_commands_refused_total",] > flood.sent / 2
     # It is over when they come as seldom as they should.
     wait_for(lambda: health(page)["status"] == "ok", 120, pause=0.1)

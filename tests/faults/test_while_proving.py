@@ -167,7 +167,7 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
         (answer,) = consumer.answers(order)
         assert answer["reason"] == "the station stops: ask again when it is back"
         assert not answer["ok"]
-    assert ("not reloaded any more: the next start takes" in station.log) is (by == "SIGHUP")
+    assert ("stopping, so not reloaded: the next start uses" in station.log) is (by == "SIGHUP")
     go_wrong("")
     station.start()
     version = {"SIGHUP": "1.1.0", "command": "1.0.0"}[by]
@@ -195,5 +195,5 @@ def test_the_end_while_a_bundle_is_verified(station, tmp_path):
         for one in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-    assert f"not reloaded any more: the next start takes {new}" in station.log
+    assert f"stopping, so not reloaded: the next start uses {new}" in station.log
     assert verify(station, offered).wrong == []

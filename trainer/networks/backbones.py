@@ -150,12 +150,12 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, weights: P
     else:
         raise UsageError(
             f"{weights or 'the installed weights'}: {len(state)} tensors, {name} has {len(own)}: "
-            "these are weights of another network"
+            "the weights are for another network"
         )
     wrong = [key for key, tensor in matched.items() if tensor.shape != own[key].shape]
     if wrong:
         raise UsageError(
             f"{weights or 'the installed weights'}: {len(wrong)} tensors have another shape than "
-            f"in {name} (first: {wrong[0]}): these are weights of another network"
+            f"in {name} (first: {wrong[0]}): the weights are for another network"
         )
     network.load_state_dict(matched)

@@ -411,7 +411,7 @@ def test_everything_else_stays_and_is_named(camera):
 
     assert line.look(after=1) == ["good.png"]
     assert line.source.ignored == {
-        "words.txt": "its name matches none of the patterns in [source.folder]",
+        "words.txt": "its name matches no pattern in [source.folder]",
         "folder.png": "is a directory: only files directly in the folder are taken",
         "link.png": "is a symbolic link: links are not followed",
         "broken.png": "is a symbolic link: links are not followed",

@@ -156,7 +156,7 @@ def test_a_time_that_is_not_understood_costs_no_image(tmp_path):
     os.utime(tmp_path / "a.png", (100.5, 100.5))
     found = offer(b'{"file": "a.png", "captured": ["now"]}', folder=tmp_path)
     assert (found.content, found.refused, found.captured) == (PNG, None, 100.5)
-    assert found.doubt.startswith("captured 'a list' is not understood")
+    assert found.doubt.startswith("captured 'a list' can't be parsed")
 
 
 BASE64 = base64.b64encode(PNG)
@@ -185,7 +185,7 @@ def test_json_says_of_its_image_what_it_says_of_a_file():
     payload = json.dumps({"id": 9, "frame": BASE64.decode(), "captured": "2026-11-24 08:00:00"})
     found = offer(payload.encode(), encoding="json", field="frame", pattern="cameras/#")
     assert (found.content, found.certain, found.captured) == (PNG, True, 1795507200.0)
-    assert "names no time zone and is taken as UTC" in found.doubt
+    assert "names no time zone and is read as UTC" in found.doubt
 
 
 @pytest.mark.parametrize(

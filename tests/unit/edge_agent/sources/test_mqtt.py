@@ -367,7 +367,7 @@ def test_times_that_are_not_plain_are_spoken_of_once_a_camera(start, raw, caplog
     lines = [r.getMessage() for r in caplog.records if "captured" in r.getMessage()]
     assert len(lines) == 2
     assert lines[0].startswith("top: captured '2026-11-24 08:00:00' names no time zone")
-    assert lines[1].startswith("side: captured 'yesterday' is not understood")
+    assert lines[1].startswith("side: captured 'yesterday' can't be parsed")
 
 
 # -- the session -------------------------------------------------------------------------------
