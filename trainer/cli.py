@@ -82,7 +82,7 @@ def _said(error: OSError, arguments: argparse.Namespace) -> str:
     out = getattr(arguments, "out", None)
     if out is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
         # A write has no name, and the temporary files are elsewhere.
-        return f"{said}: make room where {out} is, and in {tempfile.gettempdir()}, and try again"
+        return f"{said}: free some space in {out} and in {tempfile.gettempdir()}, and try again"
     return said
 
 

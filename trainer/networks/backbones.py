@@ -96,7 +96,7 @@ def _b0_weights() -> Mapping[str, Tensor]:
         raise UsageError(
             f"the weights of efficientnet_b0 can't be downloaded ({error}): download "
             f"{EfficientNet_B0_Weights.IMAGENET1K_V1.url} on a machine with internet "
-            "and give --weights FILE, or take --backbone efficientnet_lite0"
+            "and give --weights FILE, or use --backbone efficientnet_lite0"
         ) from None
     return state
 

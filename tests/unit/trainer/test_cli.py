@@ -107,7 +107,7 @@ def test_a_full_disk_is_told_with_where_to_make_room(monkeypatch, capsys):
     monkeypatch.setattr("trainer.commands.synth.synth", full)
     assert run(["synth", "out", "--good", "1", "--defect", "1"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("trainer synth: No space left on device: make room where out is, and in")
+    assert said.startswith("trainer synth: No space left on device: free some space in out and in")
 
 
 @pytest.mark.parametrize("size", ["256", "ax3", "1x2x3", ""])

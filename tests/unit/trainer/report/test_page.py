@@ -242,7 +242,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
     assert "Not run on" not in page.text["variants"].replace("Not run on cuda: fp16", "")
     for words in (
         "fp16 keeps fp32's accuracy on cpu, cuda:1.",
-        "Not let into the bundle: int8: AP falls",
+        "Not in the bundle: int8: AP falls",
         "12.25",
         "ms cpu",
         "3.4 MB",
