@@ -302,7 +302,7 @@ def _topic(
 ) -> MqttSource | None:
     found = settings.source.mqtt
     if found is None or found.folder is None:
-        spool.refuse_expected("named by a message, and [source.mqtt] has no folder any more")
+        spool.refuse_expected("named by a message, but [source.mqtt] folder is no longer set")
     if found is None or settings.mqtt is None:
         return None
     options = mqtt_options(settings.mqtt, _station(settings))

@@ -125,8 +125,8 @@ def check_name(order: Order | None, found: Bundle, runs: Bundle) -> None:
     meant = json.dumps({**order.body, "name": name})
     if order.name is None:
         raise BundleError(
-            f"{found.title} is of another name than {runs.title}, which runs: if the station is "
-            f"to change over to it, send {meant}"
+            f"{found.title} has another name than {runs.title}, which is running: to switch the "
+            f"station to it, send {meant}"
         )
     raise BundleError(f"{found.path.name} holds {found.title}, not {order.name}: send {meant}")
 

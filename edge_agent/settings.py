@@ -136,8 +136,8 @@ class MqttSourceSettings(_Section):
     def _one_way(self) -> MqttSourceSettings:
         if self.folder is not None and self.encoding != "binary":
             raise ValueError(
-                "encoding is of images that come in messages, and with folder a message names a "
-                "file: leave one of the two out"
+                "encoding is for images inside messages, but with folder a message names a file: "
+                "remove one of the two"
             )
         return self
 
@@ -163,7 +163,7 @@ class SourceSettings(_Section):
     @model_validator(mode="after")
     def _any(self) -> SourceSettings:
         if self.folder is None and self.mqtt is None:
-            raise ValueError("no image can come: write [source.folder], [source.mqtt] or both")
+            raise ValueError("no source of images: add [source.folder], [source.mqtt] or both")
         return self
 
 
@@ -267,7 +267,9 @@ class TrustSettings(_Section):
     @model_validator(mode="after")
     def _someone(self) -> TrustSettings:
         if self.require_signature and not self.keys:
-            raise ValueError("require_signature is set, but keys lists nobody whose would count")
+            raise ValueError(
+                "require_signature is set, but keys is empty, so no signature would be valid"
+            )
         return self
 
 
@@ -361,7 +363,10 @@ class MqttSettings(_Section):
     def _alone(cls, host: str) -> str:
         # A URL may hold a password, and the host is told wherever the broker is spoken of.
         if not _HOST.fullmatch(host):
-            raise ValueError("is the broker's name or address alone: port, tls and username apart")
+            raise ValueError(
+                "must be the broker's name or address only: port, tls and username "
+                "have their own keys"
+            )
         return host
 
     @field_validator("root")
@@ -370,7 +375,7 @@ class MqttSettings(_Section):
         if root.startswith("$"):
             raise ValueError("topics that begin with $ are the broker's own")
         if not root.isprintable() or any(c in root for c in "+#") or "" in root.split("/"):
-            raise ValueError("topic levels must not be empty nor hold + or #")
+            raise ValueError("topic levels must not be empty or contain + or #")
         return root
 
     @model_validator(mode="after")
@@ -437,15 +442,15 @@ class Settings(_Section):
             raise ValueError("[source.mqtt] needs [mqtt]: it says how to reach the broker")
         if source.client_id is not None and source.client_id == broker.client_id:
             raise ValueError(
-                "source.mqtt.client_id and mqtt.client_id are one: the broker would let in only "
-                "one of the two connections. Leave the first one out"
+                "source.mqtt.client_id and mqtt.client_id are the same: the broker would accept "
+                "only one of the two connections. Remove the first one"
             )
         for level in ("status", "verdict", "defect", "telemetry", "reply"):
             topic = f"{broker.root}/{own.site}/{own.line}/{own.name}/{level}"
             if TopicPattern(source.topic).matches(topic):
                 raise ValueError(
-                    f"source.mqtt.topic takes in {topic}, this station's own: it would judge what "
-                    "it says itself. Give the cameras a topic of their own: cameras/{camera}/{id}"
+                    f"source.mqtt.topic includes {topic}, this station's own: it would judge its "
+                    "own messages. Give the cameras their own topic: cameras/{camera}/{id}"
                 )
         return self
 
@@ -471,7 +476,7 @@ class Settings(_Section):
         work = Path(os.path.realpath(storage.work_dir))
         for real, name in taken.items():
             if work in Path(real).parents:  # whatever lies there is taken for an image
-                raise ValueError(f"{name} lies inside of storage.work, {work}: move it out")
+                raise ValueError(f"{name} lies inside storage.work, {work}: move it out")
         return self
 
     def _not_among_images(self, taken: dict[str, str]) -> None:
@@ -483,7 +488,7 @@ class Settings(_Section):
         for real, name in taken.items():
             if inbox in Path(real).parents:
                 raise ValueError(
-                    f"{name} lies inside of source.folder.path, {inbox}, whose folders are looked "
+                    f"{name} lies inside source.folder.path, {inbox}, whose folders are looked "
                     "into: move it out, or set depth = 0"
                 )
 
@@ -591,7 +596,7 @@ def _message(detail: Any) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
         meant = _meant(detail["loc"]) or ";"
-        return f"unknown key{meant} deploy/examples/station.toml has all that there are"
+        return f"unknown key{meant} deploy/examples/station.toml lists them all"
     if kind == "missing":
         return "is missing"
     if kind == "model_type":

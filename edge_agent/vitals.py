@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 _REPAIR = (
-    "stop the agent and run `edge-agent journal repair`, which recovers what the images tell, and "
-    "ends this message"
+    "stop the agent and run `edge-agent journal repair`, which recovers what it can from the "
+    "images and clears this warning"
 )
 
 
@@ -223,7 +223,7 @@ class Vitals:
 def _delayed(delayed: dict[str, str]) -> str:
     name, why = next(iter(delayed.items()))
     others = f", and {len(delayed) - 1} more" if len(delayed) > 1 else ""
-    return f"images wait to be taken or judged and are tried again: {name} {why}{others}"
+    return f"images wait and are retried: {name} {why}{others}"
 
 
 def _resident(processes: Iterable[int]) -> int:

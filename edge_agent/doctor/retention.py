@@ -80,6 +80,6 @@ def look_at_images(settings: Settings, held: Held, there: int) -> list[Finding]:
                 f"min_free_mb = {keep.min_free_mb} can't be met: {free >> 20} MB are free, and all "
                 f"images that the journal knows have {held.bytes >> 20} MB"
             )
-            mend = "free some space, or lower it: until then nothing is deleted for room"
+            mend = "free some space, or lower it: until then nothing is deleted to make room"
             found.append(Finding(TOPIC, "warning", what, mend))
     return found

@@ -154,7 +154,7 @@ class Loop:
         self._retry_at = 0.0
         self._claim_at = 0.0
         self._troubles = {
-            where: Trouble(log, f"{where}: all is well again")
+            where: Trouble(log, f"{where}: back to normal")
             for where in ("claim", "journal", "filing")
         }
         self.recorded = 0
@@ -274,7 +274,7 @@ class Loop:
             self._spool.sync(self._unsynced)
         except OSError as error:
             self._troubles["claim"].failed(
-                f"what is claimed can't be brought to the disk: {error.strerror}: {error.filename}"
+                f"claimed images can't be synced to the disk: {error.strerror}: {error.filename}"
             )
             return False
         self._unsynced.clear()
@@ -444,7 +444,7 @@ class Loop:
             if inspection.verdict is Verdict.ERROR:
                 log.warning("%s can't be judged: %s", claim.name, inspection.reason)
             elif inspection.reason:
-                log.warning("%s is for a person to look at: %s", claim.name, inspection.reason)
+                log.warning("%s needs review: %s", claim.name, inspection.reason)
             else:
                 log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)
             self._waiting.drop(claim)

@@ -277,7 +277,7 @@ class Session:
             birth = self._announcements.birth()
             if birth != self._said:
                 if not self._born:
-                    log.info("online: what is sent to this station is heard")
+                    log.info("online: commands can be received")
                 self._born, self._said = True, birth
                 self._announce(self._topics.status, birth, retain=True)
         if time.monotonic() >= self._tell_at and self._room() and not self._parted:
@@ -311,7 +311,7 @@ class Session:
         self._board.obeys(commands.trouble, commands.refused)
         if self._connection.deaf and not self._deaf:
             self._deaf = True
-            log.warning("no command can be obeyed: %s", self._connection.deaf)
+            log.warning("commands can't be received: %s", self._connection.deaf)
         if self._parted:
             return
         while self._room() and (reply := commands.reply()) is not None:
@@ -327,7 +327,7 @@ class Session:
         if len(self._replays) < _REPLAYS:
             self._replays.append((body, answer))
         else:
-            answer.refused(f"{_REPLAYS} replays wait: ask again when they were answered")
+            answer.refused(f"{_REPLAYS} replays are waiting: try again after their replies")
 
     def _replay(self) -> None:
         body, answer = self._replays.popleft()
@@ -350,7 +350,7 @@ class Session:
                 **kept,
             )
         else:
-            answer.refused("nothing is kept of what was asked for", **kept)
+            answer.refused("none of the requested messages is kept any more", **kept)
 
     def _feed(self) -> None:
         if self._replays and time.monotonic() >= self._replay_at:

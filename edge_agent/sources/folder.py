@@ -240,7 +240,7 @@ class FolderSource:
     def _scan(self, now: float) -> None:
         self._rescan = False
         if self._watch.lost():  # it was made anew, or something was mounted there
-            log.info("%s is another folder than before, and watched anew", self._path)
+            log.info("%s was replaced by another folder, which is now watched", self._path)
             self._watch.close()
             self._watch = Watch(self._path, self._wake)
             self._adopt = True
@@ -547,7 +547,7 @@ class FolderSource:
             ):
                 log.warning("ignored %s: %s", name, reason)
         if len(ignored) > len(shown):
-            shown[f"and {len(ignored) - len(shown)} more"] = "are not taken either"
+            shown[f"and {len(ignored) - len(shown)} more"] = "are ignored too"
         self.ignored = shown
 
 

@@ -174,7 +174,7 @@ def test_signatures_are_asked_for_at_a_swap_and_at_a_start(make_station, tmp_pat
     station = make_station(QUICK + trust, bundle=first).start()
     load(station, 0)
     assert "has no manifest.sig" in swap(station, unsigned)
-    assert "is of none of the keys" in swap(station, strange)
+    assert "was made with none of the keys" in swap(station, strange)
     sign(unsigned, key)
     assert "reloaded: dark 1.1.0" in swap(station, unsigned)
     at_rest(station, COUNT)

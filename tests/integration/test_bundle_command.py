@@ -182,7 +182,7 @@ def test_what_can_not_run_changes_nothing(station, consumer, shelf):
         ({}, 'give either "activate" with a name, or "roll_back": true'),
         ({"activate": "1.1.0", "roll_back": True}, 'give either "activate"'),
         ({"roll_back": True}, "no earlier bundle is known here"),
-        ({"activate": "lids"}, 'over to it, send {"activate": "lids", "name": "lids"}'),
+        ({"activate": "lids"}, 'the station to it, send {"activate": "lids", "name": "lids"}'),
         ({"activate": "lids", "name": "dark"}, "lids holds lids 1.0.0 ("),
         ({"activate": "1.0.0", "name": "lids"}, "1.0.0 holds dark 1.0.0 ("),
     ):

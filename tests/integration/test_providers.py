@@ -220,7 +220,10 @@ def test_without_fallback_the_station_stops_and_the_next_start_judges(
     drop(station, 1, IMAGES)
 
     assert station.daemon.wait(60) == 3, station.log
-    lost = f"edge-agent: openvino:CPU was lost, and there is no other: {WHILE_RUNNING[fault]}"
+    lost = (
+        "edge-agent: openvino:CPU was lost, and no other provider is available: "
+        f"{WHILE_RUNNING[fault]}"
+    )
     assert lost in station.log
     assert "Traceback" not in station.log
     assert len(station.rows()) == 1

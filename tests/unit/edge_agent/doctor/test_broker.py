@@ -113,7 +113,7 @@ def test_a_server_that_hangs_up(make_settings):
         end = last(make_settings(mqtt(port)))
 
     assert end.level == "error"
-    assert "closed the connection without a word" in end.what
+    assert "closed the connection without a reason" in end.what
 
 
 def test_the_exchange_names_an_absent_broker():

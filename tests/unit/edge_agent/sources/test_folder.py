@@ -450,7 +450,7 @@ def test_the_reasons_are_bounded_however_many_there_are(camera):
     line.look()
 
     assert len(line.source.ignored) == 101
-    assert line.source.ignored["and 150 more"] == "are not taken either"
+    assert line.source.ignored["and 150 more"] == "are ignored too"
 
 
 def test_files_that_are_never_taken_do_not_hide_the_others(camera, monkeypatch):

@@ -142,7 +142,7 @@ def test_what_else_a_message_says_of_its_file_may_be_numbers(tmp_path):
         (b'{"file": "a.png", "id": [7]}', '"id" in the message is a list: it must be text or'),
         (b'{"file": "a.png", "name": {}}', '"name" in the message is an object: it must be'),
         (b'{"file": "a.png", "camera": true}', '"camera" in the message is true: it must be'),
-        (b"a.png", "the message is no JSON: "),
+        (b"a.png", "the message is not JSON: "),
         (PNG, "the message is an image as it is (.png)"),
     ],
 )
@@ -199,7 +199,7 @@ def test_json_says_of_its_image_what_it_says_of_a_file():
         ("json", b'{"data": "x"}', '"image" in the message is missing'),
         ("json", b'{"image": 5}', '"image" in the message is a number'),
         ("json", b'{"image": "\\ud800"}', "the message is"),
-        ("json", b'{"image": "no words!"}', "the message is no base64"),
+        ("json", b'{"image": "no words!"}', "the message is not base64"),
     ],
 )
 def test_a_message_of_another_kind_is_named_as_what_it_is(encoding, payload, why):
@@ -212,7 +212,7 @@ def test_a_message_of_another_kind_is_named_as_what_it_is(encoding, payload, why
 def test_a_message_may_be_as_large_as_its_image_makes_it():
     settings = MqttSourceSettings(topic="a", max_bytes=10_000, encoding="base64")
     assert len(base64.encodebytes(bytes(10_000)).replace(b"\n", b"\r\n")) <= settings.limit < 90_000
-    with pytest.raises(ValueError, match="leave one of the two out"):
+    with pytest.raises(ValueError, match="remove one of the two"):
         MqttSourceSettings(topic="a", encoding="json", folder=Path("/x"))
 
 

@@ -283,7 +283,7 @@ def test_what_comes_again_slowly_is_waited_for(start, raw, monkeypatch):
 def test_a_broker_that_does_not_say_whether_it_sends_images_is_left(start, raw):
     raw.suback = lambda _number: b""
     source, _ = start(ack_timeout=0.3)
-    until(lambda: "has not said for 0 s whether it sends messages" in source.trouble)
+    until(lambda: "has not answered the subscription for 0 s" in source.trouble)
     until(lambda: raw.connections[CLIENT] > 2)
     assert source.settled
 
