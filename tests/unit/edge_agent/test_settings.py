@@ -160,7 +160,10 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         ("[mqtt]\nsettle = 1", "mqtt.settle: unknown key; did you mean source.folder.settle? "),
         ("[soruce]", "soruce: unknown key; did you mean source? "),
         ("[folder]", "folder: unknown key; did you mean source.folder or source.mqtt.folder? "),
-        ("[worker]\nxyzzy = 1", "worker.xyzzy: unknown key; deploy/examples/station.toml has all"),
+        (
+            "[worker]\nxyzzy = 1",
+            "worker.xyzzy: unknown key; deploy/examples/station.toml lists them all",
+        ),
         ("[runtime]\nprovider = 'opnvino:GPU'", "tensorrt; did you mean openvino:GPU? (it is"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_damaged_signature_is_refused(bundle, key, content):
     keys = {"us": make_keys(key)}
     (bundle / "manifest.sig").write_bytes(content)
 
-    with pytest.raises(BundleError, match=r"manifest.sig is "):
+    with pytest.raises(BundleError, match=r"manifest.sig (is|was made with) "):
         signer(bundle, keys)
 
 

@@ -343,7 +343,7 @@ def test_images_that_can_not_be_deleted_cost_no_others(line):
         state.keeper.tidy()
 
     assert {f"defect {number}.png" for number in range(3)} <= state.left()
-    assert "ok 0.png stays" in state.keeper.trouble[0]
+    assert "ok 0.png is due for deletion" in state.keeper.trouble[0]
     assert "and 4 more" in state.keeper.trouble[0]
 
 

@@ -155,7 +155,7 @@ def test_of_one_kind_so_many_are_obeyed_and_one_of_the_others_is_answered(caplog
     assert [answer["ok"] for _, answer in busy.answers()] == [True] * 5
     busy.flood("pause", 1)
     ((_, refused),) = busy.answers()
-    assert "nor were 984 before it" in refused["reason"]
+    assert "so were 984 before it" in refused["reason"]
 
 
 def test_it_is_over_when_they_come_as_seldom_as_they_should():
