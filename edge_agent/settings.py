@@ -364,8 +364,8 @@ class MqttSettings(_Section):
         # A URL may hold a password, and the host is told wherever the broker is spoken of.
         if not _HOST.fullmatch(host):
             raise ValueError(
-                "must be the broker's name or address only: port, tls and username "
-                "have their own keys"
+                "must be the broker's name or address only: port, tls and username have their own "
+                "keys"
             )
         return host
 

@@ -272,8 +272,7 @@ def _checked(model: type[Checked], settings: Mapping[str, object]) -> Checked:
 def _multiples_of_32(size: tuple[int, int]) -> tuple[int, int]:
     if min(size) < 32 or max(size) > 8192 or size[0] % 32 or size[1] % 32:
         raise ValueError(
-            f"{size[0]}x{size[1]} is not possible: both must be multiples of 32, "
-            f"such as {min(max(32, size[0] // 32 * 32), 8192)}x"
-            f"{min(max(32, size[1] // 32 * 32), 8192)}"
+            f"{size[0]}x{size[1]} is not possible: both must be multiples of 32, such as "
+            f"{min(max(32, size[0] // 32 * 32), 8192)}x{min(max(32, size[1] // 32 * 32), 8192)}"
         )
     return size

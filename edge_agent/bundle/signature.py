@@ -109,8 +109,7 @@ def signer(bundle: Path, keys: Mapping[str, str]) -> tuple[str, str]:
         return name, hashlib.sha256(manifest).hexdigest()
     raise BundleError(
         f"{file} was made with none of the keys in [trust.keys] ({', '.join(keys)}), or "
-        "manifest.json was "
-        "changed after it was signed"
+        "manifest.json was changed after it was signed"
     )
 
 

@@ -51,7 +51,7 @@ def add(commands: Subcommands) -> None:
         help="default: a mosquitto that bench starts for itself",
     )
     add_max_pixels(command)
-    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=bench)
 
 

@@ -23,7 +23,7 @@ def add(commands: Subcommands) -> None:
     bundle = commands.add_parser("bundle", help="show, verify or sign a bundle")
     verbs = bundle.add_subparsers(required=True, metavar="VERB")
     command = verbs.add_parser("show", help="show the contents and the accuracy")
-    command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     command.add_argument("--json", action="store_true", help="print the manifest as JSON")
     command.set_defaults(command=_bundle_show)
     command = verbs.add_parser("verify", help="check files, hashes, graphs and golden images")
@@ -46,7 +46,7 @@ def add(commands: Subcommands) -> None:
     command.add_argument("file", type=Path, metavar="FILE", help="new file for the private key")
     command.set_defaults(command=_bundle_keygen)
     command = verbs.add_parser("sign", help="sign a bundle: write its manifest.sig")
-    command.add_argument("bundle", type=Path, metavar="BUNDLE")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     command.add_argument(
         "--key", type=Path, required=True, metavar="FILE", help="private key from `bundle keygen`"
     )

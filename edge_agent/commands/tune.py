@@ -80,8 +80,8 @@ def _print_table(table: list[Measured], best: Candidate | None) -> None:
         else:
             layout = f"{name.workers:7} x {name.threads:<7} " if name.workers else ""
             say(
-                f"   {name.variant:8} {name.provider:13} {layout}"
-                f"not {'used' if layout else 'available'}: {printable(one.reason)}"
+                f"   {name.variant:8} {name.provider:13} {layout}not "
+                f"{'used' if layout else 'available'}: {printable(one.reason)}"
             )
 
 

@@ -97,8 +97,8 @@ def look_at_network(options: MqttOptions, limit: float) -> list[Finding]:
         link = within(2 * limit, lambda: socket.create_connection((host, port), limit))
     except OSError as error:
         mend = (
-            "start the broker, or fix mqtt.host and mqtt.port; a broker that listens only on "
-            "its own machine (mosquitto's default) needs a `listener` line"
+            "start the broker, or fix mqtt.host and mqtt.port; a broker that listens only on its "
+            "own machine (mosquitto's default) needs a `listener` line"
         )
         return [*found, Finding(TOPIC, "error", unreachable(options.broker, error), mend)]
     with link:

@@ -91,8 +91,7 @@ def _explain(path: Path, error: sqlite3.Error) -> JournalError:
     if "locked" in text:
         return JournalError(
             f"another program keeps {path} locked, such as a backup: wait until it ends, or stop "
-            "it "
-            f"(`fuser {path}` shows which)",
+            f"it (`fuser {path}` shows which)",
             locked=True,
         )
     if "readonly" in text:

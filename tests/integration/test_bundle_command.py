@@ -90,8 +90,7 @@ def test_another_runs_also_after_a_restart_until_it_is_rolled_back(station, cons
     # Back is what ran here: it may be older, and needs no permission.
     assert order(consumer, activate="1.0.0")["reason"] == (
         "the previous bundle keeps running: dark 1.0.0 is older than 1.1.0, which ran here last: "
-        "give it a "
-        "higher version, or set allow_downgrade = true in [trust] to go back"
+        "give it a higher version, or set allow_downgrade = true in [trust] to go back"
     )
     for _ in range(2):  # an answer that got lost: asked for once more, it must not go forth
         assert order(consumer, roll_back=True)["detail"]["version"] == "1.0.0"

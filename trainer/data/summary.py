@@ -174,8 +174,7 @@ _COPIES = {
     "{second}): decide which is right, or the model learns both",
     "group": "{n} pair{s} of {what} are in different groups (such as {first} and {second}): "
     "one may be learned from while the other is held out, so figures are too optimistic. Give them "
-    "one "
-    "group in a manifest.csv",
+    "one group in a manifest.csv",
     "inside": "{n} pair{s} of {what} (such as {first} and {second}), each pair within one group: "
     "never on both sides of a fold",
 }
@@ -227,8 +226,8 @@ def _classes(samples: Sequence[Sample]) -> list[Finding]:
         findings.append(Finding("class balance", True, text, defects))
     if images == len({sample.group for sample in samples}):
         text = (
-            "every image is a group of its own: if several show one part or one batch, name "
-            "their groups in a manifest.csv, or figures are too optimistic"
+            "every image is a group of its own: if several show one part or one batch, name their "
+            "groups in a manifest.csv, or figures are too optimistic"
         )
         findings.append(Finding("groups", False, text, images))
     return findings

@@ -203,8 +203,8 @@ def advise(
     needed = defects_needed()
     some.append(
         Advice(
-            f"more images of defects, of every kind that occurs: {needed} without an escape "
-            f"show one in a hundred, there are {found.defects}",
+            f"more images of defects, of every kind that occurs: {needed} without an escape show "
+            f"one in a hundred, there are {found.defects}",
             f"trainer train {images} --out {_beside(run, 'more')}",
         )
         if found.escapes or found.defects < needed // 2

@@ -97,8 +97,8 @@ def open_session(
     wanted = _ORT_NAMES[target.provider]
     if session.get_providers()[0] != wanted:
         raise ProviderError(
-            f"{target.name}: ONNX Runtime put {name} on {session.get_providers()[0]} "
-            f"instead of {wanted} without an error: a device or an option is wrong"
+            f"{target.name}: ONNX Runtime put {name} on {session.get_providers()[0]} instead of "
+            f"{wanted} without an error: a device or an option is wrong"
         )
     session.disable_fallback()  # a failing run must raise, not move to the CPU
     # Kept for a change of providers, which there is none: as much memory as the model has.

@@ -27,8 +27,7 @@ class Wheels:
         return (
             f"{names} are installed together: they overwrite each other, so which one runs is "
             f"undefined. Run `pip uninstall -y {' '.join(self.classic)}`, then install "
-            "edge-inspect "
-            "again with one of the extras cpu, openvino, gpu"
+            "edge-inspect again with one of the extras cpu, openvino, gpu"
         )
 
     @property
