@@ -35,7 +35,7 @@ def test_a_topic_that_may_be_listened_to(broker, topic):
     (found,) = look_at_source(wanted(topic), options(broker.port), 20.0)
 
     assert found.level == "ok"
-    assert "may be listened to" in found.what
+    assert "can be subscribed to" in found.what
 
 
 @pytest.mark.broker
