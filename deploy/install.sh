@@ -13,17 +13,18 @@ usage() {
 deploy/install.sh [install] [OPTIONS]    install, or upgrade to the version that this script came with
 deploy/install.sh uninstall [--purge]    remove the service; with --purge settings, journal and images too
 
-  --runtime cpu|openvino|gpu  which ONNX Runtime; without it: the one that is installed, or at first
-                              what the hardware found suggests
-  --bundle DIR|demo           the model that a new station judges with; it is started then
+  --runtime cpu|openvino|gpu  which ONNX Runtime (default: the installed one; at the first installation
+                              the one that fits the hardware)
+  --bundle DIR|demo           the bundle of a new station, which is then started
   --station NAME              one of several stations on this machine: edge-agent@NAME
-  --inbox DIR                 where a new station's camera drops images (default: in /var/lib/edge-agent)
+  --inbox DIR                 where the camera of a new station writes images (default: in /var/lib/edge-agent)
   --wheels DIR                install from this folder, without a network (make wheels fills one)
   --python PROGRAM            which Python, 3.10 or later (default: python3)
-  --dry-run                   say what would be done, and do nothing
+  --dry-run                   show what would be done, without doing it
 
-An upgrade is made beside the version that runs. That one is replaced only after the new one has
-judged the golden images of every station, and comes back if a station does not start with the new.
+An upgrade is installed beside the running version, which is replaced only after the new one has
+judged the golden images of every station. If a station does not start with the new version, the old
+one is restored. If interrupted, run the installer again.
 END
 }
 
@@ -184,7 +185,7 @@ make_release() {
 
 not_installed() {
   fail "it could not be installed (see above; without a network: --wheels, docs/install.md):" \
-    "nothing was replaced. Run this again when it is mended"
+    "nothing was replaced. Run this again when it is fixed"
 }
 
 # Folders, secrets and settings of a station that isn't there yet.

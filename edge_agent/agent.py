@@ -117,7 +117,7 @@ class Agent:
                 log.error("%s", loss)
             cache = _cache(storage.cache)
             selector = Selector(bundle, settings.runtime, settings.worker, cache)
-            service.status("finding out what runs the bundle best")
+            service.status("choosing the fastest runtime")
             choice = selector.select()
             service.status(f"starting workers: {choice.candidate}")
             pool = WorkerPool(
@@ -235,7 +235,8 @@ class Agent:
                 log.warning("degraded: %s", running.degraded)
             model = running.model_of(ready)
             log.info(
-                "ready: %s, %s on %s %s, golden images within %.4f; %d frames recovered",
+                "ready: %s, %s on %s %s, self-test passed (largest difference %.4f); %d images "
+                "recovered",
                 *(
                     in_words(bundle, decisions[model.variant]),
                     model.variant,
@@ -257,9 +258,9 @@ class Agent:
                 reload.step()
                 pulse.beat(loop.recorded + pool.restarts)
             service.stopping()
-            log.info("stopping: %d frames to finish", pool.pending())
+            log.info("stopping: finishing %d images", pool.pending())
             if not loop.drain(_DRAIN):
-                log.warning("frames are left in %s: the next start judges them", storage.work_dir)
+                log.warning("images left in %s: the next start judges them", storage.work_dir)
         log.info("stopped")
 
     def _obey_signals(self, stack: ExitStack, pool: WorkerPool, reload: Reload) -> None:
@@ -311,7 +312,7 @@ def _topic(
 ) -> MqttSource | None:
     found = settings.source.mqtt
     if found is None or found.folder is None:
-        spool.refuse_expected("named by a message, and [source.mqtt] has no folder any more")
+        spool.refuse_expected("named by a message, but [source.mqtt] folder is no longer set")
     if found is None or settings.mqtt is None:
         return None
     options = mqtt_options(settings.mqtt, _station(settings))
@@ -352,7 +353,7 @@ def _start(pool: WorkerPool, selector: Selector, choice: Choice) -> tuple[Choice
     except WorkerStartError as error:
         if not choice.remembered:
             raise
-        log.warning("%s, which was chosen before, can't be had: %s", choice.candidate, error)
+        log.warning("%s, which was chosen before, is not available: %s", choice.candidate, error)
     choice = selector.select(again=True)
     pool.replace(selector.options(choice.candidate), choice.candidate.workers)
     return choice, pool.start()

@@ -58,7 +58,7 @@ def _failed(error: Exception, command: object) -> int:
     if isinstance(error, BrokenPipeError):
         if command is not classify.classify:  # `| head` has seen enough
             return OK
-        complain("nobody reads the verdicts any more: not every image was judged")
+        complain("the output was closed: not every image was judged")
         return MISTAKE
     if error.errno not in _NO_ROOM:
         raise error
@@ -83,9 +83,9 @@ def _mistakes() -> tuple[type[Exception], ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="edge-agent",
-        description="Judges every image that a camera drops, records it, and tells it by MQTT.",
-        epilog="exit codes: 0 fine; 2 something is set up wrongly, and was named; "
-        "classify: 1 a defect or an image to review was found",
+        description="Judges every image, records the result and publishes it over MQTT.",
+        epilog="exit codes: 0 success; 2 a mistake in the setup, named on stderr; "
+        "classify: 1 if a defect or an image to review was found",
     )
     parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

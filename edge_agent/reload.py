@@ -107,7 +107,7 @@ def note_running(wish: Wish, bundle: Bundle) -> bool:
         log.warning("%s can't be written: %s", history, error)
         return False
     if last and last.name not in ("", bundle.manifest.name):
-        log.warning("changed over: %s judges here now, before it %s", bundle.title, last.name)
+        log.warning("bundle changed: %s runs now, before it %s", bundle.title, last.name)
     return True
 
 
@@ -125,8 +125,8 @@ def check_name(order: Order | None, found: Bundle, runs: Bundle) -> None:
     meant = json.dumps({**order.body, "name": name})
     if order.name is None:
         raise BundleError(
-            f"{found.title} is of another name than {runs.title}, which runs: if the station is "
-            f"to change over to it, send {meant}"
+            f"{found.title} has another name than {runs.title}, which is running: to switch the "
+            f"station to it, send {meant}"
         )
     raise BundleError(f"{found.path.name} holds {found.title}, not {order.name}: send {meant}")
 
@@ -191,7 +191,7 @@ class Reload:
             if self._wish.order:
                 self._wish.order.answer.refused(STOPS)
             else:
-                log.warning("not reloaded any more: the next start takes %s", self._wish.bundle)
+                log.warning("stopping, so not reloaded: the next start uses %s", self._wish.bundle)
         if isinstance(self._outcome, Prepared):
             self._outcome.proven.close()
 
@@ -225,7 +225,7 @@ class Reload:
         new = load_settings(self._file)
         later = [n for n in Settings.model_fields if _differ(n, new, self._settings)]
         if waits := [name for name in later if name not in TAKEN]:
-            log.warning("changed, and taken at the next restart: %s", ", ".join(waits))
+            log.warning("%s changed; restart to apply", ", ".join(f"[{name}]" for name in waits))
         return wish_of(self._settings.model_copy(update={n: getattr(new, n) for n in TAKEN}))
 
     def _ordered(self, order: Order) -> Wish:
@@ -234,7 +234,7 @@ class Reload:
             return Wish(settings, settings.bundle.parent / order.activate, order)
         before = bundle_before(settings.storage.bundles)
         if before is None:
-            raise BundleError("it is not known what ran here before this bundle")
+            raise BundleError("no earlier bundle is known here")
         return Wish(settings, Path(before.directory), order, before)
 
     def _prepare(self, wish: Wish) -> None:
@@ -247,7 +247,7 @@ class Reload:
                 check_name(wish.order, found, runs.bundle)
                 self._outcome = runs.bundle
             else:
-                log.info("verifying %s, while %s goes on", found.path, runs.bundle.path)
+                log.info("verifying %s, while %s keeps running", found.path, runs.bundle.path)
                 self._outcome = prepare(wish, runs.bundle, runs.choice, self._parts.cache)
         except (BundleError, ProviderError, WorkerStartError, SettingsError) as error:
             self._outcome = str(error)
@@ -301,11 +301,12 @@ class Reload:
             self.refused = refused
             if refused:
                 log.error(
-                    "not reloaded, what ran before goes on: %s. Mend %s: the next start refuses it",
+                    "not reloaded, the previous bundle keeps running: %s. Fix %s, or the next "
+                    "start will fail",
                     *(refused, self._file),
                 )
         elif refused:
-            order.answer.refused(f"what ran before goes on: {refused}")
+            order.answer.refused(f"the previous bundle keeps running: {refused}")
 
 
 def prepare(wish: Wish, runs: Bundle, current: Choice, cache: Path | None) -> Prepared:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 _REPAIR = (
-    "stop the agent and run `edge-agent journal repair`, which recovers what the images tell, and "
-    "ends this message"
+    "stop the agent and run `edge-agent journal repair`, which recovers what it can from the "
+    "images and clears this warning"
 )
 
 
@@ -136,7 +136,7 @@ class Vitals:
         failing += [self._parts.source.trouble] if self._parts.source.trouble else []
         degraded = [f"a worker is missing: {pool.trouble}"] if pool.trouble and not failing else []
         if running.degraded:
-            degraded.append(f"not what was asked for: {running.degraded}")
+            degraded.append(f"not as configured: {running.degraded}")
         if self._parts.reload.refused:
             degraded.append(f"not reloaded: {self._parts.reload.refused}")
         waiting_again = loop.delayed
@@ -217,7 +217,7 @@ class Vitals:
 def _delayed(delayed: dict[str, str]) -> str:
     name, why = next(iter(delayed.items()))
     others = f", and {len(delayed) - 1} more" if len(delayed) > 1 else ""
-    return f"images wait to be taken or judged and are tried again: {name} {why}{others}"
+    return f"images wait and are retried: {name} {why}{others}"
 
 
 def _resident(processes: Iterable[int]) -> int:

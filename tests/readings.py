@@ -18,7 +18,7 @@ WELL = Health(
     outbox=0,
     broker="connected",
     worker_restarts=0,
-    ignored={"a\\n.txt": "its name matches none of the patterns"},
+    ignored={"a\\n.txt": "its name matches no pattern"},
 )
 
 

@@ -82,13 +82,13 @@ def _said(error: OSError, arguments: argparse.Namespace) -> str:
     out = getattr(arguments, "out", None)
     if out is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
         # A write has no name, and the temporary files are elsewhere.
-        return f"{said}: make room where {out} is, and in {tempfile.gettempdir()}, and try again"
+        return f"{said}: free some space in {out} and in {tempfile.gettempdir()}, and try again"
     return said
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="trainer", description="From labelled images to a bundle that edge-agent runs."
+        prog="trainer", description="Makes a bundle for edge-agent from labelled images."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -56,7 +56,7 @@ class Aim(BaseModel):
         except ValueError:
             pass
         raise ValueError(
-            f"{rule!r} is none: give max-f1, recall>=0.99, precision>=0.95 or cost "
+            f"unknown rule {rule!r}: give max-f1, recall>=0.99, precision>=0.95 or cost "
             "(quoted, or the shell takes > for itself)"
         )
 
@@ -245,7 +245,7 @@ def read_config(file: Path) -> RunConfig:
             f"{file} can't be read ({error.strerror}): give the folder of a run"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{file} is not what `trainer train` wrote") from None
+        raise UsageError(f"{file} was not written by `trainer train`") from None
 
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -272,8 +272,7 @@ def _checked(model: type[Checked], settings: Mapping[str, object]) -> Checked:
 def _multiples_of_32(size: tuple[int, int]) -> tuple[int, int]:
     if min(size) < 32 or max(size) > 8192 or size[0] % 32 or size[1] % 32:
         raise ValueError(
-            f"{size[0]}x{size[1]} won't do: both must be multiples of 32, "
-            f"such as {min(max(32, size[0] // 32 * 32), 8192)}x"
-            f"{min(max(32, size[1] // 32 * 32), 8192)}"
+            f"{size[0]}x{size[1]} is not possible: both must be multiples of 32, such as "
+            f"{min(max(32, size[0] // 32 * 32), 8192)}x{min(max(32, size[1] // 32 * 32), 8192)}"
         )
     return size

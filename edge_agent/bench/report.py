@@ -91,7 +91,7 @@ def run_bench(
     bundle = verify_apart(bundle_path)
     with tempfile.TemporaryDirectory(prefix="edge-agent-bench-") as place:
         home = Path(place)
-        tell("choosing what runs the bundle best")
+        tell("choosing the fastest runtime")
         candidate = Selector(bundle, runtime, WorkerSettings(), None).select().candidate
         single = found[:unloaded]
         processes = max(candidate.workers, cores() // (candidate.threads or cores()))

@@ -108,8 +108,8 @@ def signer(bundle: Path, keys: Mapping[str, str]) -> tuple[str, str]:
             continue
         return name, hashlib.sha256(manifest).hexdigest()
     raise BundleError(
-        f"{file} is of none of the keys in [trust.keys] ({', '.join(keys)}), or manifest.json was "
-        "changed after it was signed"
+        f"{file} was made with none of the keys in [trust.keys] ({', '.join(keys)}), or "
+        "manifest.json was changed after it was signed"
     )
 
 
@@ -117,7 +117,7 @@ def _private(file: Path) -> Ed25519PrivateKey:
     try:
         with file.open("rb") as stream:
             if os.fstat(stream.fileno()).st_mode & _OTHERS:
-                raise BundleError(f"{file} may be read by others: chmod 600 {file}")
+                raise BundleError(f"{file} is readable by others: chmod 600 {file}")
             pem = stream.read(1 << 16)
         key = load_pem_private_key(pem, password=None)
     except OSError as error:
@@ -125,7 +125,7 @@ def _private(file: Path) -> Ed25519PrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise BundleError(f"{file} is no key of `edge-agent bundle keygen`")
+        raise BundleError(f"{file} is not a key made by `edge-agent bundle keygen`")
     return key
 
 

@@ -247,7 +247,7 @@ def _read(path: Path, name: str, sha256: str, size: int | None) -> bytes:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _check_format(file: Path, content: dict[str, Any]) -> None:

@@ -17,27 +17,41 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    command = commands.add_parser("bench", help="how fast this machine is, and the daemon on it")
-    command.add_argument("--bundle", type=Path, required=True)
-    command.add_argument("--images", type=Path, required=True, metavar="DIR")
+    command = commands.add_parser(
+        "bench", help="measure the speed of this machine, and of the daemon on it"
+    )
+    command.add_argument("--bundle", type=Path, required=True, help="the bundle to run")
     command.add_argument(
-        "--count", type=whole(1, 1_000_000), default=500, help="images at once (default: 500)"
+        "--images", type=Path, required=True, metavar="DIR", help="images to judge"
     )
     command.add_argument(
-        "--unloaded", type=whole(1, 1_000_000), default=30, help="one by one (default: 30)"
+        "--count",
+        type=whole(1, 1_000_000),
+        default=500,
+        help="images for the measurement under load (default: 500)",
     )
-    command.add_argument("--provider", default="auto", help="as in the settings (default: auto)")
-    command.add_argument("--variant", default="auto")
-    command.add_argument("--workers", type=WORKERS, default=0, help="0: found out by measuring")
-    command.add_argument("--threads", type=THREADS, default=0, help="0: found out by measuring")
+    command.add_argument(
+        "--unloaded",
+        type=whole(1, 1_000_000),
+        default=30,
+        help="images for the measurement one at a time (default: 30)",
+    )
+    command.add_argument(
+        "--provider", default="auto", help="execution provider, as in [runtime] (default: auto)"
+    )
+    command.add_argument("--variant", default="auto", help="such as fp32 (default: auto)")
+    command.add_argument("--workers", type=WORKERS, default=0, help="0: measured (default)")
+    command.add_argument(
+        "--threads", type=THREADS, default=0, help="per worker; 0: measured (default)"
+    )
     command.add_argument(
         "--broker",
         type=address(1883),
         metavar="HOST[:PORT]",
-        help="default: a mosquitto of its own",
+        help="default: a mosquitto that bench starts for itself",
     )
     add_max_pixels(command)
-    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=bench)
 
 

@@ -20,28 +20,36 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    bundle = commands.add_parser("bundle", help="look at a bundle, verify or sign it")
+    bundle = commands.add_parser("bundle", help="show, verify or sign a bundle")
     verbs = bundle.add_subparsers(required=True, metavar="VERB")
-    command = verbs.add_parser("show", help="what is in it, and how good it is")
-    command.add_argument("bundle", type=Path, metavar="BUNDLE")
-    command.add_argument("--json", action="store_true", help="the whole manifest")
+    command = verbs.add_parser("show", help="show the contents and the accuracy")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    command.add_argument("--json", action="store_true", help="print the manifest as JSON")
     command.set_defaults(command=_bundle_show)
-    command = verbs.add_parser("verify", help="files, hashes, graphs and golden images")
+    command = verbs.add_parser("verify", help="check files, hashes, graphs and golden images")
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
-    which.add_argument("--config", type=Path, metavar="FILE", help="this station's bundle")
+    which.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="verify the bundle of the station with this station.toml",
+    )
     command.add_argument(
-        "--provider", help="that judges them (default: the one that the station names, or cpu)"
+        "--provider",
+        help="execution provider for the golden images (default: the station's, or cpu)",
     )
     command.set_defaults(command=_bundle_verify)
     command = verbs.add_parser(
-        "keygen", help="make a key that signs bundles; print its public half"
+        "keygen", help="make a private key for signing; print its public key"
     )
-    command.add_argument("file", type=Path, metavar="FILE", help="where the private key goes")
+    command.add_argument("file", type=Path, metavar="FILE", help="new file for the private key")
     command.set_defaults(command=_bundle_keygen)
-    command = verbs.add_parser("sign", help="vouch for a bundle: write its manifest.sig")
-    command.add_argument("bundle", type=Path, metavar="BUNDLE")
-    command.add_argument("--key", type=Path, required=True, metavar="FILE", help="of keygen")
+    command = verbs.add_parser("sign", help="sign a bundle: write its manifest.sig")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    command.add_argument(
+        "--key", type=Path, required=True, metavar="FILE", help="private key from `bundle keygen`"
+    )
     command.set_defaults(command=_bundle_sign)
 
 
@@ -75,7 +83,7 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
             band = f", review {own.review[0]:g} to {own.review[1]:g}" if own.review else ""
             say(f"{'':20}its own threshold {own.threshold:.4f}{band}")
         for provider, fault in variant.gate.items():
-            say(f"{'':20}{f'not on {provider}: {fault}' if fault else f'holds on {provider}'}")
+            say(f"{'':20}{f'not for {provider}: {fault}' if fault else f'accurate on {provider}'}")
     training = manifest.training
     say(f"trained    recipe {training.recipe}, seed {training.seed}, {training.folds} folds")
     say(f"golden     {len(manifest.golden)} images")
@@ -84,7 +92,7 @@ def _bundle_show(parsed: argparse.Namespace) -> int:
 
 def _expected(expects: Expects | None) -> str:
     if expects is None:
-        return "any picture: made before bundles knew what theirs look like"
+        return "any picture: this bundle has no record of its training images (older trainer)"
     (left, right), (top, bottom) = expects.width, expects.height
     figures = (
         f"{name} {bounds[0]:.4g} to {bounds[1]:.4g}"
@@ -131,5 +139,5 @@ def _bundle_keygen(parsed: argparse.Namespace) -> int:
 def _bundle_sign(parsed: argparse.Namespace) -> int:
     from edge_agent.bundle.signature import sign
 
-    say(f"signed; the key's public half, for [trust.keys]: {sign(parsed.bundle, parsed.key)}")
+    say(f"signed; the public key, for [trust.keys]: {sign(parsed.bundle, parsed.key)}")
     return OK

@@ -18,20 +18,25 @@ if TYPE_CHECKING:
 def add(commands: Subcommands) -> None:
     """Its options."""
     command = commands.add_parser("classify", help="judge files once, without a station")
-    command.add_argument("--bundle", type=Path, required=True, help="the folder of a bundle")
-    command.add_argument("--variant", default="fp32", help="which model (default: fp32)")
+    command.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
+    command.add_argument("--variant", default="fp32", help="variant of the model (default: fp32)")
     command.add_argument(
         "--provider", default="cpu", help="cpu (default), openvino:CPU, openvino:GPU, cuda ..."
     )
-    command.add_argument("--threads", type=THREADS, default=0, help="per inference; 0: one a core")
+    command.add_argument(
+        "--threads",
+        type=THREADS,
+        default=0,
+        help="threads per inference (default: 0, one per core)",
+    )
     add_max_pixels(command)
     command.add_argument(
         "--implausible",
         choices=("error", "review", "ok"),
         default="error",
-        help="the verdict on what is no picture of the part (default: error); ok: its score's",
+        help="verdict for images that don't show the part (default: error); ok: judge by score",
     )
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument("--json", action="store_true", help="print one JSON object per line")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images or folders")
     command.set_defaults(command=classify)
 

@@ -15,22 +15,20 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    command = commands.add_parser("demo", help="the whole way on this machine, nothing to set up")
+    command = commands.add_parser("demo", help="end-to-end demo on this machine, no setup")
     command.add_argument(
-        "--seconds", type=real(0.1, 86_400), default=10.0, help="how long (default: 10)"
+        "--seconds", type=real(0.1, 86_400), default=10.0, help="duration in seconds (default: 10)"
     )
     command.add_argument(
-        "--pace", type=real(0.01, 1000), default=2.0, help="images a second (default: 2)"
+        "--pace", type=real(0.01, 1000), default=2.0, help="images per second (default: 2)"
     )
     command.add_argument(
         "--broker",
         type=address(1883),
         metavar="HOST[:PORT]",
-        help="publish there (default: one on loopback, if any)",
+        help="publish to this broker (default: one on loopback, if any)",
     )
-    command.add_argument(
-        "--keep", metavar="DIR", type=Path, help="leave the station in DIR to look at"
-    )
+    command.add_argument("--keep", metavar="DIR", type=Path, help="keep the station's files in DIR")
     command.set_defaults(command=demo)
 
 

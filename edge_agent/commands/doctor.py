@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    command = commands.add_parser("doctor", help="what is wrong here, and how to mend it")
+    command = commands.add_parser("doctor", help="find what is wrong here, and how to fix it")
     command.add_argument(
-        "--config", type=Path, metavar="FILE", help="a station.toml; without: this machine alone"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a station.toml (default: check the machine alone)",
     )
-    command.add_argument("--json", action="store_true", help="the findings as one JSON list")
+    command.add_argument("--json", action="store_true", help="print the findings as one JSON list")
     command.set_defaults(command=doctor)
 
 

@@ -29,41 +29,49 @@ def add(commands: Subcommands) -> None:
     """Its options."""
     journal = commands.add_parser("journal", help="read the station's journal, or repair it")
     verbs = journal.add_subparsers(required=True, metavar="VERB")
-    command = verbs.add_parser("tail", help="the last inspections, and those that come")
+    command = verbs.add_parser("tail", help="show the last inspections")
     _needs_journal(command)
     command.add_argument(
-        "-n", dest="count", type=whole(0, 1_000_000), default=20, help="how many (default: 20)"
+        "-n",
+        dest="count",
+        type=whole(0, 1_000_000),
+        default=20,
+        help="number of inspections (default: 20)",
     )
-    command.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    command.add_argument("-f", "--follow", action="store_true", help="keep showing new inspections")
     _selects_verdicts(command)
     command.set_defaults(command=_journal_tail, since=None, until=None)
-    command = verbs.add_parser("export", help="every inspection, as CSV or JSON lines, on stdout")
+    command = verbs.add_parser("export", help="write inspections to stdout, as CSV or JSON lines")
     _needs_journal(command)
     command.add_argument("--format", choices=("csv", "jsonl"), default="csv")
     command.add_argument(
-        "--bom", action="store_true", help="begin with a byte order mark: for spreadsheets"
+        "--bom", action="store_true", help="start with a byte order mark, for spreadsheets"
     )
     _selects(command)
     command.set_defaults(command=_journal_export)
-    command = verbs.add_parser("stats", help="counts, rates and latencies")
+    command = verbs.add_parser("stats", help="show counts, rates and latencies")
     _needs_journal(command)
     _selects(command)
-    command.add_argument("--by", choices=("hour", "day", "shift"), help="counts of each as well")
+    command.add_argument(
+        "--by", choices=("hour", "day", "shift"), help="add the counts of each hour, shift or day"
+    )
     command.add_argument(
         "--shifts",
         type=shifts,
         default=SHIFTS,
         metavar="TIMES",
-        help="when shifts begin (default: 06:00,14:00,22:00)",
+        help="start of each shift (default: 06:00,14:00,22:00)",
     )
-    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_journal_stats)
     command = verbs.add_parser(
-        "repair", help="record images whose inspection was lost; the agent must be stopped"
+        "repair", help="record images whose inspection was lost (stop the agent first)"
     )
     needs_config(command)
     command.add_argument(
-        "--acknowledge", action="store_true", help="only end the message that something is missing"
+        "--acknowledge",
+        action="store_true",
+        help="only clear the warning that inspections are missing",
     )
     command.set_defaults(command=_journal_repair)
 
@@ -103,7 +111,7 @@ def _journal_export(parsed: argparse.Namespace) -> int:
     from edge_agent.journal import export
 
     if parsed.bom and parsed.format != "csv":
-        raise SettingsError("--bom is for spreadsheets: it goes with --format csv alone")
+        raise SettingsError("--bom is for spreadsheets: it needs --format csv")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # UTF-8, for it is read by programs; the rest as the csv module asks for
         sys.stdout.reconfigure(encoding="utf-8", newline="")
@@ -143,7 +151,7 @@ def _journal_stats(parsed: argparse.Namespace) -> int:
             f"on {model.provider} {model.device}: {one.count}"
         )
     if len(found.judged) > _STRETCHES:
-        say(f"judged        {len(found.judged) - _STRETCHES} changes before these: see --json")
+        say(f"judged        {len(found.judged) - _STRETCHES} earlier changes: see --json")
     for span in found.judged[-_STRETCHES:]:
         say(
             f"judged        {iso_local(span.first)}  {iso_local(span.last)}  "
@@ -175,7 +183,7 @@ def _journal_repair(parsed: argparse.Namespace) -> int:
     done = repair(load_settings(parsed.config), images=not parsed.acknowledge)
     for loss in done.losses:
         say(f"acknowledged  {loss}")
-    say(f"recovered     {done.recovered} of {done.images} images had no inspection")
+    say(f"recovered     {done.recovered} of {done.images} images without an inspection")
     return OK
 
 
@@ -195,7 +203,7 @@ def _selection(parsed: argparse.Namespace) -> Selection:
 def _needs_journal(command: argparse.ArgumentParser) -> None:
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", type=Path, metavar="FILE", help="the station's station.toml")
-    which.add_argument("--journal", type=Path, metavar="FILE", help="a journal.db by itself")
+    which.add_argument("--journal", type=Path, metavar="FILE", help="a journal.db")
 
 
 def _selects(command: argparse.ArgumentParser) -> None:
@@ -203,13 +211,18 @@ def _selects(command: argparse.ArgumentParser) -> None:
         "--since",
         type=moment,
         metavar="TIME",
-        help="completed at or after TIME (local): 22:00, today, 8h, 2026-01-31T18:00",
+        help="completed at or after TIME (local time): 22:00, today, 8h, 2026-01-31T18:00",
     )
-    command.add_argument("--until", type=moment, metavar="TIME", help="completed before TIME")
+    command.add_argument(
+        "--until", type=moment, metavar="TIME", help="completed before TIME (local time)"
+    )
     _selects_verdicts(command)
 
 
 def _selects_verdicts(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--verdict", action="append", choices=("ok", "defect", "review", "error"), help="only these"
+        "--verdict",
+        action="append",
+        choices=("ok", "defect", "review", "error"),
+        help="only this verdict; may be repeated",
     )

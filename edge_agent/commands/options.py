@@ -32,5 +32,5 @@ def add_max_pixels(command: argparse.ArgumentParser) -> None:
         type=whole(1, 10**10),
         default=MAX_PIXELS,
         metavar="N",
-        help=f"an image of more is an error (default: {MAX_PIXELS}); as in [worker]",
+        help=f"larger images are an error (default: {MAX_PIXELS}); as in [worker]",
     )

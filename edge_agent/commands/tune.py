@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    command = commands.add_parser("tune", help="measure what runs a bundle best on this machine")
+    command = commands.add_parser(
+        "tune", help="find the fastest way to run a bundle on this machine"
+    )
     which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--bundle", type=Path, help="measure this bundle, everything left open")
-    which.add_argument("--config", type=Path, help="measure this station's, as its settings allow")
-    command.add_argument("--json", action="store_true", help="one JSON object")
+    which.add_argument(
+        "--bundle", type=Path, help="measure this bundle with every provider and variant"
+    )
+    which.add_argument(
+        "--config", type=Path, help="measure this station's bundle, within its settings"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=tune)
 
 
@@ -73,7 +79,10 @@ def _print_table(table: list[Measured], best: Candidate | None) -> None:
             )
         else:
             layout = f"{name.workers:7} x {name.threads:<7} " if name.workers else ""
-            say(f"   {name.variant:8} {name.provider:13} {layout}out: {printable(one.reason)}")
+            say(
+                f"   {name.variant:8} {name.provider:13} {layout}not "
+                f"{'used' if layout else 'available'}: {printable(one.reason)}"
+            )
 
 
 def _named(candidate: Candidate) -> dict[str, object]:

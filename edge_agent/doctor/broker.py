@@ -39,18 +39,18 @@ _DAY = 86_400.0
 def look_at_broker(settings: Settings, limit: float = _LIMIT) -> list[Finding]:
     """Every step up to the first that fails."""
     if settings.mqtt is None:
-        what = "there is no [mqtt] section: verdicts stay in the journal"
+        what = "no [mqtt] section: verdicts stay in the journal and are not published"
         return [Finding(TOPIC, "ok", what)]
     one = settings.station
     station = Station(one.site, one.line, one.name)
     secret = settings.mqtt.password_file
     if secret is not None and CREDENTIALS in secret.parents and not secret.parent.is_dir():
-        what = f"the password {secret} is there while the service runs, and it does not: not tried"
-        return [Finding(TOPIC, "warning", what, "start the service, then ask again")]
+        what = f"not tested: {secret} exists only while the service runs, and it is stopped"
+        return [Finding(TOPIC, "warning", what, "start the service, then run doctor again")]
     try:
         options = mqtt_options(settings.mqtt, station)
     except SettingsError as error:
-        mend = "let the user of the service, and nobody else, read it"
+        mend = "make it readable for the user of the service only"
         return [Finding(TOPIC, "error", str(error), mend)]
     # Its own client id: with the station's it would throw the running agent out.
     probe = f"{options.client_id}-doctor-{secrets.token_hex(4)}"
@@ -83,12 +83,12 @@ def look_at_network(options: MqttOptions, limit: float) -> list[Finding]:
         addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
     except (OSError, UnicodeError) as error:
         if isinstance(error, TimeoutError):
-            what = f"the name server does not answer when asked for {host}"
+            what = f"the name server does not answer the query for {host}"
         elif isinstance(error, UnicodeError):
-            what = f"{host!r} can't be a name of a machine"
+            what = f"{host!r} is not a valid host name"
         else:
             what = unreachable(options.broker, error)
-        mend = f"getent hosts {host} must show its address: mend mqtt.host, /etc/hosts or the DNS"
+        mend = f"getent hosts {host} must show its address: fix mqtt.host, /etc/hosts or the DNS"
         return [Finding(TOPIC, "error", what, mend)]
     named = [Finding(TOPIC, "ok", f"{host} is {', '.join(addresses)}")]
     found = [] if addresses == [host] else named
@@ -97,8 +97,8 @@ def look_at_network(options: MqttOptions, limit: float) -> list[Finding]:
         link = within(2 * limit, lambda: socket.create_connection((host, port), limit))
     except OSError as error:
         mend = (
-            "start the broker, or mend mqtt.host and mqtt.port; a broker that listens only on "
-            "its own machine (mosquitto's default) needs a `listener` line"
+            "start the broker, or fix mqtt.host and mqtt.port; a broker that listens only on its "
+            "own machine (mosquitto's default) needs a `listener` line"
         )
         return [*found, Finding(TOPIC, "error", unreachable(options.broker, error), mend)]
     with link:
@@ -127,7 +127,7 @@ def look_at_tls(options: MqttOptions, tls: TlsOptions, link: socket.socket) -> l
         show = f"openssl s_client -connect {options.broker} -showcerts"
         mend = f"renew the certificate, or set ca_file to its authority; to see both: {show}"
         if not isinstance(error, ssl.SSLCertVerificationError):
-            mend = f"if that port has no TLS, set tls = false, or mend mqtt.port; to see: {show}"
+            mend = f"if that port has no TLS, set tls = false, or fix mqtt.port; to see: {show}"
         return [Finding(TOPIC, "error", unreachable(options.broker, error), mend)]
     found = [Finding(TOPIC, "ok", f"{version}, the broker's certificate is trusted")]
     end = certificate.get("notAfter")
@@ -157,7 +157,8 @@ def judge_expiry(whose: str, end: str, now: float) -> Finding:
         return Finding(TOPIC, "error", f"{whose} has expired: {end}", "renew it")
     what = f"{whose} is valid for {days:.0f} more days, until {end}"
     if days < _SOON:
-        return Finding(TOPIC, "warning", what, "renew it before then: no verdict is sent after")
+        mend = "renew it before then: no verdict is published after that"
+        return Finding(TOPIC, "warning", what, mend)
     return Finding(TOPIC, "ok", what)
 
 
@@ -166,17 +167,17 @@ def look_at_exchange(options: MqttOptions, base: str, went: Exchanged) -> list[F
     topic = f"{base}/doctor"
     user = "an anonymous client" if options.username is None else f"user {options.username!r}"
     if went.closed:
-        mend = "the broker's log says why it let nobody in"
+        mend = "the broker's log says why it accepts no client"
         if went.login:
-            mend = "mend username and password_file, or the broker's own; its log says more"
+            mend = "fix username and password_file, or the user at the broker; its log says more"
         elif options.tls is None:
             mend = f"{mend}; if its port wants TLS, set tls = true"
         elif options.tls.cert is None:
             mend = f"{mend}; if it wants a client certificate, set cert_file and key_file"
         return [Finding(TOPIC, "error", went.closed, mend)]
-    found = [Finding(TOPIC, "ok", f"{user} is let in")]
+    found = [Finding(TOPIC, "ok", f"{user} is accepted")]
     if not went.retain:
-        mend = "allow retained messages: the station's status is one"
+        mend = "allow retained messages: the station's status needs them"
         found.append(Finding(TOPIC, "error", "the broker does not allow retained messages", mend))
     allow = f"let {user} write to {base}/# (mosquitto: `topic write {base}/#` in its acl_file)"
     if went.published is None:
@@ -187,13 +188,13 @@ def look_at_exchange(options: MqttOptions, base: str, went: Exchanged) -> list[F
         return [*found, Finding(TOPIC, "error", what, allow)]
     found.append(Finding(TOPIC, "ok", f"a message on {topic} is acknowledged"))
     if went.returned is None:
-        what = f"the message on {topic} was acknowledged, but does not come back"
+        what = f"the message on {topic} was acknowledged, but not received back"
         mend = (
-            "if only writing is allowed to this user, nothing: verdicts go out. To see one come "
-            f"back, allow reading {base}/# too"
+            "if this user may only write, nothing: verdicts are delivered. To test the way back, "
+            f"allow reading {base}/# too"
         )
         return [*found, Finding(TOPIC, "warning", what, mend)]
-    what = f"and comes back after {went.returned * 1000:.0f} ms: verdicts are delivered"
+    what = f"and received back after {went.returned * 1000:.0f} ms: verdicts are delivered"
     return [*found, Finding(TOPIC, "ok", what)]
 
 

@@ -59,15 +59,15 @@ def judge_time(now: float) -> Finding:
     if _FIRST <= now < _LAST:
         return Finding(TOPIC, "ok", what)
     mend = "set the clock (timedatectl set-time), change the machine's battery, and use NTP"
-    return Finding(TOPIC, "error", f"{what}: that can't be", mend)
+    return Finding(TOPIC, "error", f"{what}: that is impossible", mend)
 
 
 def judge_keeping(kept: Kept | None) -> Finding:
     """Times and the certificates of a broker hang on it; the order of verdicts does not."""
     mend = "sudo timedatectl set-ntp true; on a line without internet, name the plant's NTP server"
     if kept is None:
-        mend = "nothing in a container: the host keeps the clock. Elsewhere: timedatectl status"
-        return Finding(TOPIC, "warning", "the kernel does not say whether NTP keeps it", mend)
+        mend = "nothing in a container: the host sets the clock. Elsewhere: timedatectl status"
+        return Finding(TOPIC, "warning", "the kernel does not report whether NTP is active", mend)
     if not kept.synchronised:
-        return Finding(TOPIC, "warning", "nothing keeps the clock: it is not synchronised", mend)
+        return Finding(TOPIC, "warning", "no time synchronisation is active", mend)
     return Finding(TOPIC, "ok", f"synchronised, off by {kept.error:.3f} s at most")

@@ -59,10 +59,10 @@ def examine(config: Path | None, limit: float = LIMIT) -> Iterator[list[Finding]
             settings = within(limit / 4, lambda: load_settings(config))
             yield [Finding("settings", "ok", f"{config} can be used")]
         except TimeoutError:
-            mend = "is its disk, or one that it names, away?"
+            mend = "is its disk missing, or one that it names?"
             yield [Finding("settings", "error", f"{config}: no answer when reading it", mend)]
         except SettingsError as error:
-            mend = "until then only the machine is looked at; deploy/examples/station.toml has all"
+            mend = "until then only the machine is checked; deploy/examples/station.toml has all"
             yield [Finding("settings", "error", str(error), mend)]
     left = limit - (time.monotonic() - began)
     yield from look_at_all(topics(settings), left)
@@ -86,13 +86,17 @@ def topics(settings: Settings | None) -> list[Topic]:
             Topic(
                 "bundle",
                 lambda: look_at_bundle(one),
-                f"compiling for a device may take that long: edge-agent bundle verify {one.bundle}",
+                f"compiling for a device may take this long: edge-agent bundle verify {one.bundle}",
             ),
-            Topic("folders", lambda: look_at_folders(one), "a network disk is away: umount -l it"),
+            Topic(
+                "folders",
+                lambda: look_at_folders(one),
+                "a network disk does not respond: umount -l it",
+            ),
             Topic(
                 "retention",
                 lambda: look_at_retention(one),
-                "a network disk is away: umount -l it",
+                "a network disk does not respond: umount -l it",
             ),
         ]
     found.append(Topic("inotify", look_at_inotify, "is this machine overloaded?"))
@@ -136,6 +140,6 @@ def _look(topic: Topic, answer: queue.Queue[list[Finding]]) -> None:
     try:
         answer.put(topic.look())
     except Exception as error:  # one topic that fails must not silence the others
-        what = f"looking at it failed: {type(error).__name__}: {error}"
-        mend = "report it, please, with what this machine is"
+        what = f"the check failed: {type(error).__name__}: {error}"
+        mend = "please report it, with a description of this machine"
         answer.put([Finding(topic.name, "error", what, mend)])

@@ -142,7 +142,7 @@ class _Exchange:
             self._closed = closed_by_broker(broker, code.value)
         elif not self._closed:
             self._closed = (
-                f"{broker} closed the connection without a word: is it an MQTT broker of version "
+                f"{broker} closed the connection without a reason: is it an MQTT broker of version "
                 "5, does its port want TLS, or a client certificate?"
             )
         for event in (self._answered, self._subscribed, self._acknowledged, self._returned):

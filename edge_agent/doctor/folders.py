@@ -107,7 +107,7 @@ def places_of(settings: Settings) -> list[Place]:
 def look_at_place(place: Place) -> Finding:
     """Whether it is there, and may be used: tried, because rights are more than their bits."""
     nearest = place.nearest
-    mend = f"as an administrator: chown it to the user of the service, now {user_name()}"
+    mend = f"as administrator: chown it to the user of the service, now {user_name()}"
     try:
         status = nearest.stat()
         if not stat.S_ISDIR(status.st_mode):
@@ -145,7 +145,7 @@ def look_at_root(storage: StorageSettings) -> list[Finding]:
     try:
         check_root(storage.root, storage.work_dir)
     except SpoolError as error:
-        return [_wrong(str(error), "without it the journal would begin anew")]
+        return [_wrong(str(error), "without it the journal would start empty")]
     return []
 
 
@@ -183,8 +183,8 @@ def look_at_filesystems(
             continue
         where = f"{place.label} is on {mount.kind} ({mount.source})"
         if mount.network and place.key == "source.folder.path":
-            what = f"{where}: no events come from there; it is scanned each {scan_every:g} s"
-            mend = "a local folder is quicker, and claimed by rename instead of copied"
+            what = f"{where}: it gives no events, so it is scanned every {scan_every:g} s"
+            mend = "a local folder is faster: images are claimed by rename instead of copied"
             found.append(Finding(TOPIC, "warning", what, mend))
         elif mount.network and place.key == "storage.root":
             what = f"{where}: SQLite's journal is not safe over a network"
@@ -234,9 +234,10 @@ def look_at_claim(inbox: Place, work: Place, mounts: Sequence[Mount]) -> list[Fi
     except OSError:
         return []
     if one and mount_of(inbox.nearest, mounts) == mount_of(work.nearest, mounts):
-        return [Finding(TOPIC, "ok", "inbox and work are on one filesystem: a claim is a rename")]
-    what = f"{inbox.label} and {work.label} are on two filesystems: each image is copied"
-    mend = "put storage.work (or storage.root) on the inbox's filesystem: a claim is then a rename"
+        what = "inbox and work are on one filesystem: images are claimed by rename"
+        return [Finding(TOPIC, "ok", what)]
+    what = f"{inbox.label} and {work.label} are on two filesystems: every image is copied"
+    mend = "put storage.work (or storage.root) on the filesystem of the inbox"
     return [Finding(TOPIC, "warning", what, mend)]
 
 

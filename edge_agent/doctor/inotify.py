@@ -20,7 +20,7 @@ def look_at_inotify(proc: Path = Path("/proc")) -> list[Finding]:
         try:
             limit = int((proc / "sys/fs/inotify" / name).read_text(encoding="ascii"))
         except (OSError, ValueError):
-            mend = "nothing, if the kernel was built without: the folder is then only scanned"
+            mend = "nothing, if the kernel has no inotify: the folder is then only scanned"
             found.append(Finding(TOPIC, "warning", f"{name} can't be read", mend))
             continue
         what = f"{used[name]} of {limit} {name.removeprefix('max_user_')} in use by this user"

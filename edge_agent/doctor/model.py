@@ -31,8 +31,8 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
         last = ran_last(settings.storage.bundles)
     except BundleError as error:
         mend = (
-            "do what it says; where it says nothing to do, copy the bundle again from where it was "
-            "trained, whole, or set `bundle` to another"
+            "follow the message; if it gives no advice, copy the whole bundle again from where it "
+            "was trained, or set `bundle` to another"
         )
         return [Finding(TOPIC, "error", str(error), mend)]
     manifest = bundle.manifest
@@ -44,7 +44,7 @@ def look_at_bundle(settings: Settings) -> list[Finding]:
         *_plausibility(settings, manifest),
     ]
     if last and last.name not in ("", manifest.name):
-        what = f"{last.name} ran here last, and the next start or reload changes over to "
+        what = f"{last.name} ran here last; the next start or reload switches to "
         mend = "if it should not, name the other one in station.toml: bundle = ..."
         found.append(Finding(TOPIC, "warning", what + bundle.title, mend))
     try:
@@ -65,7 +65,7 @@ def _decides(settings: Settings, bundle: Bundle, variant: str) -> Finding:
     try:
         decision = decisions_for(bundle, settings.decision)[variant]
     except SettingsError as error:
-        mend = "each bundle has a threshold of its own: look at `edge-agent bundle show` first"
+        mend = "each bundle has its own threshold: look at `edge-agent bundle show` first"
         return Finding(TOPIC, "error", str(error), mend)
     return Finding(TOPIC, "ok", in_words(bundle, decision))
 
@@ -74,17 +74,15 @@ def _plausibility(settings: Settings, manifest: Manifest) -> list[Finding]:
     """Whether a picture of nothing would be told from one of the part."""
     if manifest.expects is None:
         what = (
-            "it does not say what pictures it was made for: a black frame, or one of another "
-            "product, is judged by its score, and may be ok"
+            "it has no record of its training images: a black frame, or one of another product, is "
+            "judged by score alone and may be ok"
         )
-        mend = (
-            "make it again: `trainer train`, or `trainer quantize RUN IMAGES` with the same model"
-        )
+        mend = "rebuild it: `trainer train`, or `trainer quantize RUN IMAGES` with the same model"
         return [Finding(TOPIC, "warning", what, mend)]
     if settings.decision.implausible == "ok":
         what = (
-            "pictures that it was not made for are judged by their score, as [decision] says: a "
-            "black frame may be ok"
+            "[decision] lets pictures that it was not made for be judged by score: a black frame "
+            "may be ok"
         )
         return [Finding(TOPIC, "warning", what, 'set implausible = "error", or leave it out')]
     return []

@@ -26,10 +26,11 @@ def look_at_providers(settings: Settings | None) -> list[Finding]:
     inventory = take_inventory()
     if not inventory.providers:
         mend = f"see why: {sys.executable} -m edge_agent.engine.runtime.inventory"
-        return [Finding(TOPIC, "error", "looking for devices crashed or hung", mend)]
+        return [Finding(TOPIC, "error", "the search for devices crashed or hung", mend)]
     found = [Finding(TOPIC, "ok", f"offered: {', '.join(inventory.offered)}")]
     found += [
-        Finding(TOPIC, "ok", f"{name} is out: {why}") for name, why in inventory.absent.items()
+        Finding(TOPIC, "ok", f"{name} is not available: {why}")
+        for name, why in inventory.absent.items()
     ]
     if settings is not None:
         found += wanted_provider(settings, inventory)
@@ -43,11 +44,11 @@ def wanted_provider(settings: Settings, inventory: Inventory) -> list[Finding]:
     if wanted == AUTO or wanted in inventory.offered:
         return []
     why = inventory.absent.get(wanted, "there is no such device on this machine")
-    what = f"runtime.provider = {wanted!r} can't be had: {why}"
+    what = f"runtime.provider = {wanted!r} is not available: {why}"
     if settings.runtime.fallback:
-        mend = "until it is mended, the station runs on the next best and says so: degraded"
+        mend = "until it is fixed, the station runs on the next best provider and reports degraded"
         return [Finding(TOPIC, "warning", what, mend)]
-    mend = "mend it, choose another provider, or set runtime.fallback = true to run without it"
+    mend = "fix it, choose another provider, or set runtime.fallback = true to run on another"
     return [Finding(TOPIC, "error", what, mend)]
 
 
@@ -55,17 +56,17 @@ def remembered(settings: Settings) -> list[Finding]:
     """What was measured for this bundle on this machine, if anything is remembered."""
     table = remembered_table(settings)
     if table is None:
-        return [Finding(TOPIC, "ok", "nothing is remembered: the next start measures what's best")]
+        return [Finding(TOPIC, "ok", "no benchmark yet: the next start runs it")]
     best = choose(table)
     if best is None:
         mend = "edge-agent tune --config measures again and says why"
-        return [Finding(TOPIC, "error", "no candidate was right when they were measured", mend)]
+        return [Finding(TOPIC, "error", "no candidate passed the benchmark", mend)]
     what = f"measured and chosen: {best.candidate}, {best.latency_ms or 0.0:.1f} ms"
     out = {f"{one.candidate.provider}, {one.candidate.variant}": one for one in table if not one.ok}
     return [
         Finding(TOPIC, "ok", what),
         *(
-            Finding(TOPIC, "ok", f"{name} was out when measured: {one.reason}")
+            Finding(TOPIC, "ok", f"{name} was not used in the benchmark: {one.reason}")
             for name, one in out.items()
             if one.candidate.variant != "-"  # absent, as the inventory says too
         ),

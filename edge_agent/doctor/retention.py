@@ -24,9 +24,9 @@ def look_at_retention(settings: Settings) -> list[Finding]:
     keep, storage = settings.retention, settings.storage
     found = look_at_settings(settings)
     if not (keep.ok_images_go or keep.other_images_go):
-        return [*found, Finding(TOPIC, "ok", "no image is ever deleted: no limit is set")]
+        return [*found, Finding(TOPIC, "ok", "images are never deleted: no limit is set")]
     if not storage.journal.exists():
-        return found or [Finding(TOPIC, "ok", "its limits can be met")]
+        return found or [Finding(TOPIC, "ok", "the limits can be met")]
     try:
         held = count_images(storage.journal)
         there = count(storage.processed_dir) + count(storage.quarantine_dir)
@@ -36,7 +36,7 @@ def look_at_retention(settings: Settings) -> list[Finding]:
         what = f"{error.filename} can't be listed: {error.strerror}"
         return [*found, Finding(TOPIC, "warning", what, "see the folders above")]
     found += look_at_images(settings, held, there)
-    return found or [Finding(TOPIC, "ok", f"its limits can be met; {held.images} images are kept")]
+    return found or [Finding(TOPIC, "ok", f"the limits can be met; {held.images} images are kept")]
 
 
 def look_at_settings(settings: Settings) -> list[Finding]:
@@ -80,6 +80,6 @@ def look_at_images(settings: Settings, held: Held, there: int) -> list[Finding]:
                 f"min_free_mb = {keep.min_free_mb} can't be met: {free >> 20} MB are free, and all "
                 f"images that the journal knows have {held.bytes >> 20} MB"
             )
-            mend = "free some space, or lower it: until then nothing is deleted for room"
+            mend = "free some space, or lower it: until then nothing is deleted to make room"
             found.append(Finding(TOPIC, "warning", what, mend))
     return found

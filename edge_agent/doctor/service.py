@@ -19,7 +19,7 @@ _INSTALL = "sudo deploy/install.sh installs and enables it"
 def look_at_service(booted: Path = _BOOTED) -> list[Finding]:
     """Every unit of ours that systemd knows."""
     if not booted.is_dir():
-        what = "systemd does not run here: something else must start the agent again when it ends"
+        what = "systemd does not run here: something else must restart the agent when it ends"
         return [Finding(TOPIC, "ok", what)]
     files = ask_program(["systemctl", "list-unit-files", "--no-legend", "--plain", _PATTERN], 5.0)
     shown = ask_program(["systemctl", "show", "--property", _ASKED, _PATTERN], 5.0)
@@ -38,7 +38,7 @@ def judge_units(files: Answer, shown: Answer, user: str) -> list[Finding]:
     if files.said:
         name = files.said.split()[0]
         mend = f"sudo systemctl enable --now {name}"
-        return [Finding(TOPIC, "warning", f"{name} is installed, but does not run", mend)]
+        return [Finding(TOPIC, "warning", f"{name} is installed, but not running", mend)]
     what = "no unit edge-agent.service is installed: the agent does not start at boot"
     return [Finding(TOPIC, "warning", what, _INSTALL)]
 
@@ -53,7 +53,7 @@ def _judge(unit: dict[str, str], user: str) -> list[Finding]:
     elif state != "active":
         found = [Finding(TOPIC, "warning", what, f"sudo systemctl start {name}")]
     elif restarts.isdigit() and int(restarts) > 0:
-        what = f"{what}, and was restarted {restarts} times since it was started"
+        what = f"{what}, and has been restarted {restarts} times"
         found = [Finding(TOPIC, "warning", what, f"journalctl -u {name} says why")]
     else:
         found = [Finding(TOPIC, "ok", f"{what}, process {unit.get('MainPID', '?')}")]
@@ -62,7 +62,7 @@ def _judge(unit: dict[str, str], user: str) -> list[Finding]:
         found.append(Finding(TOPIC, "warning", what, f"sudo systemctl enable {name}"))
     owner = unit.get("User") or "root"
     if owner != user:
-        what = f"{name} runs as {owner}, but rights were looked at as {user}"
+        what = f"{name} runs as {owner}, but permissions were checked as {user}"
         program = Path(sys.executable).with_name("edge-agent")
         mend = f"sudo -u {owner} {program} doctor --config FILE"
         found.append(Finding(TOPIC, "warning", what, mend))

@@ -31,7 +31,7 @@ def show_sum(findings: Sequence[Finding], *, colour: bool) -> str:
     """How many of each, in one line."""
     errors, warnings = (sum(f.level == level for f in findings) for level in ("error", "warning"))
     if not errors and not warnings:
-        return _paint("ok", "all well", colour=colour)
+        return _paint("ok", "no problems", colour=colour)
     level = "error" if errors else "warning"
     return _paint(level, f"{_many(errors, 'error')}, {_many(warnings, 'warning')}", colour=colour)
 

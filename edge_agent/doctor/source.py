@@ -87,7 +87,7 @@ def look_at_settings(source: MqttSourceSettings) -> list[Finding]:
             f"source.mqtt.session_expiry: after {source.session_expiry} s without this station the "
             "broker drops the images that it holds for it"
         )
-        mend = "give it as long as the station may be off: a weekend, say, or the default of 7 days"
+        mend = "set it to the longest time that the station may be off; the default is 7 days"
         found.append(Finding(TOPIC, "warning", what, mend))
     shared = source.topic.startswith("$share/")
     if shared and source.receive_maximum > _DEALT:
@@ -104,21 +104,21 @@ def look_at_answer(source: MqttSourceSettings, heard: Heard) -> list[Finding]:
     """What the broker said."""
     terms, topic = heard.terms, TopicPattern(source.topic).filter
     if not heard.accepted:
-        what = heard.closed or f"the broker does not answer a client that wants to have {topic}"
+        what = heard.closed or f"the broker does not answer the subscription to {topic}"
         return [Finding(TOPIC, "error", what, "look at the broker's log and its load")]
     found = []
     if terms.max_qos == 0:
-        what = "the broker has QoS 0 alone: an image that is lost on the way is lost"
+        what = "the broker supports QoS 0 only: an image lost in transit is lost"
         found.append(Finding(TOPIC, "error", what, "use a broker with QoS 1"))
     if terms.max_packet is not None and terms.max_packet < source.limit:
         what = (
-            f"the broker takes no message of more than {terms.max_packet} bytes, and here one may "
-            f"have {source.limit}: larger ones never arrive"
+            f"the broker accepts messages of up to {terms.max_packet} bytes, this station up to "
+            f"{source.limit}: larger ones never arrive"
         )
         mend = "raise the broker's limit (mosquitto: max_packet_size), or lower max_bytes to it"
         found.append(Finding(TOPIC, "warning", what, mend))
     if not terms.shared and topic.startswith("$share/"):
-        what = f"the broker knows no shared subscriptions, and source.mqtt.topic is {topic}"
+        what = f"the broker does not support shared subscriptions, and source.mqtt.topic is {topic}"
         mend = "use a topic without $share: one station for each topic; or another broker"
         return [*found, Finding(TOPIC, "error", what, mend)]
     if not heard.listening:
@@ -127,7 +127,7 @@ def look_at_answer(source: MqttSourceSettings, heard: Heard) -> list[Finding]:
         return [*found, Finding(TOPIC, "error", what, mend)]
     # mosquitto accepts every subscription, and asks its access list for each message.
     what = (
-        f"images on {topic} may be listened to; whether the access list lets them pass, some "
-        "brokers (mosquitto) decide with each image"
+        f"images on {topic} can be subscribed to; some brokers (mosquitto) check the access list "
+        "only when an image arrives"
     )
     return [*found, Finding(TOPIC, "ok", what)]

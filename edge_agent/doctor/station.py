@@ -73,21 +73,21 @@ def look_at_health(http: HttpSettings, *, runs: bool) -> list[Finding]:
         if not runs:
             return look_at_port(http)
         what = f"{url} does not answer: {getattr(error, 'reason', error)}"
-        mend = "the agent hangs, or has other settings: look at its log, then restart it"
+        mend = "the agent hangs, or runs with other settings: look at its log, then restart it"
         return [Finding(TOPIC, "error", what, mend)]
     try:
         health = json.loads(body)
         status, reasons = str(health["status"]), [str(reason) for reason in health["reasons"]]
     except (ValueError, KeyError, TypeError):
-        what = f"something that is no edge-agent answers on {url}"
-        return [Finding(TOPIC, "error", what, "choose another [http] port, or stop the other")]
+        what = f"another program answers on {url}"
+        return [Finding(TOPIC, "error", what, "choose another [http] port, or stop that program")]
     if not runs:
         what = f"another station's agent answers on {url}"
         return [Finding(TOPIC, "error", what, "give each station its own [http] port")]
     if status == "ok":
         return [Finding(TOPIC, "ok", f"{url} says ok")]
     level: Level = "error" if status == "failing" else "warning"
-    mend = "do what the reason says; the agent goes on by itself once it is mended"
+    mend = "do what the reason says; the agent continues by itself once it is fixed"
     return [
         Finding(TOPIC, level, f"{url} says {printable(status)}: {printable(reason)}", mend)
         for reason in reasons or ["without a reason"]
@@ -99,7 +99,7 @@ def look_at_port(http: HttpSettings) -> list[Finding]:
     try:
         check_port(http.host, http.port)
     except PortError as error:
-        mend = f"ss -tlnp 'sport = {http.port}' shows who has it, as an administrator"
+        mend = f"ss -tlnp 'sport = {http.port}' shows which program uses it, as administrator"
         return [Finding(TOPIC, "error", str(error), mend)]
     return []
 
@@ -116,7 +116,7 @@ def look_at_files(storage: StorageSettings) -> list[Finding]:
             what, mend = f"{file} is not a file", "move it away"
         elif not os.access(file, os.R_OK | os.W_OK, effective_ids=True):
             what = f"{file} can't be written by this user"
-            mend = f"as an administrator: chown it to the user of the service, now {user_name()}"
+            mend = f"as administrator: chown it to the user of the service, now {user_name()}"
         else:
             continue
         found.append(Finding(TOPIC, "error", what, mend))
@@ -139,7 +139,7 @@ def look_at_journal(journal: Path, now: float) -> Finding:
     completed = last[0].inspection.completed
     what = f"last inspection {last[0].sequence} at {iso_utc(completed)}"
     if completed > now + _SKEW:
-        mend = "the order of verdicts is still that of their sequence numbers; keep the clock"
+        mend = "verdicts are still in the order of their sequence numbers; synchronise the clock"
         return Finding(TOPIC, "warning", f"{what}: the clock was set back since", mend)
     return Finding(TOPIC, "ok", what)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge_agent.publish import Answer
 
 
-STOPS = "the station stops: ask again when it is back"
+STOPS = "the station is stopping: try again when it is back"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Orders:
             if self._closed:
                 refused = STOPS
             elif self._waits is not None:
-                refused = "another order waits: ask again when it was answered"
+                refused = "another command is still in progress: try again after its reply"
             else:
                 refused = ""
                 self._waits = Order(body.activate, answer, body.name)

@@ -92,7 +92,7 @@ class Running:
             self.choice = replace(
                 self.choice, candidate=spare, spare=tuple(others), degraded=degraded
             )
-            log.error("degraded: %s; going on with %s", degraded, spare)
+            log.error("degraded: %s; continuing with %s", degraded, spare)
             pool.replace(self.selector.options(spare), spare.workers)
             try:
                 ready = pool.start(meanwhile)
@@ -101,4 +101,4 @@ class Running:
             else:
                 self._ready = ready
                 return
-        raise LostError(f"{lost} was lost, and there is no other: {why}")
+        raise LostError(f"{lost} was lost, and no other provider is available: {why}")

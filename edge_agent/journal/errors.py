@@ -90,8 +90,8 @@ def _explain(path: Path, error: sqlite3.Error) -> JournalError:
         return _over_quota(path)
     if "locked" in text:
         return JournalError(
-            f"another program keeps {path} locked, such as a backup: wait for its end, or stop it "
-            f"(`fuser {path}` shows which)",
+            f"another program keeps {path} locked, such as a backup: wait until it ends, or stop "
+            f"it (`fuser {path}` shows which)",
             locked=True,
         )
     if "readonly" in text:
@@ -107,8 +107,8 @@ def _explain(path: Path, error: sqlite3.Error) -> JournalError:
             f"the journal {path} failed: {text}. Look at the disk (`dmesg`), then start again"
         )
     return JournalError(
-        f"the journal {path} failed: {text}. Start the agent again; where that does not help, "
-        "report it, please"
+        f"the journal {path} failed: {text}. Restart the agent; if that does not help, please "
+        "report it"
     )
 
 

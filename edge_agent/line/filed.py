@@ -61,7 +61,7 @@ def remove(directory: Path, filed: Filed, *, for_room: bool = False) -> tuple[Fa
         except OSError as failure:
             if failure.errno not in _ONE:
                 raise
-            why = why or f"{path} stays, though its time has come: {failure.strerror}"
+            why = why or f"{path} is due for deletion, but can't be deleted: {failure.strerror}"
         else:
             return Fate.REMOVED, ""
     return (Fate.STUCK, why) if why else (Fate.MISSING, "")

@@ -54,7 +54,7 @@ class Filing:
         self._failed: list[_Frame] = []
         self.renewed: list[Claim] = []
         """Frames whose file was written to after it was judged: to be judged again."""
-        self.trouble = Trouble(log, "filing: all is well again", clock=clock)
+        self.trouble = Trouble(log, "filing: back to normal", clock=clock)
 
     @property
     def failed(self) -> int:

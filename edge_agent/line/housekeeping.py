@@ -86,9 +86,9 @@ class Housekeeping:
         self._stuck = ""
         """In this round: what became of images, and why the first one could not be deleted."""
         self._round = Trouble(log, "housekeeping works again", level=logging.WARNING)
-        self._staying = Trouble(log, "what stayed can be deleted again", level=logging.WARNING)
-        self._number = Trouble(log, "retention.max_images is kept again", level=logging.WARNING)
-        self._room = Trouble(log, "retention.min_free_mb is kept again", level=logging.WARNING)
+        self._staying = Trouble(log, "all images can be deleted again", level=logging.WARNING)
+        self._number = Trouble(log, "retention.max_images is met again", level=logging.WARNING)
+        self._room = Trouble(log, "retention.min_free_mb is met again", level=logging.WARNING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -113,9 +113,9 @@ class Housekeeping:
             try:
                 self.tidy()
             except (JournalError, OSError, _AwayError) as error:  # it is tried again
-                self._round.failed(f"nothing is tidied up: {error}")
+                self._round.failed(f"housekeeping failed: {error}")
             except Exception:  # a station runs for years: a thread that ends would tell nobody
-                log.exception("tidying up failed and is tried again")
+                log.exception("housekeeping failed and is retried")
             else:
                 self._round.worked()
             self._stopping.wait(self._period)
@@ -135,8 +135,8 @@ class Housekeeping:
             if step:
                 sure = now.own + _HOUR
                 log.warning(
-                    "the clock was set %s by %s: what was judged counts as old as this machine has "
-                    "counted itself, and nothing is deleted by age for an hour",
+                    "the clock was set %s by %s: ages are counted by this machine's own clock, and "
+                    "nothing is deleted by age for an hour",
                     *("forward" if step > 0 else "back", _duration(abs(step))),
                 )
             full: JournalError | None = None
@@ -263,7 +263,7 @@ class Housekeeping:
             more = f", and {others} more" if others > 0 else ""
             self._staying.failed(
                 f"{self._stuck}{more}; let the user of this service delete in that folder. It is "
-                "tried again each minute"
+                "retried every minute"
             )
         else:
             self._staying.worked()
@@ -326,7 +326,7 @@ class Housekeeping:
             return (
                 f"the disk of {directory} has {self._free(directory) >> 20} MB left, and all "
                 f"images that the journal knows there have {held >> 20} MB: deleting them is not "
-                "enough, and none is deleted for room. Free some space, or lower the limit"
+                "enough, so none is deleted to make room. Free some space, or lower the limit"
             )
         linked = 0
         for rank in RANKS:
@@ -347,15 +347,19 @@ class Housekeeping:
                     self._vain = (
                         f"{freed >> 10} kB of images were deleted, and the disk of {directory} has "
                         "no more room than before: a snapshot or another program holds them. No "
-                        "more is deleted for room for an hour"
+                        "more is deleted to make room for an hour"
                     )
                     return self._vain
         if short <= 0 or self._stopping.is_set():
             return ""
-        why = f": {linked} images have another hard link, which keeps their room" if linked else ""
+        why = (
+            f": {linked} images have another hard link, so deleting them frees nothing"
+            if linked
+            else ""
+        )
         return (
-            f"the disk of {directory} has {self._free(directory) >> 20} MB left, and no image is "
-            f"left there whose deleting frees room{why}. Free some space, or lower the limit"
+            f"the disk of {directory} has {self._free(directory) >> 20} MB left, and deleting the "
+            f"images there would free nothing{why}. Free some space, or lower the limit"
         )
 
     def _gained(self, directory: Path, before: int, freed: int) -> bool:

@@ -100,7 +100,7 @@ class Loop:
         self._unsynced: list[Claim] = []
         """Claims that are not durable yet: nothing of them may be committed."""
         self._claim_at = 0.0
-        self._claiming = Trouble(log, "claim: all is well again", clock=clock)
+        self._claiming = Trouble(log, "claim: back to normal", clock=clock)
         self._filing = Filing(stages.spool, stages.journal, clock)
         self._recorder = Recorder(
             stages.journal,
@@ -226,7 +226,7 @@ class Loop:
             self._spool.sync(self._unsynced)
         except OSError as error:
             self._claiming.failed(
-                f"what is claimed can't be brought to the disk: {error.strerror}: {error.filename}"
+                f"claimed images can't be synced to the disk: {error.strerror}: {error.filename}"
             )
             return False
         self._unsynced.clear()
@@ -247,7 +247,7 @@ class Loop:
             self._waiting.add(claim, f"can't be removed: {error}", UNREAD, float("inf"))
             return
         self._waiting.drop(claim)
-        log.info("%s was copied before it was whole: it is taken again", claim.name)
+        log.info("%s was copied before it was whole: it is read again", claim.name)
 
     def _submit(self, claim: Claim) -> None:
         ready = self._pool.ready

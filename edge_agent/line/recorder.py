@@ -85,7 +85,7 @@ class Recorder:
         self._retry_at = 0.0
         self.count = 0
         """Inspections committed since the start: progress is a commit, not an effort."""
-        self.trouble = Trouble(log, "journal: all is well again", clock=clock)
+        self.trouble = Trouble(log, "journal: back to normal", clock=clock)
 
     @property
     def held_back(self) -> int:
@@ -156,6 +156,6 @@ def _log(claim: Claim, inspection: Inspection) -> None:
     if inspection.verdict is Verdict.ERROR:
         log.warning("%s can't be judged: %s", claim.name, inspection.reason)
     elif inspection.reason:
-        log.warning("%s is for a person to look at: %s", claim.name, inspection.reason)
+        log.warning("%s needs review: %s", claim.name, inspection.reason)
     else:
         log.debug("%s %s %.4f", claim.name, inspection.verdict.value, inspection.score)

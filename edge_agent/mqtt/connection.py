@@ -215,8 +215,8 @@ class Connection:
         self._client.loop_misc()
         if self.unanswered and time.monotonic() > self._asked_at + self._options.ack_timeout:
             self._close(
-                f"the broker at {self._options.broker} has not said for "
-                f"{self._options.ack_timeout:.0f} s whether it sends messages: is it overloaded?"
+                f"the broker at {self._options.broker} has not answered the subscription for "
+                f"{self._options.ack_timeout:.0f} s: is it overloaded?"
             )
 
     def _read(self, link: Strainer) -> None:
@@ -331,7 +331,7 @@ class Connection:
             self._close(self._lost)
         else:
             self._close(
-                f"{broker} closed the connection without a word: is it an MQTT broker, does its "
+                f"{broker} closed the connection without a reason: is it an MQTT broker, does its "
                 "port want TLS, or a client certificate?"
             )
 

@@ -11,13 +11,13 @@ TAKEN_OVER = 142
 _PUBACK = {
     128: "without saying why",
     131: "for reasons of its own",
-    135: "this station is not allowed to publish there: mend the broker's access list",
+    135: "this station is not allowed to publish there: fix the broker's access list",
     144: "it does not accept the topic's name: check root, site, line and station",
     151: "a quota is used up: look at the broker's limits",
     153: "it does not accept the payload's format",
 }
 _SUBACK = {
-    135: "this station is not allowed to listen there: mend the broker's access list",
+    135: "this station is not allowed to subscribe there: fix the broker's access list",
     143: "it does not accept the topic's name",
     158: "it does not know shared subscriptions: use a topic without $share",
     162: "it does not know topics with wildcards",
@@ -52,7 +52,7 @@ _DISCONNECT = {
     135: "no longer allows this client",
     137: "is busy",
     139: "is shutting down",
-    141: "heard nothing of this station for too long",
+    141: "heard nothing from this station for too long",
     142: "has another client with the same client id: give each station its own client_id",
     147: "got more messages at once than it allows: lower max_inflight",
     149: "found a message larger than it allows: raise the broker's limit",
@@ -112,8 +112,8 @@ def unreachable(broker: str, error: Exception) -> str:
         return f"the name in {broker} can't be resolved: check it, and the DNS"
     if isinstance(error, PermissionError) and error.filename is None:
         return (
-            f"this machine lets nothing pass to {broker}: a firewall, or the service's unit, where "
-            "an address that is not private needs IPAddressAllow="
+            f"this machine blocks connections to {broker}: a firewall, or the service's unit (a "
+            "public address needs IPAddressAllow=)"
         )
     if isinstance(error, TimeoutError):
         return f"no answer from {broker}: check the address, the network and firewalls"

@@ -112,7 +112,7 @@ class Publisher:
             except self._outbox_error as error:
                 self._board.say(str(error), connected=False)
             except Exception as error:  # a station runs for years: log it and begin again
-                log.exception("the publisher failed and begins again")
+                log.exception("the publisher failed and restarts")
                 self._board.say(f"unexpected failure, see the log: {error!r}", connected=False)
             self._pause(pauses.next(), None)
         self._board.say(STOPPED, connected=False)

@@ -110,12 +110,13 @@ class Answer:
 
     def done(self, **detail: Value) -> None:
         """It was done."""
-        log.info("command %s: done %s", self._name, detail or "")
+        results = ", ".join(f"{key}={value}" for key, value in detail.items())
+        log.info("command %s: done%s", self._name, results and f", {results}")
         self._say("", detail, ok=True)
 
     def refused(self, reason: str, **detail: Value) -> None:
         """It was not done, and why."""
-        log.warning("command %s: refused: %s", self._name, reason)
+        log.warning("command %s rejected: %s", self._name, reason)
         self._say(reason, detail, ok=False)
 
     def _say(self, reason: str, detail: Mapping[str, Value], *, ok: bool) -> None:
@@ -158,7 +159,7 @@ class Commands:
         self._clock = clock
         self._replies: deque[Reply] = deque()
         self._kinds: dict[str, _Kind] = {}
-        self._flood = Trouble(log, "commands come as seldom as they should", level=logging.WARNING)
+        self._flood = Trouble(log, "the rate of commands is normal again", level=logging.WARNING)
         self._flooded_at = clock()
         self.refused = 0
         """Commands that were not obeyed because too many came, since the start."""
@@ -185,18 +186,18 @@ class Commands:
         if not self._may_obey(name if command else "", answer):
             return
         if arrived.retained:
-            answer.refused("it is a retained message, from who knows when: send it without retain")
+            answer.refused("it is a retained message of unknown age: send it without retain")
             return
         if arrived.refused:
             size = arrived.refused.bytes
             answer.refused(f"it has {size} bytes: a command has at most {MAX_COMMAND}")
             return
         if arrived.malformed:
-            answer.refused(f"it is not as MQTT wants it: {arrived.malformed}")
+            answer.refused(f"it is not valid MQTT: {arrived.malformed}")
             return
         if command is None:
             known = ", ".join(sorted(commands))
-            answer.refused(f"there is no such command: there are {known}")
+            answer.refused(f"unknown command; the commands are: {known}")
             return
         try:
             body = command.body.model_validate_json(arrived.payload or b"{}")
@@ -222,14 +223,15 @@ class Commands:
         self._flooded_at = self._clock()
         which = f"{name} commands" if name else "unknown commands"
         self._flood.failed(
-            f"more {which} come than the {_A_SECOND} a second that are obeyed, and those beyond "
-            "are refused: find out who sends them"
+            f"more {which} arrive than the {_A_SECOND} a second that are accepted, and the rest "
+            "are rejected: find out who sends them"
         )
         if room and kind.answered.take():
             unanswered, kind.unanswered = kind.unanswered, 0
             answer.refused(
-                f"too many come: of one kind {_A_SECOND} a second are obeyed. This one was not, "
-                f"nor were {unanswered} before it that got no answer: send it again, and fewer"
+                f"too many commands: {_A_SECOND} a second of one kind are accepted. This one was "
+                f"rejected, and so were {unanswered} before it without a reply: send it again, and "
+                "fewer"
             )
         else:
             kind.unanswered += 1

@@ -39,7 +39,7 @@ class Replays:
         if len(self._waiting) < _MOST:
             self._waiting.append((body, answer))
         else:
-            answer.refused(f"{_MOST} replays wait: ask again when they were answered")
+            answer.refused(f"{_MOST} replays are waiting: try again after their replies")
 
     def do_next(self) -> None:
         """Mark what the first of them wants, and answer it.
@@ -67,4 +67,4 @@ class Replays:
                 **kept,
             )
         else:
-            answer.refused("nothing is kept of what was asked for", **kept)
+            answer.refused("none of the requested messages is kept any more", **kept)

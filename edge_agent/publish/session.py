@@ -220,7 +220,7 @@ class Session:
             birth = self._announcements.birth()
             if birth != self._said:
                 if not self._born:
-                    log.info("online: what is sent to this station is heard")
+                    log.info("online: commands can be received")
                 self._born, self._said = True, birth
                 self._announce(self._topics.status, birth, retain=True)
         if time.monotonic() >= self._tell_at and self._room() and not self._parted:
@@ -254,7 +254,7 @@ class Session:
         self._shared.board.obeys(commands.trouble, commands.refused)
         if self._connection.deaf and not self._deaf:
             self._deaf = True
-            log.warning("no command can be obeyed: %s", self._connection.deaf)
+            log.warning("commands can't be received: %s", self._connection.deaf)
         if self._parted:
             return
         while self._room() and (reply := commands.reply()) is not None:

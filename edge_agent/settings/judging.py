@@ -72,7 +72,9 @@ class TrustSettings(Section):
     @model_validator(mode="after")
     def _someone(self) -> TrustSettings:
         if self.require_signature and not self.keys:
-            raise ValueError("require_signature is set, but keys lists nobody whose would count")
+            raise ValueError(
+                "require_signature is set, but keys is empty, so no signature would be valid"
+            )
         return self
 
 

@@ -141,7 +141,7 @@ def _message(detail: Any) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
         meant = _meant(detail["loc"]) or ";"
-        return f"unknown key{meant} deploy/examples/station.toml has all that there are"
+        return f"unknown key{meant} deploy/examples/station.toml lists them all"
     if kind == "missing":
         return "is missing"
     if kind == "model_type":

@@ -56,7 +56,10 @@ class MqttSettings(Section):
     def _alone(cls, host: str) -> str:
         # A URL may hold a password, and the host is told wherever the broker is spoken of.
         if not _HOST.fullmatch(host):
-            raise ValueError("is the broker's name or address alone: port, tls and username apart")
+            raise ValueError(
+                "must be the broker's name or address only: port, tls and username have their own "
+                "keys"
+            )
         return host
 
     @field_validator("root")
@@ -65,7 +68,7 @@ class MqttSettings(Section):
         if root.startswith("$"):
             raise ValueError("topics that begin with $ are the broker's own")
         if not root.isprintable() or any(c in root for c in "+#") or "" in root.split("/"):
-            raise ValueError("topic levels must not be empty nor hold + or #")
+            raise ValueError("topic levels must not be empty or contain + or #")
         return root
 
     @model_validator(mode="after")

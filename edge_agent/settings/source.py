@@ -69,8 +69,8 @@ class MqttSourceSettings(Section):
     def _one_way(self) -> MqttSourceSettings:
         if self.folder is not None and self.encoding != "binary":
             raise ValueError(
-                "encoding is of images that come in messages, and with folder a message names a "
-                "file: leave one of the two out"
+                "encoding is for images inside messages, but with folder a message names a file: "
+                "remove one of the two"
             )
         return self
 
@@ -96,5 +96,5 @@ class SourceSettings(Section):
     @model_validator(mode="after")
     def _any(self) -> SourceSettings:
         if self.folder is None and self.mqtt is None:
-            raise ValueError("no image can come: write [source.folder], [source.mqtt] or both")
+            raise ValueError("no source of images: add [source.folder], [source.mqtt] or both")
         return self

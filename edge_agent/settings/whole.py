@@ -60,15 +60,15 @@ class Settings(Section):
             raise ValueError("[source.mqtt] needs [mqtt]: it says how to reach the broker")
         if source.client_id is not None and source.client_id == broker.client_id:
             raise ValueError(
-                "source.mqtt.client_id and mqtt.client_id are one: the broker would let in only "
-                "one of the two connections. Leave the first one out"
+                "source.mqtt.client_id and mqtt.client_id are the same: the broker would accept "
+                "only one of the two connections. Remove the first one"
             )
         for level in ("status", "verdict", "defect", "telemetry", "reply"):
             topic = f"{broker.root}/{own.site}/{own.line}/{own.name}/{level}"
             if TopicPattern(source.topic).matches(topic):
                 raise ValueError(
-                    f"source.mqtt.topic takes in {topic}, this station's own: it would judge what "
-                    "it says itself. Give the cameras a topic of their own: cameras/{camera}/{id}"
+                    f"source.mqtt.topic includes {topic}, this station's own: it would judge its "
+                    "own messages. Give the cameras their own topic: cameras/{camera}/{id}"
                 )
         return self
 
@@ -94,7 +94,7 @@ class Settings(Section):
         work = Path(os.path.realpath(storage.work_dir))
         for real, name in taken.items():
             if work in Path(real).parents:  # whatever lies there is taken for an image
-                raise ValueError(f"{name} lies inside of storage.work, {work}: move it out")
+                raise ValueError(f"{name} lies inside storage.work, {work}: move it out")
         return self
 
     def _not_among_images(self, taken: dict[str, str]) -> None:
@@ -106,6 +106,6 @@ class Settings(Section):
         for real, name in taken.items():
             if inbox in Path(real).parents:
                 raise ValueError(
-                    f"{name} lies inside of source.folder.path, {inbox}, whose folders are looked "
+                    f"{name} lies inside source.folder.path, {inbox}, whose folders are looked "
                     "into: move it out, or set depth = 0"
                 )

@@ -35,7 +35,7 @@ def read_captured(text: str) -> tuple[float | None, str]:
     except (ValueError, OverflowError):
         return None, _not_understood(text)
     if moment.tzinfo is None:
-        return seconds, f"captured {text[:60]!r} names no time zone and is taken as UTC"
+        return seconds, f"captured {text[:60]!r} names no time zone and is read as UTC"
     return seconds, ""
 
 
@@ -46,6 +46,6 @@ def _number(number: float) -> float | None:
 
 def _not_understood(text: str) -> str:
     return (
-        f"captured {text[:60]!r} is not understood, and the time of receipt is taken: send ISO "
+        f"captured {text[:60]!r} can't be parsed, so the time of receipt is used: send ISO "
         "8601 with a zone (2026-11-24T08:00:00Z), or s, ms, us or ns since 1970"
     )

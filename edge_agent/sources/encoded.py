@@ -66,9 +66,9 @@ def read_object(payload: bytes) -> dict[str, Any]:
         found = from_json(text)
     except ValueError as error:
         what = what_it_is(payload).replace("JSON", "")
-        raise ValueError(f"the message is {what or f'no JSON: {error}'}") from None
+        raise ValueError(f"the message is {what or f'not JSON: {error}'}") from None
     if not isinstance(found, dict):
-        what = f"the message is JSON, but no object: it is {shown(found)}"
+        what = f"the message is JSON, but not an object: it is {shown(found)}"
         raise ValueError(what)  # noqa: TRY004  of what was sent, not of the program
     return found
 
@@ -115,7 +115,7 @@ def decode_base64(text: bytes, limit: int) -> bytes:
     try:
         return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error:
-        raise ValueError("the message is no base64") from None
+        raise ValueError("the message is not base64") from None
 
 
 def what_it_is(payload: bytes) -> str:

@@ -107,7 +107,7 @@ class Entries:
 
     def _why_not(self, status: os.stat_result, home: os.stat_result) -> str:
         if status.st_dev != home.st_dev:  # from there no image could be claimed by a rename
-            return "is a folder on another filesystem than the inbox, and not entered"
+            return "is a folder on another filesystem than the inbox, and not searched"
         if len(self.folders) >= _MOST:
-            return f"is one folder too many: {_MOST} are entered"
+            return f"is beyond the limit of {_MOST} folders"
         return ""

@@ -240,7 +240,7 @@ class FolderSource:
     def _scan(self, now: float) -> None:
         self._rescan = False
         if self._watch.lost():  # it was made anew, or something was mounted there
-            log.info("%s is another folder than before, and watched anew", self._path)
+            log.info("%s was replaced by another folder, which is now watched", self._path)
             self._watch.close()
             self._watch = Watch(self._path, self._wake)
             self._adopt = True
@@ -366,7 +366,7 @@ class FolderSource:
         if not stat.S_ISREG(status.st_mode):
             return "is not a regular file"
         if not self._wanted(name.rpartition("/")[2].lower()):
-            return "its name matches none of the patterns in [source.folder]"
+            return "its name matches no pattern in [source.folder]"
         return ""
 
     def _name(self, path: Path) -> str:
@@ -545,9 +545,9 @@ class FolderSource:
             if name not in self.ignored or (
                 self.ignored[name] != reason and "still being written" not in reason
             ):
-                log.warning("not taken: %s %s", name, reason)
+                log.warning("ignored %s: %s", name, reason)
         if len(ignored) > len(shown):
-            shown[f"and {len(ignored) - len(shown)} more"] = "are not taken either"
+            shown[f"and {len(ignored) - len(shown)} more"] = "are ignored too"
         self.ignored = shown
 
 

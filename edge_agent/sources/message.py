@@ -130,7 +130,7 @@ def _image_of(payload: bytes, settings: MqttSourceSettings, said: dict[str, str]
         what = encoded.what_it_is(payload)
         if what and not encoded.suffix_of(payload):
             raise ValueError(
-                f"the message is {what}, and is not read as such: set [source.mqtt] encoding = "
+                f"the message is {what}, which is not expected: set [source.mqtt] encoding = "
                 f'"{"json" if what == "JSON" else "base64"}"'
             )
         return payload
@@ -180,7 +180,7 @@ def _refused(arrived: Arrived, digest: str, settings: MqttSourceSettings) -> Fai
             f"a message of {size} bytes is more than the limit of {settings.limit}: it was not kept"
         )
     elif why:
-        why = f"the message is not as MQTT wants it: {why}"
+        why = f"the message is not valid MQTT: {why}"
     return Failure(why, Image(digest, size)) if why else None
 
 

@@ -121,7 +121,7 @@ class MqttSource:
         """When anything came last, be it a part of a message; monotonic seconds."""
         self._look_at = 0.0
         self._unheard = Trouble(log, "receiving images from MQTT")
-        self._unwritten = Trouble(log, "images that arrive are taken again")
+        self._unwritten = Trouble(log, "arriving images are accepted again")
         self._loss: tuple[float, str] = (float("-inf"), "")
         """When the broker's session was found to be lost, and what is said of it."""
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
@@ -207,7 +207,7 @@ class MqttSource:
             try:
                 trouble = self._receive()
             except Exception as error:  # a station runs for years: log it and begin again
-                log.exception("the MQTT source failed and begins again")
+                log.exception("the MQTT source failed and restarts")
                 trouble = f"unexpected failure, see the log: {error!r}"
             if self._stopping:
                 return
@@ -379,11 +379,11 @@ class MqttSource:
         known = self._seen(identity)
         judged = self._spool.sha256_of(identity) or (known.sha256 if known else "")
         if arrived.repeated or not found or found == judged:
-            log.debug("%s was here before: a repeat", offer.name)
+            log.debug("%s was received before: a repeat", offer.name)
             return
         why = (
-            "is not judged: its topic and id were seen before, as far as is known of another "
-            "image. Does the camera count from 1 again? Give each image an id of its own, or none"
+            "is not judged: its topic and id were seen before, apparently for another image. Did "
+            "the camera restart its counter? Give each image its own id, or none"
         )
         log.warning("%s %s", offer.name, why)
         self._ignore(offer.name, why)

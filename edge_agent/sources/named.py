@@ -167,7 +167,7 @@ class NamedFiles:
             try:
                 wait = self.step()
             except Exception:  # a station runs for years: a thread that ends would tell nobody
-                log.exception("looking after files that messages name failed and is tried again")
+                log.exception("checking the files that messages name failed and is retried")
                 wait = 1.0
             self._wake.wait(max(0.0, min(wait, 60.0)))
             self._wake.clear()

@@ -113,8 +113,8 @@ def _station_mark(root: Path) -> str:
         sync_directory(root)
     except OSError as error:
         raise SpoolError(
-            f"{file} can't be written ({error.strerror}): it says which station this is, so "
-            "that no two have one image"
+            f"{file} can't be written ({error.strerror}): it identifies this station, so that no "
+            "two stations take the same image"
         ) from None
     return mark
 
@@ -420,7 +420,7 @@ class Spool:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise SpoolError(
-                    f"{self._work} can't be brought to the disk ({error.strerror}): look at the "
+                    f"{self._work} can't be synced to the disk ({error.strerror}): look at the "
                     "disk (`dmesg`), then start again"
                 ) from error
 

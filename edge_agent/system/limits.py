@@ -9,7 +9,7 @@ from pathlib import Path
 _ROOT = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 _UNLIMITED = 1 << 60  # how version 1 of control groups says so, less what a page rounds off
-NO_MEMORY = "there is no memory left: give this program more, or the machine"
+NO_MEMORY = "out of memory: give this program, or the machine, more"
 _NO_THREAD = "can't start new thread"  # all that Python says; it keeps the error's number back
 
 
@@ -65,9 +65,9 @@ class MemoryGuard:
         self._seen += 1
         limit = self._group.number("memory.max", "memory.limit_in_bytes")
         if limit is None or limit >= _UNLIMITED:
-            return "the kernel killed it, for the machine's memory is full"
+            return "the kernel killed it because the machine's memory is full"
         return (
-            f"the kernel killed it, for the {limit / (1 << 20):.0f} MB that the service or "
+            f"the kernel killed it because the {limit / (1 << 20):.0f} MB that the service or "
             "container may have are full (MemoryMax= of the service, --memory of the container)"
         )
 

@@ -69,7 +69,7 @@ def moment(text: str) -> Moment:
         return Moment(datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp())
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: write 22:00 (the last one), today, yesterday, 8h (ago; also s, "
+            f"{text!r} is not a time: use 22:00 (the last one), today, yesterday, 8h (ago; also s, "
             "m, d, w), 2026-01-31 or 2026-01-31T18:00, in this machine's time, or with Z or +01:00"
         ) from None
 
@@ -93,7 +93,7 @@ def shifts(text: str) -> tuple[day_time, ...]:
         return tuple(sorted({clock(part) for part in text.split(",")}))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} are no times of the day: write 06:00,14:00,22:00"
+            f"{text!r} are not times of day: use 06:00,14:00,22:00"
         ) from None
 
 

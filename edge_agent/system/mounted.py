@@ -89,7 +89,7 @@ class MountWatch:
             return
         self._next = now + _EVERY
         if self._trouble.text and not self._note.exists():
-            log.info("where the folders lie is accepted: %s was removed", self._note)
+            log.info("the new mounts are accepted: %s was removed", self._note)
             self._remembered = {}
         try:
             places = self._places()
@@ -145,7 +145,7 @@ class MountWatch:
             partial.rename(self._note)
             sync_directory(self._note.parent)
         except OSError as error:
-            log.warning("where the folders lie can't be noted: %s: %s", self._note, error.strerror)
+            log.warning("the mounts can't be noted: %s: %s", self._note, error.strerror)
 
 
 def read_note(note: Path) -> dict[str, Place]:
@@ -156,7 +156,7 @@ def read_note(note: Path) -> dict[str, Place]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.warning("%s can't be read, and is written anew: %s", note, error)
+        log.warning("%s can't be read, and is rewritten: %s", note, error)
         return {}
 
 
@@ -185,7 +185,7 @@ def describe(name: str, path: Path, was: Place, now: Place) -> str:
 
 def how_to_mend(was: Place, note: Path) -> str:
     """What to do about it."""
-    return f"Mount it again (mount {was.point}); if it is meant to be so, remove {note}"
+    return f"Mount it again (mount {was.point}); if this is intended, remove {note}"
 
 
 def _is_deeper(now: Place, was: Place) -> bool:

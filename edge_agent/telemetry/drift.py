@@ -152,7 +152,7 @@ def sentence(drift: Drift) -> str:
     how = "higher" if drift.higher else "lower"
     return (
         f"{drift.figure} is {how} than in the training images: look at {_LOOK_AT[drift.figure]}; "
-        "if it is meant to be so, train again with such images"
+        "if this is intended, train again with such images"
     )
 
 

@@ -157,4 +157,4 @@ class _Server(ThreadingHTTPServer):
         if isinstance(failure, OSError):
             log.debug("http: %s is gone: %s", client_address, failure)
         else:
-            log.error("a page could not be told", exc_info=failure)
+            log.error("a page could not be served", exc_info=failure)

@@ -104,7 +104,7 @@ def set_up_logging(level: str, form: Literal["console", "json"]) -> None:
         lines = JournalFormatter(lines)
 
     def lost(count: int) -> str:
-        text = f"{count} lines were not written: whoever reads stderr stood still"
+        text = f"{count} lines were not written: the reader of stderr had stalled"
         told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
         return f"{lines.format(logging.makeLogRecord(told))}\n"
 

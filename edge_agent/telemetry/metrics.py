@@ -116,7 +116,7 @@ def _state(reading: Reading) -> Iterator[Metric]:
     yield _gauge(
         "silent", "1 when failing since none comes within [source] expect_every.", health.silent
     )
-    yield _gauge("degraded", "1 when something is not as it should be.", health.status != "ok")
+    yield _gauge("degraded", "1 when something is wrong.", health.status != "ok")
     yield _gauge("paused", "1 while a command keeps it from taking images.", health.paused)
     yield _gauge(
         "provider_degraded",

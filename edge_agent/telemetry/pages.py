@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from edge_agent.types.reading import Health, Reading
 
-_STARTING = "starting: the bundle is verified, measured and loaded; the log says how far it is"
+_STARTING = "starting: the bundle is being verified, measured and loaded; the log shows progress"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Silence:
         self._paused = paused
         self._clock = clock
         self._since = clock()
-        self._trouble = Trouble(log, "no image is missing any more", clock=clock)
+        self._trouble = Trouble(log, "images arrive again", clock=clock)
 
     @property
     def text(self) -> str:

@@ -63,7 +63,7 @@ class QueuedStream(io.TextIOBase):
         if error := self._error:
             why = f"stderr can't be written: {error}"
         elif self._full or (since is not None and time.monotonic() - since > _STANDS):
-            why = "whoever reads stderr stands still"
+            why = "the reader of stderr has stalled"
         else:
             return ""
         return f"{why}; {lost}" if lost else why

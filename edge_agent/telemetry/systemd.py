@@ -75,7 +75,9 @@ class ServiceLink:
                 link.settimeout(1.0)
                 link.sendto(words.encode(), self._address)
         except OSError as error:  # inspecting goes on; the watchdog does what it is there for
-            log.warning("systemd can't be told %s: %s", words.partition("\n")[0], error.strerror)
+            log.warning(
+                "systemd can't be notified (%s): %s", words.partition("\n")[0], error.strerror
+            )
 
 
 class Pulse:
@@ -105,7 +107,7 @@ class Pulse:
             self._starving = False
         elif not self._starving:
             self._starving = True
-            log.error("frames wait and nothing moves: the watchdog is no longer fed")
+            log.error("images wait and nothing moves: the watchdog is no longer notified")
 
 
 def status_line(health: Health) -> str:

@@ -219,7 +219,7 @@ def play_the_stories(scene: Scene) -> None:
         f'[decision]\nbundle = "{brackets.digest[:12]}"\nthreshold = {OVERRIDE}\n'
     )
     station.start()
-    assert f"changed over: {brackets.title} judges here now, before it demo-surfaces" in station.log
+    assert f"bundle changed: {brackets.title} runs now, before it demo-surfaces" in station.log
     for story in (silence, lens_cap, changeover):
         story(scene)
     assert station.stop() == 0
@@ -286,7 +286,7 @@ def changeover(scene: Scene) -> None:
     before = scene.judges(OK.read_bytes())
     assert (before["model"]["name"], before["threshold"]) == ("brackets", OVERRIDE)
 
-    said = scene.reload({'/brackets"': '/lids"'}, "not reloaded, what ran before goes on")
+    said = scene.reload({'/brackets"': '/lids"'}, "not reloaded, the previous bundle keeps running")
     assert f"[decision] threshold = {OVERRIDE} is for the bundle" in said
     still = scene.judges(OK.read_bytes())
     assert (still["model"], still["threshold"]) == (before["model"], OVERRIDE)

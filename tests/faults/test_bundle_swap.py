@@ -174,7 +174,7 @@ def test_signatures_are_asked_for_at_a_swap_and_at_a_start(make_station, tmp_pat
     station = make_station(QUICK + trust, bundle=first).start()
     load(station, 0)
     assert "has no manifest.sig" in swap(station, unsigned)
-    assert "is of none of the keys" in swap(station, strange)
+    assert "was made with none of the keys" in swap(station, strange)
     sign(unsigned, key)
     assert "reloaded: dark 1.1.0" in swap(station, unsigned)
     at_rest(station, COUNT)
@@ -194,7 +194,7 @@ def test_the_bundle_that_runs_is_asked_for_a_signature_that_is_required_from_now
     station = make_station(bundle=bundle).start()
 
     said = swap(station, bundle, trust)
-    assert "not reloaded, what ran before goes on" in said
+    assert "not reloaded, the previous bundle keeps running" in said
     assert "has no manifest.sig" in said
     sign(bundle, key)
     assert "reloaded: dark 1.0.0" in swap(station, bundle)
@@ -254,7 +254,7 @@ def test_settings_that_can_change_and_those_that_can_not(make_station, bundle, t
     # What was chosen for one bundle is no other's: neither at a reload nor at a start.
     other = write(tmp_path / "other", name="bright")
     said = swap(station, other)
-    assert "not reloaded, what ran before goes on: [decision] threshold = 0.9 is for the" in said
+    assert "the previous bundle keeps running: [decision] threshold = 0.9 is for the" in said
     assert re.search(f"{digest}, and this is bright 1\\.0\\.0 \\((\\w+)\\).*write bundle = ", said)
     load(station, COUNT)
     at_rest(station, 2 * COUNT)
@@ -262,10 +262,10 @@ def test_settings_that_can_change_and_those_that_can_not(make_station, bundle, t
     swap(station, bundle)
 
     said = swap(station, bundle, "[http]\nport = 1\n")
-    assert "taken at the next restart: http" in said
+    assert "[http] changed; restart to apply" in said
 
     said = swap(station, bundle, "tpyo = 1\n")
-    assert "not reloaded, what ran before goes on" in said
+    assert "not reloaded, the previous bundle keeps running" in said
     assert "tpyo: unknown key" in said
     assert station.stop() == 0
 
@@ -286,7 +286,7 @@ def refuse(
     load(station, COUNT)
     at_rest(station, 2 * COUNT)
 
-    assert "not reloaded, what ran before goes on" in answer
+    assert "not reloaded, the previous bundle keeps running" in answer
     assert said in answer, answer
     rows = station.rows()
     assert {row["version"] for row in rows} == {"1.0.0"}

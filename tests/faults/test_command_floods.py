@@ -131,13 +131,13 @@ def test_verdicts_go_before_what_replays_want_however_many_are_asked_for(
     assert sorted(behind)[-2] < 200
     assert told["status"] == "degraded"
     (reason,) = told["reasons"]
-    assert "more replay commands come than the 5 a second that are obeyed" in reason
+    assert "more replay commands arrive than the 5 a second that are accepted" in reason
     # The refusals don't flood either, nor does the log.
     replies = [message.json() for message in consumer.received("/reply")]
     refused = [reply for reply in replies if not reply["ok"]]
     assert len(replies) < flood.sent / 4
-    assert any("too many come" in reply["reason"] for reply in refused)
-    assert station.log.count("refused: too many come") <= len(refused)
+    assert any("too many commands" in reply["reason"] for reply in refused)
+    assert station.log.count("rejected: too many commands") <= len(refused)
     assert scrape(page)["edge_agent_commands_refused_total",] > flood.sent / 2
     # It is over when they come as seldom as they should.
     wait_for(lambda: health(page)["status"] == "ok", 120, pause=0.1)

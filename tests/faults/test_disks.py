@@ -293,7 +293,7 @@ def test_a_claim_that_finds_no_room_at_its_sync_is_synced_before_it_counts(
     full = calls.meet("sync", "*/work/*", error=errno.ENOSPC, who="daemon")
     for number, content in enumerate(made):
         station.drop(f"{number}.png", content)
-    told(station, port, "can't be brought to the disk")
+    told(station, port, "can't be synced to the disk")
     wait_for(lambda: full.hits >= 2)
     assert not station.rows()
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-STANDS = "whoever reads stderr stands still"
+STANDS = "the reader of stderr has stalled"
 LONG = "x" * 4000
 
 
@@ -110,7 +110,7 @@ def test_what_was_not_written_is_counted_and_told(line, reader):
     chatter(port, 600)
     assert stands(port)
 
-    reader.until("lines were not written: whoever reads stderr stood still")
+    reader.until("lines were not written: the reader of stderr had stalled")
 
     told = int(reader.lines[-1].split(" lines were not written")[0].split()[-1])
     written = sum(LONG[:100] in one for one in reader.lines)

@@ -114,7 +114,7 @@ def test_orders_are_answered_while_a_bundle_is_proved(station, consumer, go_wron
     waits = consumer.order(f"{BASE}/command/bundle", '{"activate": "1.2.0"}')
     assert ask(consumer, "bundle", activate="1.1.0") == (
         False,
-        "another order waits: ask again when it was answered",
+        "another command is still in progress: try again after its reply",
     )
     assert ask(consumer, "pause") == (True, "")
     assert proving(station)
@@ -150,7 +150,7 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
     orders.append(consumer.order(f"{BASE}/command/bundle", '{"activate": "1.2.0"}'))
     assert ask(consumer, "bundle", roll_back=True) == (
         False,
-        "another order waits: ask again when it was answered",
+        "another command is still in progress: try again after its reply",
     )
     offered += drop(station, range(3, 23))
     wait_for(lambda: len(station.rows()) > 3)
@@ -165,9 +165,9 @@ def test_the_end_while_a_bundle_is_proved(station, consumer, broker, go_wrong, b
     consumer.wait(lambda _: all(consumer.answers(order) for order in orders), 60)
     for order in orders:
         (answer,) = consumer.answers(order)
-        assert answer["reason"] == "the station stops: ask again when it is back"
+        assert answer["reason"] == "the station is stopping: try again when it is back"
         assert not answer["ok"]
-    assert ("not reloaded any more: the next start takes" in station.log) is (by == "SIGHUP")
+    assert ("stopping, so not reloaded: the next start uses" in station.log) is (by == "SIGHUP")
     go_wrong("")
     station.start()
     version = {"SIGHUP": "1.1.0", "command": "1.0.0"}[by]
@@ -195,5 +195,5 @@ def test_the_end_while_a_bundle_is_verified(station, tmp_path):
         for one in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-    assert f"not reloaded any more: the next start takes {new}" in station.log
+    assert f"stopping, so not reloaded: the next start uses {new}" in station.log
     assert verify(station, offered).wrong == []

@@ -252,7 +252,7 @@ def test_sigterm_with_a_frame_that_will_not_end(make_station, slow_bundle):
     assert station.stop() == 0
     assert time.monotonic() - began < 8
     assert not worker.is_running()
-    assert "frames are left in" in station.log
+    assert "images left in" in station.log
     assert len(list((station.state / "work").iterdir())) == 1
     assert station.rows() == []
 
@@ -263,7 +263,7 @@ def test_sigterm_says_that_a_frame_without_its_rest_is_left(make_station):
     wait_for(lambda: any((station.state / "work").iterdir()))
 
     assert station.stop() == 0
-    assert "frames are left in" in station.log
+    assert "images left in" in station.log
     assert len(list((station.state / "work").iterdir())) == 1
     assert station.rows() == []
 
@@ -302,7 +302,7 @@ def test_what_was_in_work_is_taken_up_under_its_old_identity(make_station, slow_
 
     (row,) = station.rows()
     assert (row["id"], row["name"], row["verdict"]) == (identity, "slow.png", "ok")
-    assert "1 frames recovered" in station.log
+    assert "1 images recovered" in station.log
 
 
 def test_a_station_set_to_keep_keeps_what_it_had_taken_before(make_station, slow_bundle):

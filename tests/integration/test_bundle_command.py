@@ -89,8 +89,8 @@ def test_another_runs_also_after_a_restart_until_it_is_rolled_back(station, cons
 
     # Back is what ran here: it may be older, and needs no permission.
     assert order(consumer, activate="1.0.0")["reason"] == (
-        "what ran before goes on: dark 1.0.0 is older than 1.1.0, which ran here last: give it a "
-        "higher version, or set allow_downgrade = true in [trust] to go back"
+        "the previous bundle keeps running: dark 1.0.0 is older than 1.1.0, which ran here last: "
+        "give it a higher version, or set allow_downgrade = true in [trust] to go back"
     )
     for _ in range(2):  # an answer that got lost: asked for once more, it must not go forth
         assert order(consumer, roll_back=True)["detail"]["version"] == "1.0.0"
@@ -180,8 +180,8 @@ def test_what_can_not_run_changes_nothing(station, consumer, shelf):
         ({"activate": ".."}, "must be of the letters"),
         ({}, 'give either "activate" with a name, or "roll_back": true'),
         ({"activate": "1.1.0", "roll_back": True}, 'give either "activate"'),
-        ({"roll_back": True}, "it is not known what ran here before"),
-        ({"activate": "lids"}, 'over to it, send {"activate": "lids", "name": "lids"}'),
+        ({"roll_back": True}, "no earlier bundle is known here"),
+        ({"activate": "lids"}, 'the station to it, send {"activate": "lids", "name": "lids"}'),
         ({"activate": "lids", "name": "dark"}, "lids holds lids 1.0.0 ("),
         ({"activate": "1.0.0", "name": "lids"}, "1.0.0 holds dark 1.0.0 ("),
     ):

@@ -60,7 +60,7 @@ def test_a_replay_is_in_order_and_byte_identical(broker, subscribe, line):
     assert verdicts(subscriber)[-3:] == wanted[9:12]
     for beyond in ("9" * 30, "9" * 18):  # more than the journal has numbers for
         answer = subscriber.ask(TOPICS.command + "/replay", f'{{"from": 302, "to": {beyond}}}')
-        assert answer["reason"] == "nothing is kept of what was asked for"
+        assert answer["reason"] == "none of the requested messages is kept any more"
     answer = subscriber.ask(TOPICS.command + "/replay", '{"from": 302}')
     assert (answer["ok"], answer["detail"]) == (False, {"oldest": 1, "newest": 301})
 
@@ -108,7 +108,7 @@ def test_commands_that_answer_late_and_wrong_ones(broker, subscribe, line):
     commands = {"activate": Command(Nothing, lambda body, answer: asked.append(answer))}
     publisher = line.publisher(broker.port, commands=commands)
     assert (
-        "no such command: there are activate, replay"
+        "unknown command; the commands are: activate, replay"
         in (subscriber.ask(TOPICS.command + "/reboot")["reason"])
     )
     assert "70000 bytes" in subscriber.ask(TOPICS.command + "/replay", b"x" * 70_000)["reason"]

@@ -164,7 +164,7 @@ def test_a_station_works_with_the_files_as_they_are_shipped(shipped, pki, subscr
     found = look_at_broker(load_settings(line.config), 10.0)
     assert [one for one in found if one.level != "ok"] == []
     assert found[-2].what.endswith("verdicts are delivered")
-    assert f"images on cameras/{STATION}/+/+ may be listened to" in found[-1].what
+    assert f"images on cameras/{STATION}/+/+ can be subscribed to" in found[-1].what
     assert line.stop() == 0
     consumer.wait(lambda _: len(consumer.received("/status")) == 2, 60)
     assert verify(line, 3, consumer).wrong == []

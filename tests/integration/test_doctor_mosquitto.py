@@ -83,7 +83,7 @@ def test_a_login(make_broker, station):
     found = look(station(broker.port, LOGIN))
 
     assert [one.level for one in found] == ["ok"] * len(found)
-    assert "user 'camera' is let in" in [one.what for one in found]
+    assert "user 'camera' is accepted" in [one.what for one in found]
 
 
 def test_a_wrong_password(make_broker, station, capsys):
@@ -95,7 +95,7 @@ def test_a_wrong_password(make_broker, station, capsys):
     assert end.level == "error"
     assert end.what.startswith(f"the broker at 127.0.0.1:{broker.port} refuses ")
     assert "user name" in end.what
-    assert end.mend.startswith("mend username and password_file")
+    assert end.mend.startswith("fix username and password_file")
     assert run(["doctor", "--config", str(file)]) == 2
     said = capsys.readouterr()
     assert end.what in said.out
@@ -125,7 +125,7 @@ def test_one_that_may_only_write(make_broker, station):
     end = look_at_broker(load_settings(file), 2.0)[-1]
 
     assert end.level == "warning"
-    assert "was acknowledged, but does not come back" in end.what
+    assert "was acknowledged, but not received back" in end.what
 
 
 def test_a_broker_without_retained_messages(make_broker, station):

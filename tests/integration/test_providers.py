@@ -130,10 +130,10 @@ def test_a_provider_that_was_measured_is_refused_with_its_reason(make_station, g
     done = run(station.config)
 
     assert done.returncode == 2, done.stderr
-    assert "runtime.provider = 'openvino:CPU' can't be had" in done.stderr
+    assert "runtime.provider = 'openvino:CPU' is not available" in done.stderr
     assert "it was killed by SIGSEGV" in done.stderr
     assert "fp32 on cpu" not in done.stderr  # nothing else is measured: nothing else would do
-    assert "Or set runtime.fallback = true to run without it" in done.stderr
+    assert "Or set runtime.fallback = true to run on another" in done.stderr
 
 
 # -- while running -----------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_a_provider_lost_while_running_is_replaced(make_station, go_wrong, tuned
     station = make_station(settings(fallback=True, port=port))
     shutil.copytree(tuned, station.state / "cache")
     station.start()
-    assert "measuring" not in station.log
+    assert "benchmarking" not in station.log
     drop(station, 0, 1)
     at_rest(station, 1)
     assert health(port)["status"] == "ok"
@@ -220,7 +220,10 @@ def test_without_fallback_the_station_stops_and_the_next_start_judges(
     drop(station, 1, IMAGES)
 
     assert station.daemon.wait(60) == 3, station.log
-    lost = f"edge-agent: openvino:CPU was lost, and there is no other: {WHILE_RUNNING[fault]}"
+    lost = (
+        "edge-agent: openvino:CPU was lost, and no other provider is available: "
+        f"{WHILE_RUNNING[fault]}"
+    )
     assert lost in station.log
     assert "Traceback" not in station.log
     assert len(station.rows()) == 1
@@ -256,13 +259,13 @@ def test_what_was_chosen_before_and_is_gone_at_a_start(make_station, go_wrong, t
     shutil.copytree(tuned, station.state / "cache")
     go_wrong("raise")
     station.start()
-    assert "openvino:CPU, 1 x 1, which was chosen before, can't be had: " in station.log
+    assert "1 worker x 1 thread, which was chosen before, is not available: " in station.log
     assert health(port)["status"] == "degraded"
     assert station.stop() == 0
 
-    measured = station.log.count("measuring")
+    measured = station.log.count("benchmarking")
     station.start()  # still gone: known, and not measured all over
-    assert station.log.count("measuring") == measured
+    assert station.log.count("benchmarking") == measured
     assert health(port)["status"] == "degraded"
     assert station.stop() == 0
 
@@ -315,8 +318,8 @@ def test_tune_lists_every_variant_on_everything_and_what_is_out(tmp_path):
     assert told["chosen"] == {name: fastest[name] for name in names}
     (cuda,) = (one for one in told["candidates"] if one["provider"] == "cuda")
     assert (cuda["ok"], cuda["fps"], cuda["variant"]) == (False, None, "-")
-    assert "not in this environment: pip install 'edge-inspect[gpu]'" in cuda["reason"]
-    assert "cuda: out: not in this environment" in done.stderr
+    assert "not installed here: pip install 'edge-inspect[gpu]'" in cuda["reason"]
+    assert "cuda: not available: not installed here" in done.stderr
 
 
 def test_tune_says_what_the_agent_would_say(make_station):
@@ -326,8 +329,8 @@ def test_tune_says_what_the_agent_would_say(make_station):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 2
-    assert "cuda          out: not in this environment" in done.stdout
-    assert "edge-agent: runtime.provider = 'cuda' can't be had" in done.stderr
+    assert "cuda          not available: not installed here" in done.stdout
+    assert "edge-agent: runtime.provider = 'cuda' is not available" in done.stderr
 
 
 def test_cuda_is_refused_where_there_is_none_before_anything_is_measured(make_station):
@@ -336,7 +339,7 @@ def test_cuda_is_refused_where_there_is_none_before_anything_is_measured(make_st
     done = run(station.config)
 
     assert done.returncode == 2, done.stderr
-    assert "runtime.provider = 'cuda' can't be had: cuda: not in this environment: " in done.stderr
+    assert "runtime.provider = 'cuda' is not available: cuda: not installed here: " in done.stderr
     assert "pip install 'edge-inspect[gpu]' in an environment of its own" in done.stderr
     assert "frames/s" not in done.stderr
     assert "worker" not in done.stderr
@@ -349,8 +352,8 @@ def test_cuda_with_all_given_is_refused_too(make_station):
     done = run(station.config)
 
     assert done.returncode == 2, done.stderr
-    assert "cuda is not in this environment. Found: OpenVINOExecutionProvider, " in done.stderr
-    assert "To have it: pip install 'edge-inspect[gpu]'" in done.stderr
+    assert "cuda is not installed here. Found: OpenVINOExecutionProvider, " in done.stderr
+    assert "To install it: pip install 'edge-inspect[gpu]'" in done.stderr
 
 
 def test_cuda_with_fallback_runs_degraded(make_station):
@@ -361,8 +364,8 @@ def test_cuda_with_fallback_runs_degraded(make_station):
 
     told = health(port)
     assert told["status"] == "degraded"
-    assert told["reasons"][0].startswith("not what was asked for: cuda: not in this environment: ")
-    assert "warning degraded: cuda: not in this environment" in station.log
+    assert told["reasons"][0].startswith("not as configured: cuda: not installed here: ")
+    assert "warning degraded: cuda: not installed here" in station.log
     assert station.stop() == 0
 
 

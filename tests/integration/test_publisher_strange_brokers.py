@@ -202,7 +202,7 @@ def test_a_broker_that_does_not_say_whether_commands_are_heard_is_left(publish):
     with closing(RawBroker()) as raw:
         raw.suback = lambda _number: b""
         publisher = publish(raw.port, commands={}, ack_timeout=0.3)
-        said(publisher, "has not said for 0 s whether it sends messages")
+        said(publisher, "has not answered the subscription for 0 s")
         assert not any(topic.endswith(b"/status") for topic, _ in raw.published)
         assert any(topic.endswith(b"/verdict") for topic, _ in raw.published)
 

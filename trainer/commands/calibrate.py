@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    parser = commands.add_parser("calibrate", help="choose the threshold of a run again")
+    parser = commands.add_parser("calibrate", help="choose a new threshold for a finished run")
     parser.set_defaults(carry_out=calibrate)
-    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a new bundle")
-    parser.add_argument("--version", metavar="X.Y.Z", help="of it (the next, such as 1.0.1)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `trainer train` wrote")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="folder for the new bundle"
+    )
+    parser.add_argument(
+        "--version",
+        metavar="X.Y.Z",
+        help="version of the new bundle (default: the next, such as 1.0.1)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_aim(parser)
 
 

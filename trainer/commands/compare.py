@@ -18,19 +18,27 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    parser = commands.add_parser("compare", help="PyTorch beside every variant")
+    parser = commands.add_parser("compare", help="compare PyTorch with every variant")
     parser.set_defaults(carry_out=compare)
-    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `trainer train` wrote")
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
     add_limit(parser)
-    parser.add_argument("--bundle", type=Path, help="another bundle of this run (RUN/bundle)")
     parser.add_argument(
-        "--threads", type=whole(0, 256), default=1, help="for one inference (1); 0: all"
+        "--bundle", type=Path, help="another bundle of this run (default: RUN/bundle)"
     )
     parser.add_argument(
-        "--rounds", type=whole(1, 1000), default=3, help="times are medians over them (3)"
+        "--threads",
+        type=whole(0, 256),
+        default=1,
+        help="threads per inference (default: 1); 0: all cores",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--rounds",
+        type=whole(1, 1000),
+        default=3,
+        help="rounds of timing; the median counts (default: 3)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -60,7 +68,7 @@ def compare(arguments: argparse.Namespace) -> int:
     say(table(rows))
     say(
         f"{len(dataset.samples)} images, one at a time, {arguments.threads or 'all'} thread(s); "
-        f"times are of inference alone, medians of {arguments.rounds} rounds"
+        f"times are for inference alone, medians of {arguments.rounds} rounds"
     )
     if note := describe(learned_from(made, dataset, dataset.samples), len(dataset.samples)):
         say(note)

@@ -27,14 +27,16 @@ def add(commands: Subcommands) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="such as RUN/bundle")
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
     add_limit(parser)
-    parser.add_argument("--variant", default="fp32", help="(fp32)")
+    parser.add_argument("--variant", default="fp32", help="variant of the model (default: fp32)")
     parser.add_argument(
         "--split",
         choices=["train", "test"],
-        help="of the authors' split, where there is one (both)",
+        help="only this part of an official split (default: both parts)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--scores", type=Path, metavar="FILE", help="write image,label,score")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--scores", type=Path, metavar="FILE", help="write image, label and score to a CSV file"
+    )
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

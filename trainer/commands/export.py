@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    parser = commands.add_parser("export", help="write a run's FP32 graph again")
+    parser = commands.add_parser("export", help="write the FP32 graph of a finished run")
     parser.set_defaults(carry_out=export)
-    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `trainer train` wrote")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("model.fp32.onnx"),
         metavar="FILE",
-        help="a new file (model.fp32.onnx)",
+        help="new file (default: model.fp32.onnx)",
     )
     parser.add_argument(
-        "--fold", type=whole(1, 20), help="a fold's model, from 1 (the one that ships)"
+        "--fold",
+        type=whole(1, 20),
+        help="the model of this fold, from 1 (default: the final model)",
     )
 
 

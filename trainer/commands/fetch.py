@@ -22,7 +22,9 @@ def add(commands: Subcommands) -> None:
     parser.set_defaults(carry_out=fetch)
     parser.add_argument("name", choices=["ksdd2"], help="KolektorSDD2, CC BY-NC-SA 4.0")
     parser.add_argument("dir", type=Path, metavar="DIR", help="a new folder")
-    parser.add_argument("--accept-licence", action="store_true", help="you have read it")
+    parser.add_argument(
+        "--accept-licence", action="store_true", help="accept the licence without being asked"
+    )
 
 
 def fetch(arguments: argparse.Namespace) -> int:
@@ -35,10 +37,10 @@ def fetch(arguments: argparse.Namespace) -> int:
     say(source.licence, stream=sys.stderr)
     if not arguments.accept_licence:
         if not sys.stdin.isatty():
-            raise UsageError("read the licence above, and give --accept-licence if you accept it")
+            raise UsageError("read the licence above; if you accept it, add --accept-licence")
         print("Do you accept it? Type yes: ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() != "yes":
-            raise UsageError("the licence was not accepted: nothing was fetched")
+            raise UsageError("the licence was not accepted: nothing was downloaded")
     with transfer(f"fetching {source.name}") as advance:
         fetch(source, arguments.dir, advance)
     say(f"{source.name} is in {arguments.dir}: `trainer train {arguments.dir} --out RUN`")

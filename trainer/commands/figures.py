@@ -12,7 +12,7 @@ def headline(metrics: dict[str, Any]) -> list[str]:
         return [f"out of fold   {fp32}"]
     own = line_of(metrics["variants"][runs])
     return [
-        f"out of fold   {own}  with {runs}, the fastest here: a station like this machine runs it",
+        f"out of fold   {own}  with {runs}, the fastest on this machine",
         f"in fp32       {fp32}",
     ]
 
@@ -43,7 +43,7 @@ def variant_lines(variants: dict[str, dict[str, Any]]) -> list[str]:
         lines.append(line)
         lines += gate_lines(name, found["gate"])
         lines += [
-            f"{name:<13} not tried on {where}: {why}" for where, why in found["untried"].items()
+            f"{name:<13} not tested on {where}: {why}" for where, why in found["untried"].items()
         ]
     return lines
 
@@ -75,14 +75,14 @@ def over_budget(metrics: dict[str, Any]) -> str:
         return ""
     return (
         f"the fastest variant takes {min(times):.1f} ms, more than the budget of {budget:g} ms: "
-        "INT8 was left out, or kept blocks in float32. Give a smaller --budget-ms"
+        "INT8 was left out, or kept blocks in float32. Use a smaller --budget-ms"
     )
 
 
 def warnings_of(metrics: dict[str, Any]) -> list[str]:
     """What of the images is no picture of the part, and which such pictures can't be told."""
     found = [
-        f"a {blank} picture would be judged like one of the part, since there are such among the "
+        f"a {blank} picture would be judged like one of the part, because there are such among the "
         "training images: remove them, and train again"
         for blank in metrics["judged_blanks"]
     ]
@@ -92,6 +92,6 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
 
 def implausible(count: int, images: int, first: str) -> str:
     return (
-        f"{count} of {images} images are no pictures that the bundle was made for, which a station "
-        f"calls error whatever their score: {first}"
+        f"{count} of {images} images don't look like the training images; a station calls them "
+        f"error, whatever their score: {first}"
     )

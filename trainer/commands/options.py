@@ -27,40 +27,47 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
         "--max-pixels",
         type=_area,
         metavar="N",
-        help="of an image or mask: one of more is refused (64000000); see [worker] at the station",
+        help="reject images and masks with more pixels (default: 64000000); as in [worker]",
     )
 
 
 def add_variants(parser: argparse.ArgumentParser) -> None:
-    variants = parser.add_argument_group("variants, each only if it keeps FP32's accuracy")
-    variants.add_argument("--variants", type=names, help="(fp32,int8,fp16)")
+    variants = parser.add_argument_group(
+        "variants of the model (each is kept only if it is as accurate as FP32)"
+    )
+    variants.add_argument(
+        "--variants", type=names, help="variants to make (default: fp32,int8,fp16)"
+    )
     variants.add_argument(
         "--calibrator",
         choices=["auto", "minmax", "percentile", "entropy"],
-        help="how INT8's ranges follow from the images (auto: the first that keeps the accuracy)",
+        help="how INT8 ranges are calibrated (default: auto, the first that keeps the accuracy)",
     )
     variants.add_argument(
         "--seven-bit",
         action="store_true",
         default=None,
-        help="INT8 for a CPU without VNNI, where 8 bits overflow",
+        help="7-bit INT8 weights, for a CPU without VNNI (8 bits overflow there)",
     )
 
 
 def add_aim(parser: argparse.ArgumentParser) -> None:
     aim = parser.add_argument_group(
-        "threshold, chosen on images that the model had not seen, never on a test split"
+        "threshold (chosen on images that the model has not seen, never on a test split)"
     )
     aim.add_argument(
-        "--rule", help='max-f1, "recall>=0.99", "precision>=0.95" or cost (max-f1); mind the quotes'
+        "--rule",
+        help='max-f1, "recall>=0.99", "precision>=0.95" or cost (default: max-f1); keep the quotes',
     )
-    aim.add_argument("--escape-cost", type=float, metavar="C", help="of a missed defect")
-    aim.add_argument("--overkill-cost", type=float, metavar="C", help="of a good part thrown away")
+    aim.add_argument("--escape-cost", type=float, metavar="C", help="cost of a missed defect")
+    aim.add_argument(
+        "--overkill-cost", type=float, metavar="C", help="cost of a rejected good part"
+    )
     aim.add_argument(
         "--review",
         type=float,
         metavar="SHARE",
-        help="make the review band hold this share of the errors, such as 0.9 (no band)",
+        help="send this share of the errors to review, such as 0.9 (default: no review band)",
     )
 
 

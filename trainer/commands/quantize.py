@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    parser = commands.add_parser("quantize", help="make a run's variants again")
+    parser = commands.add_parser("quantize", help="make new variants for a finished run")
     parser.set_defaults(carry_out=quantize)
-    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
-    parser.add_argument("data", type=Path, metavar="DATA", help="what it was trained on")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `trainer train` wrote")
+    parser.add_argument("data", type=Path, metavar="DATA", help="the images it was trained on")
     add_limit(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a new folder")
-    parser.add_argument("--version", metavar="X.Y.Z", help="of the bundle (the next)")
-    parser.add_argument("--bundle", type=Path, help="another bundle of this run (RUN/bundle)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="folder for the new bundle"
+    )
+    parser.add_argument(
+        "--version", metavar="X.Y.Z", help="version of the new bundle (default: the next)"
+    )
+    parser.add_argument(
+        "--bundle", type=Path, help="another bundle of this run (default: RUN/bundle)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_variants(parser)
 
 

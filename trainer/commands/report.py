@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    parser = commands.add_parser("report", help="write the report of a run again")
+    parser = commands.add_parser("report", help="rewrite the report of a finished run")
     parser.set_defaults(carry_out=report)
-    parser.add_argument("run", type=Path, metavar="RUN", help="what `trainer train` wrote")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `trainer train` wrote")
     parser.add_argument("data", type=Path, metavar="DATA", help="the images it was trained on")
     add_limit(parser)
 
@@ -37,7 +37,7 @@ def report(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(arguments.data, max_pixels=arguments.max_pixels)
     if manifest and trained_on(dataset, manifest) is False:
         raise UsageError(
-            f"{arguments.data} is not what {arguments.run} was trained on, or was changed since: "
+            f"{arguments.data} is not what {arguments.run} was trained on, or has changed since: "
             "the report would show other images than its figures are of"
         )
     say(str(write_report(arguments.run, dataset, summarise_data(dataset))))

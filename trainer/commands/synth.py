@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 def add(commands: Subcommands) -> None:
     """Its options."""
-    parser = commands.add_parser("synth", help="draw surfaces with and without flaws")
+    parser = commands.add_parser("synth", help="draw synthetic surfaces with and without flaws")
     parser.set_defaults(carry_out=synth)
-    parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
-    parser.add_argument("--good", type=int, required=True, metavar="N")
-    parser.add_argument("--defect", type=int, required=True, metavar="N")
-    parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0)
-    parser.add_argument("--size", type=size_of, default=(256, 384), metavar="WxH")
+    parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
+    parser.add_argument("--good", type=int, required=True, metavar="N", help="images without flaws")
+    parser.add_argument("--defect", type=int, required=True, metavar="N", help="images with flaws")
+    parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="(default: 0)")
+    parser.add_argument(
+        "--size", type=size_of, default=(256, 384), metavar="WxH", help="(default: 256x384)"
+    )
 
 
 def synth(arguments: argparse.Namespace) -> int:

@@ -51,80 +51,107 @@ def add(commands: Subcommands) -> None:
     parser = commands.add_parser("train", help="train, cross-validate and write a bundle")
     parser.set_defaults(carry_out=train)
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of labelled images")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="new folder for the run"
+    )
     parser.add_argument(
         "--recipe",
         choices=["dense", "seed"],
         default="dense",
-        help="dense: a heatmap from the backbone's maps, the better one; "
-        "seed: the last layer of a classifier, to compare with",
+        help="dense (default): scores and heatmaps, the more accurate; "
+        "seed: a plain classifier, for comparison",
     )
-    parser.add_argument("--folds", type=int, help="for cross-validation (5)")
-    parser.add_argument("--seed", type=int, help="same seed, same result (0)")
-    parser.add_argument("--name", help="of the bundle: the product's (the name of the folder DATA)")
+    parser.add_argument("--folds", type=int, help="folds of the cross-validation (default: 5)")
+    parser.add_argument("--seed", type=int, help="seed of the random numbers (default: 0)")
+    parser.add_argument(
+        "--name", help="name of the bundle: the product (default: the name of the folder DATA)"
+    )
     parser.add_argument(
         "--version",
         metavar="X.Y.Z",
-        help="of the bundle (1.0.0, or the next after those of this name beside RUN)",
+        help="version of the bundle (default: 1.0.0, or the next after those beside RUN)",
     )
-    parser.add_argument("--notice", help="shown wherever the bundle is")
+    parser.add_argument("--notice", help="a text to show with the bundle, such as a licence")
     add_limit(parser)
     add_aim(parser)
     add_variants(parser)
-    both = parser.add_argument_group("network and fitting, of both recipes")
+    both = parser.add_argument_group("network and training, both recipes")
     both.add_argument(
         "--backbone",
         choices=["efficientnet_lite0", "efficientnet_b0"],
-        help="(dense: efficientnet_lite0, seed: efficientnet_b0)",
+        help="pretrained network (default: efficientnet_lite0; seed: efficientnet_b0)",
     )
-    both.add_argument("--weights", metavar="FILE", help="of the backbone (its ImageNet ones)")
     both.add_argument(
-        "--size", type=size_of, metavar="WxH", help="input (dense: from the images, seed: 224x224)"
+        "--weights", metavar="FILE", help="weights of the backbone (default: ImageNet)"
+    )
+    both.add_argument(
+        "--size",
+        type=size_of,
+        metavar="WxH",
+        help="input size (default: chosen from the images; seed: 224x224)",
     )
     both.add_argument(
         "--fit",
         choices=["stretch", "letterbox", "crop"],
-        help="(dense: from the images, seed: stretch)",
+        help="how images become the input size (default: chosen from the images; seed: stretch)",
     )
-    both.add_argument("--epochs", type=int, help="(dense: 20, seed: 200)")
-    both.add_argument("--batch", type=int, help="(dense: 16, seed: 8)")
-    both.add_argument("--learning-rate", type=float, help="(dense: 0.001, seed: 0.0001)")
-    dense = parser.add_argument_group("of the dense recipe alone")
-    dense.add_argument("--strides", type=whole_numbers, help="maps that are used (8,16,32)")
-    dense.add_argument("--width", type=int, help="channels of the head (32)")
-    dense.add_argument("--top-k", type=int, help="places that make an image's score (16)")
+    both.add_argument("--epochs", type=int, help="passes over the images (default: 20; seed: 200)")
+    both.add_argument("--batch", type=int, help="images per step (default: 16; seed: 8)")
+    both.add_argument("--learning-rate", type=float, help="(default: 0.001; seed: 0.0001)")
+    dense = parser.add_argument_group("dense recipe only")
+    dense.add_argument(
+        "--strides", type=whole_numbers, help="feature maps to use (default: 8,16,32)"
+    )
+    dense.add_argument("--width", type=int, help="channels of the head (default: 32)")
+    dense.add_argument(
+        "--top-k",
+        type=int,
+        help="strongest places of the heatmap that make the score (default: 16)",
+    )
     dense.add_argument(
         "--budget-ms",
         type=float,
         metavar="MS",
-        help="choose size, strides and width: the cheapest that are as good as the best within "
-        "so many milliseconds an inference on this machine",
+        help="choose size, strides and width: the fastest that are as good as the best within "
+        "this time per inference, in milliseconds on this machine",
     )
-    dense.add_argument("--margin", type=float, help="AP that may be lost for it (0.005)")
-    dense.add_argument("--views", type=int, help="1: as they are, 2: mirrored, 4: all flips (4)")
-    seed = parser.add_argument_group("of the seed recipe alone")
-    seed.add_argument("--focal-weight", type=float, help="lambda of the unified focal loss (0.5)")
-    seed.add_argument("--focal-delta", type=float, help="its delta (0.6)")
-    seed.add_argument("--focal-gamma", type=float, help="its gamma (0.5)")
-    seed.add_argument("--dropout", type=float, help="before the last layer (0.2)")
+    dense.add_argument(
+        "--margin", type=float, help="AP that --budget-ms may lose for speed (default: 0.005)"
+    )
+    dense.add_argument(
+        "--views",
+        type=int,
+        help="1: images as they are, 2: also mirrored, 4: all flips (default: 4)",
+    )
+    seed = parser.add_argument_group("seed recipe only")
+    seed.add_argument(
+        "--focal-weight", type=float, help="lambda of the unified focal loss (default: 0.5)"
+    )
+    seed.add_argument(
+        "--focal-delta", type=float, help="delta of the unified focal loss (default: 0.6)"
+    )
+    seed.add_argument(
+        "--focal-gamma", type=float, help="gamma of the unified focal loss (default: 0.5)"
+    )
+    seed.add_argument("--dropout", type=float, help="dropout before the last layer (default: 0.2)")
     seed.add_argument(
         "--unfreeze",
         choices=["stage7", "all"],
-        help="also train the backbone, its end or all of it: for those who have a GPU; "
-        "torchrun shares the work between several",
+        help="also train the backbone: its last stage, or all of it (needs a GPU; torchrun uses "
+        "several)",
     )
     seed.add_argument(
         "--patience",
         type=int,
-        help="stop after so many epochs without a better F1 on images set aside for it "
-        "(never; with --unfreeze 5)",
+        help="stop after this many epochs without a better F1 on images set aside "
+        "(default: never; with --unfreeze: 5)",
     )
     seed.add_argument(
         "--precision",
         choices=["fp32", "mixed"],
-        help="(on a GPU mixed, on a CPU fp32)",
+        help="arithmetic of the training (default: mixed on a GPU, fp32 on a CPU)",
     )
-    seed.add_argument("--resume", action="store_true", help="go on with RUN where it was killed")
+    seed.add_argument("--resume", action="store_true", help="continue an interrupted RUN")
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -141,7 +168,7 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.resume and config.recipe != "seed":
         raise UsageError("--resume: is an option of the seed recipe, not of this one")
     if os.environ.get("WORLD_SIZE", "1") != "1" and config.recipe != "seed":
-        raise UsageError("torchrun is for --recipe seed --unfreeze: this recipe is one process")
+        raise UsageError("torchrun needs --recipe seed --unfreeze: this recipe runs in one process")
     dataset = open_dataset(arguments.data, folds=config.folds, max_pixels=arguments.max_pixels)
     learned, test = hold_back(dataset)
     if os.environ.get("RANK", "0") != "0":  # under torchrun: the first one does all but training
@@ -167,19 +194,21 @@ def train(arguments: argparse.Namespace) -> int:
         say(f"test split    {line_of(metrics['test'])}")
     if carried := metrics["calibration"]["carried_over"]:
         say(
-            f"carried over  escapes {carried['escapes']}, overkills {carried['overkills']}, with "
-            "each fold's threshold chosen on the other folds"
+            f"new images    expect {carried['escapes']} escapes, {carried['overkills']} overkills "
+            "in as many images (each fold's threshold chosen on the other folds)"
         )
     if metrics["calibration"]["review"] is not None:
         say(f"review        {review_of(metrics['calibration'])}")
     for line in variant_lines(metrics["variants"]):
         say(line)
     for tried in metrics.get("frontier", ()):
-        taken = "   <- taken" if tried["chosen"] else ""
+        taken = "   <- chosen" if tried["chosen"] else ""
         say(f"tried         {tried['name']}: AP {tried['ap']:.4f}, {tried['ms']:.1f} ms{taken}")
     if "budget" in metrics and (late := over_budget(metrics)):
         say(f"trainer train: {late}", stream=sys.stderr)
-    say(f"parity        {metrics['parity']:.1e} at most between ONNX Runtime and PyTorch")
+    say(
+        f"parity        {metrics['parity']:.1e} largest difference between ONNX Runtime and PyTorch"
+    )
     say(f"seconds       {metrics['seconds']['total']:.0f}")
     say(f"name          {look_at_bundle(arguments.out / 'bundle').title}")
     say(f"bundle        {arguments.out / 'bundle'}")
@@ -208,7 +237,7 @@ def _named(arguments: argparse.Namespace) -> tuple[dict[str, object], list[str]]
         return {"name": name, "version": version}, []
     name, note = bundle_name(arguments.data, arguments.name)
     version, why = bundle_version(name, arguments.version, arguments.out)
-    notes = [note, why and f"the bundle is made {name} {version}: {why}"]
+    notes = [note, why and f"the bundle is {name} {version}: {why}"]
     return {"name": name, "version": version}, [text for text in notes if text]
 
 
@@ -224,7 +253,7 @@ def _recipe(config: RunConfig, learned: LearningSet, test: HeldBack, out: Path) 
         from trainer.recipes import seed
 
         return seed.train(config, learned, test, out)
-    raise TypeError(f"{type(config).__name__} is of no recipe")
+    raise TypeError(f"{type(config).__name__} has no recipe")
 
 
 def _good_enough(metrics: dict[str, Any], run: Path, dataset: LearningSet) -> list[str]:

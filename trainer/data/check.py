@@ -82,9 +82,15 @@ def class_problems(samples: Sequence[Sample], folds: int) -> list[Problem]:
         labels = [sample.defect for sample in samples if sample.split == split]
         where = f"in {split}/" if split else ""
         if True not in labels:
-            problems.append(Problem(Kind.CLASSES, where, "there is no defective image"))
+            problems.append(
+                Problem(
+                    Kind.CLASSES, where, f"{labels.count(False)} good images, no defective ones"
+                )
+            )
         if False not in labels:
-            problems.append(Problem(Kind.CLASSES, where, "there is no ok image"))
+            problems.append(
+                Problem(Kind.CLASSES, where, f"{labels.count(True)} defective images, no good ones")
+            )
     if not problems and folds > 1:
         learned = [sample for sample in samples if sample.split != "test"]
         try:
@@ -107,7 +113,7 @@ def copy_notes(seen: Sequence[Seen]) -> list[str]:
     ]:
         notes.append(
             f"{len(across)} images of train/ are in test/ too (such as {across[0][0].name} and "
-            f"{across[0][-1].name}): figures on the test part are too good"
+            f"{across[0][-1].name}): figures on the test part are too optimistic"
         )
     return notes
 

@@ -83,7 +83,7 @@ def fetch(
             or unsafe, or the disk is full; it says what to do.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory} is there already: give a new folder")
+        raise UsageError(f"{directory} already exists: give a new folder")
     archive = directory.with_name(directory.name + ".zip")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -126,8 +126,10 @@ def download(source: Source, part: Path, advance: Callable[[int, int], None], pa
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in {408, 429, 500, 502, 503, 504}:
-                raise UsageError(_by_hand(source, part, f"it answers {error.code}")) from None
-            reason = f"it answers {error.code}"
+                raise UsageError(
+                    _by_hand(source, part, f"the server answers {error.code}")
+                ) from None
+            reason = f"the server answers {error.code}"
         except (
             urllib.error.URLError,
             HTTPException,
@@ -231,14 +233,14 @@ def _check(source: Source, file: Path) -> None:
         )
     raise UsageError(
         f"{file} is damaged or not {source.name}: its MD5 is {digest.hexdigest()}, it must be "
-        f"{source.md5}. Remove it, and it is downloaded"
+        f"{source.md5}. Remove it to download it again"
     )
 
 
 def _by_hand(source: Source, part: Path, reason: str) -> str:
     archive = part.with_suffix("")
     return (
-        f"{source.address} can't be fetched: {reason}. Run the same command again to go on, or "
+        f"{source.address} can't be fetched: {reason}. Run the same command again to continue, or "
         f"download it by hand on any machine, save it as {archive}, and run the same command: "
         f"it is then checked (MD5 {source.md5}) and unpacked"
     )

@@ -94,8 +94,8 @@ def _gather(root: Path, split: Split, classes: Classes, gathered: _Gathered) -> 
         kinds = [folder.name for folder in classes.defect]
         gathered.notes.append(
             f"{len(kinds)} folders beside {classes.ok[0].name} are read as kinds of defect: "
-            f"{', '.join(kinds[:_NAMED])}{', ...' if len(kinds) > _NAMED else ''}; take out what "
-            "is none"
+            f"{', '.join(kinds[:_NAMED])}{', ...' if len(kinds) > _NAMED else ''}; remove any that "
+            "is not"
         )
 
 

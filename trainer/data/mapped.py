@@ -49,8 +49,8 @@ def new_arrays(
             full, free = True, shutil.disk_usage(folder).free
     if full:
         raise UsageError(
-            f"{what} {need / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} MB are free: make "
-            f"room, or {advice}"
+            f"{what} {need / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} MB are free: free "
+            f"some space, or {advice}"
         )
     return tuple(
         np.memmap(folder / name, kind, "r+", shape=shape) for name, shape in shapes.items()

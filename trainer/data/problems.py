@@ -17,10 +17,10 @@ class Kind(Enum):
     """What can be wrong: a title, and what to do about it. The order is the report's."""
 
     TABLE = ("wrong rows in the table", "correct them in manifest.csv")
-    MISSING_IMAGE = ("listed images that don't exist", "copy them here or take their rows out")
-    IMAGE = ("unreadable images", "copy them again or take them out")
+    MISSING_IMAGE = ("listed images that don't exist", "copy them here or remove their rows")
+    IMAGE = ("unreadable images", "copy them again or remove them")
     TOO_LARGE = (
-        "images or masks of more pixels than are read",
+        "images or masks above the pixel limit",
         "give --max-pixels, and max_pixels in [worker] at the station, or make them smaller",
     )
     MISSING_MASK = ("images without their mask", "copy the masks again; an ok image's is black")
@@ -34,7 +34,7 @@ class Kind(Enum):
         "put them into subfolders as the images are, and one for each",
     )
     CONTRADICTION = ("the same picture labelled ok and defective", "decide which it is")
-    CLASSES = ("too few images", "add images of what is missing")
+    CLASSES = ("too few images", "add images of the missing kind")
 
     def __init__(self, title: str, advice: str) -> None:
         self.title = title
@@ -53,7 +53,7 @@ class Problem:
 
 def describe(root: Path, layout: str, problems: Sequence[Problem]) -> str:
     """The report: problems by kind, the first few of each by name."""
-    lines = [f"{root} (read as {layout}) can't be used yet. Nothing was done with it."]
+    lines = [f"{root} (read as {layout}) can't be used yet; nothing was changed."]
     for kind in Kind:
         of_kind = [problem for problem in problems if problem.kind is kind]
         if not of_kind:

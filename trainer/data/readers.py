@@ -133,7 +133,4 @@ def _recognise(root: Path) -> Layout:
     )
     names = ", ".join(printable(folder.name, 80) for folder in list(inner)[:_FOLDERS])
     has = f" Its folders are called {names}." if inner else ""
-    raise DatasetError(
-        f"{root} is not arranged in a way that is understood.{has} Arrange it in one of these:\n"
-        f"{trees}"
-    )
+    raise DatasetError(f"{root} has no known layout.{has} Arrange it in one of these:\n{trees}")

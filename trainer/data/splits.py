@@ -54,7 +54,7 @@ def make_folds(samples: Sequence[Sample], k: int, seed: int) -> tuple[int, ...]:
             ""
             if len(members) == len(samples)
             else (
-                ", or name smaller groups in a manifest.csv: images of one group, such as those of "
+                ", or name smaller groups in a manifest.csv: images of one group, such as "
                 f"{max(members, key=lambda name: len(members[name]))}, are kept together"
             )
         )

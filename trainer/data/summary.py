@@ -168,12 +168,13 @@ _PLACES = {
 }
 _COPIES = {
     "split": "{n} pair{s} of {what} stand on both sides of the test split (such as {first} and "
-    "{second}): the model has seen what it is tested on, so figures on the test split are too good",
-    "label": "{n} pair{s} of {what} are labelled ok once and defective once (such as {first} and "
-    "{second}): decide which is right, or the model is taught both",
+    "{second}): the model has seen what it is tested on, so figures on the test split are too "
+    "optimistic",
+    "label": "{n} pair{s} of {what} are labelled both ok and defective (such as {first} and "
+    "{second}): decide which is right, or the model learns both",
     "group": "{n} pair{s} of {what} are in different groups (such as {first} and {second}): "
-    "one may be learned from while the other is held out, so figures are too good. Give them one "
-    "group in a manifest.csv",
+    "one may be learned from while the other is held out, so figures are too optimistic. Give them "
+    "one group in a manifest.csv",
     "inside": "{n} pair{s} of {what} (such as {first} and {second}), each pair within one group: "
     "never on both sides of a fold",
 }
@@ -196,7 +197,7 @@ def _torn_groups(samples: Sequence[Sample]) -> list[Finding]:
     text = (
         f"{len(torn)} {stand} on both sides of the test split (such as {group}, with {first} and "
         f"{second}): the model has seen the part that it is tested on, so figures on the test "
-        "split are too good"
+        "split are too optimistic"
     )
     pairs = tuple(torn.values())[:_SHOWN]
     return [Finding("groups across the test split", True, text, len(torn), pairs)]
@@ -220,13 +221,13 @@ def _classes(samples: Sequence[Sample]) -> list[Finding]:
     elif defects < images / 100:
         text = (
             f"only {defects} of {images} images are defective: judge by escapes and overkills, "
-            "accuracy says nothing here"
+            "accuracy means little here"
         )
         findings.append(Finding("class balance", True, text, defects))
     if images == len({sample.group for sample in samples}):
         text = (
-            "every image is a group of its own: if several show one part or one batch, name "
-            "their groups in a manifest.csv, or figures are too good"
+            "every image is a group of its own: if several show one part or one batch, name their "
+            "groups in a manifest.csv, or figures are too optimistic"
         )
         findings.append(Finding("groups", False, text, images))
     return findings

@@ -70,8 +70,8 @@ def compare_scores(
         )
     if flips > allowed:
         faults.append(
-            f"{flips} of {len(labels)} verdicts change at the threshold of {own:.3f}, "
-            f"{allowed} may ({FLIPS:.1%}): {found.escapes} escapes and {found.overkills} overkills "
+            f"{flips} of {len(labels)} verdicts change at the threshold of {own:.3f}; the limit is "
+            f"{allowed} ({FLIPS:.1%}): {found.escapes} escapes and {found.overkills} overkills "
             f"where fp32 has {reference.escapes} and {reference.overkills}"
         )
     elif more > int(FLIPS * found.defects):

@@ -96,7 +96,7 @@ def _b0_weights() -> Mapping[str, Tensor]:
         raise UsageError(
             f"the weights of efficientnet_b0 can't be downloaded ({error}): download "
             f"{EfficientNet_B0_Weights.IMAGENET1K_V1.url} on a machine with internet "
-            "and give --weights FILE, or take --backbone efficientnet_lite0"
+            "and give --weights FILE, or use --backbone efficientnet_lite0"
         ) from None
     return state
 
@@ -150,12 +150,12 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], name: str, weights: P
     else:
         raise UsageError(
             f"{weights or 'the installed weights'}: {len(state)} tensors, {name} has {len(own)}: "
-            "these are weights of another network"
+            "the weights are for another network"
         )
     wrong = [key for key, tensor in matched.items() if tensor.shape != own[key].shape]
     if wrong:
         raise UsageError(
             f"{weights or 'the installed weights'}: {len(wrong)} tensors have another shape than "
-            f"in {name} (first: {wrong[0]}): these are weights of another network"
+            f"in {name} (first: {wrong[0]}): the weights are for another network"
         )
     network.load_state_dict(matched)

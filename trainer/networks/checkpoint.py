@@ -78,7 +78,7 @@ def load_model(run: Path, config: RunConfig, fold: int | None = None) -> nn.Modu
             return _activation(kept, config, fold)
         raise TypeError(f"{config.recipe} is no recipe")
     except FileNotFoundError:
-        raise UsageError(f"{file} is missing: {run} is not what `trainer train` wrote") from None
+        raise UsageError(f"{file} is missing: {run} was not written by `trainer train`") from None
     except Exception as error:  # unpickling raises of everything
         raise UsageError(f"{file} can't be used: {str(error).splitlines()[0]}") from None
 

@@ -126,8 +126,8 @@ def time_rungs(rungs: Sequence[Rung], samples: Sequence[Sample], budget_ms: floa
     if all(rung.note for rung in found):
         times = [rung.ms for rung in found if rung.ms is not None]
         raise UsageError(
-            f"--budget-ms {budget_ms:g} can't be kept on this machine: the cheapest configuration "
-            f"takes {min(times):.1f} ms. Allow more, or give a smaller --size"
+            f"--budget-ms {budget_ms:g} can't be met on this machine: the cheapest configuration "
+            f"takes {min(times):.1f} ms. Allow more time, or give a smaller --size"
         )
     return found
 

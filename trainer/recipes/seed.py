@@ -244,9 +244,9 @@ def set_aside(
             kinds = {(samples[i].group, samples[i].defect) for i in learn}
             defects = sum(defect for _, defect in kinds)
             raise DatasetError(
-                f"a fifth of what fold {fold} learns from is set aside to tell when to stop, and "
+                f"a fifth of what fold {fold} learns from is set aside to decide when to stop, and "
                 f"there are too few groups for that: {defects} with defective images, "
-                f"{len(kinds) - defects} with ok ones, where it takes {_WATCHED} of each. Add "
+                f"{len(kinds) - defects} with ok ones; it takes {_WATCHED} of each. Add "
                 "images, or train the last layer alone, without --unfreeze and --patience"
             ) from None
         parts.append((learn[fifths != 0], held, learn[fifths == 0]))

@@ -123,7 +123,7 @@ def _lines(title: str, lines: Sequence[tuple[int, str, list[tuple[float, float]]
         Axis(1.0, max(last, 1.5), "epoch", tuple((float(e), str(e)) for e in epochs)),
         even_axis(low, high, title),
     )
-    picture = Picture(420, 270, f"{title} by epoch, a line a fold")
+    picture = Picture(420, 270, f"{title} by epoch, one line per fold")
     picture.add("{}", frame.axes())
     for fold, name, points in lines:
         held = "validation" if name.startswith("validation") else "training"

@@ -105,7 +105,7 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} can't be read: {error}") from None
     if not isinstance(content, dict):
-        raise UsageError(f"{file} is not what `trainer train` wrote")
+        raise UsageError(f"{file} was not written by `trainer train`")
     return content
 
 

@@ -63,7 +63,7 @@ def variant_table(run: RunFiles) -> Table | None:
         if name != "fp32" and not all(gate.values())
     )
     faults = tuple(
-        f"Not let into the bundle: {name}: {figures['fault']}"
+        f"Not in the bundle: {name}: {figures['fault']}"
         for name, figures in measured.items()
         if figures.get("fault")
     ) + tuple(

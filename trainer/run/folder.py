@@ -47,7 +47,7 @@ def resume_run(out: Path) -> None:
         UsageError: there is none, or it is finished.
     """
     if not out.is_dir():
-        raise UsageError(f"{out} does not exist: there is nothing to resume, leave --resume away")
+        raise UsageError(f"{out} does not exist: there is nothing to resume: omit --resume")
     if (out / "metrics.json").exists():
         raise UsageError(
             f"{out} is finished: give --out another folder to train again; "
@@ -67,7 +67,7 @@ def begin(config: RunConfig, run: Path) -> None:
         for name in now:
             if was.get(name) != now[name]:
                 raise UsageError(
-                    f"--{name.replace('_', '-')}: {run} was begun with {was.get(name)}, not "
+                    f"--{name.replace('_', '-')}: {run} was started with {was.get(name)}, not "
                     f"{now[name]}: resume it with the same settings, or give --out another folder"
                 )
         # What a kill in the last steps may have left: it is made again.

@@ -81,8 +81,8 @@ def bundle_version(name: str, wanted: str | None, *beside: Path, old: str = "") 
     if wanted in taken:
         free = _next(max(taken, key=version_key))
         raise UsageError(
-            f"--version: {taken[wanted]} is {name} {wanted}, and two bundles that differ are never "
-            f"of one version: leave --version out, which makes it {free}"
+            f"--version: {taken[wanted]} is {name} {wanted}, and two different bundles can't have "
+            f"the same version: omit --version to get {free}"
         )
     return wanted, ""
 

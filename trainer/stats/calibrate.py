@@ -253,7 +253,7 @@ def _choose(cuts: Cuts, labels: NDArray[np.bool_], aim: Aim) -> int:
     if not kept.any():
         best = int(np.flatnonzero(precision == precision.max())[-1])
         raise RuleError(
-            f"{aim.rule} can't be kept on these images: the best precision is "
+            f"{aim.rule} can't be met on these images: the best precision is "
             f"{precision[best]:.4f}, at a threshold of {_between(*_ends(cuts, best)):.4f}, which "
             f"finds {cuts.hits[best]} of {defects} defects with "
             f"{cuts.alarms[best] - cuts.hits[best]} overkills"

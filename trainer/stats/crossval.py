@@ -87,7 +87,7 @@ def read_oof(file: Path) -> tuple[list[str], OutOfFold]:
             f"{file} can't be read ({error.strerror}): give the folder of a finished run"
         ) from None
     except (KeyError, TypeError, ValueError):
-        raise UsageError(f"{file} is not what `trainer train` wrote") from None
+        raise UsageError(f"{file} was not written by `trainer train`") from None
     if not result.labels.any():
         raise UsageError(f"{file} holds no defect: a threshold can't be chosen by it")
     return groups, result

@@ -185,7 +185,7 @@ def advise(
     why = "a lower threshold, and " if found.escapes else ""
     some = [
         Advice(
-            f"{why}people who look at what is in doubt",
+            f"{why}people who check the doubtful images",
             f"trainer calibrate {quoted} {rule}--review 0.9 --out {_beside(run, 'careful')}",
         )
     ]
@@ -203,14 +203,13 @@ def advise(
     needed = defects_needed()
     some.append(
         Advice(
-            f"more images of defects, of every kind that occurs: {needed} of which none passes "
-            f"show one in a hundred, there are {found.defects}",
+            f"more images of defects, of every kind that occurs: {needed} without an escape show "
+            f"one in a hundred, there are {found.defects}",
             f"trainer train {images} --out {_beside(run, 'more')}",
         )
         if found.escapes or found.defects < needed // 2
         else Advice(
-            f"a proof on new images that it did not learn from: {needed} defects of which none "
-            "passes",
+            f"a test on new images that it did not learn from: {needed} defects without an escape",
             f"trainer evaluate {shlex.quote(str(run / 'bundle'))} NEW_IMAGES",
         )
     )

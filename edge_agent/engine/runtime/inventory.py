@@ -47,7 +47,7 @@ def take_inventory() -> Inventory:
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
         answer = None
     if answer is None:
-        reason = "looking for devices crashed or hung: run `edge-agent doctor`"
+        reason = "the search for devices crashed or hung: run `edge-agent doctor`"
         return Inventory((CPU,), {name: reason for name in NAMES if name != CPU}, ())
     return Inventory(tuple(answer["offered"]), answer["absent"], tuple(answer["providers"]))
 
@@ -68,7 +68,7 @@ def main() -> None:
         openvino = list(state.get_available_openvino_device_ids())
         why = f"OpenVINO sees only: {', '.join(openvino) or 'nothing'}"
     else:
-        why = f"not in this environment: {INSTALL['openvino']}"
+        why = f"not installed here: {INSTALL['openvino']}"
         try:
             for device in ("CPU", "GPU", "NPU"):
                 if plugin_devices(parse_target(f"openvino:{device}")):
@@ -81,7 +81,7 @@ def main() -> None:
         if ort_name in providers:
             offered.append(name)
         else:
-            absent[name] = f"not in this environment: {INSTALL[name]}"
+            absent[name] = f"not installed here: {INSTALL[name]}"
     families = {name.split(".")[0] for name in offered}
     absent |= {n: why for n in NAMES if n.startswith("openvino") and n not in families}
     print(json.dumps({"offered": offered, "absent": absent, "providers": providers}))

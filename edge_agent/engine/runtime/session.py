@@ -97,8 +97,8 @@ def open_session(
     wanted = _ORT_NAMES[target.provider]
     if session.get_providers()[0] != wanted:
         raise ProviderError(
-            f"{target.name}: ONNX Runtime put {name} on {session.get_providers()[0]} "
-            f"instead of {wanted} without an error: a device or an option is not as it should be"
+            f"{target.name}: ONNX Runtime put {name} on {session.get_providers()[0]} instead of "
+            f"{wanted} without an error: a device or an option is wrong"
         )
     session.disable_fallback()  # a failing run must raise, not move to the CPU
     # Kept for a change of providers, which there is none: as much memory as the model has.
@@ -122,7 +122,7 @@ def _build(model: bytes, options: ort.SessionOptions, execution: Execution) -> o
         # Bound to this device: an automatic policy would choose another one in silence.
         options.add_provider_for_devices(devices, values)
         return ort.InferenceSession(model, options)
-    raise ProviderError(f"{target.name} is not in this environment. {_missing(target)}")
+    raise ProviderError(f"{target.name} is not installed here. {_missing(target)}")
 
 
 def provider_options(execution: Execution) -> dict[str, str]:
@@ -199,7 +199,7 @@ def _require_openvino_device(target: Target) -> None:
 
 def _missing(target: Target) -> str:
     found = ", ".join(ort.get_available_providers())
-    return f"Found: {found}. To have it: {INSTALL[target.provider]}"
+    return f"Found: {found}. To install it: {INSTALL[target.provider]}"
 
 
 def _gist(error: Exception) -> str:

@@ -25,9 +25,9 @@ class Wheels:
             return ""
         names = " and ".join(self.classic)
         return (
-            f"{names} are installed together: they overwrite each other, and which one runs is "
-            f"chance. Run `pip uninstall -y {' '.join(self.classic)}`, then install edge-inspect "
-            "again with one of the extras cpu, openvino, gpu"
+            f"{names} are installed together: they overwrite each other, so which one runs is "
+            f"undefined. Run `pip uninstall -y {' '.join(self.classic)}`, then install "
+            "edge-inspect again with one of the extras cpu, openvino, gpu"
         )
 
     @property

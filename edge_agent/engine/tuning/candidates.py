@@ -22,7 +22,9 @@ class Candidate:
     workers: int
 
     def __str__(self) -> str:
-        return f"{self.variant} on {self.provider}, {self.workers} x {self.threads}"
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.variant} on {self.provider}, {workers} x {threads}"
 
     def is_like(self, other: Candidate) -> bool:
         """The same but for workers and threads."""

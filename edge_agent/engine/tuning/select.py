@@ -152,7 +152,7 @@ class Selector:
             if not (choice.degraded and self._is_back()):
                 return replace(choice, remembered=True)
         self.forget()
-        log.info("measuring what runs this bundle best: once for this machine and bundle")
+        log.info("benchmarking runtimes for this bundle (first start only)")
         table = self.table(lambda one: log.info("%s", describe(one)))
         choice = self.choose(table)
         if file:
@@ -193,8 +193,8 @@ class Selector:
             degraded = "; ".join(reasons) or f"nothing on this machine runs {wanted}"
             best = choose(table) if self._runtime.fallback else None
         if best is None:
-            hint = "" if wanted == AUTO else ". Or set runtime.fallback = true to run without it"
-            raise ProviderError(f"runtime.provider = {wanted!r} can't be had: {degraded}{hint}")
+            hint = "" if wanted == AUTO else ". Or set runtime.fallback = true to run on another"
+            raise ProviderError(f"runtime.provider = {wanted!r} is not available: {degraded}{hint}")
         others = [one for one in table if one.candidate.provider != best.candidate.provider]
         spare: list[Candidate] = []
         while self._runtime.fallback and (then := choose(others)) is not None:
@@ -208,5 +208,5 @@ def describe(one: Measured) -> str:
     if one.ok:
         return f"{one.candidate}: {one.latency_ms:.1f} ms, {one.fps:.1f} frames/s"
     if not one.candidate.workers:
-        return f"{one.candidate.provider}: out: {one.reason}"
-    return f"{one.candidate}: out: {one.reason}"
+        return f"{one.candidate.provider}: not available: {one.reason}"
+    return f"{one.candidate}: not used: {one.reason}"

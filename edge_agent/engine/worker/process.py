@@ -152,7 +152,7 @@ class WorkerProcess:
         try:
             code = self.process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
-            self.kill(self.sentence or "it hung up and did not leave")
+            self.kill(self.sentence or "it closed its pipe but did not exit")
             code = self.process.wait()
         self.overhear()
         self.errors.close()

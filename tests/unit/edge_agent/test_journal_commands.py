@@ -79,7 +79,7 @@ def test_a_mark_is_for_spreadsheets(path, capsys):
     assert cli.run(["journal", "export", "--journal", str(path), "--bom"]) == 0
     assert capsys.readouterr().out.startswith("\ufeffsequence,")
     assert cli.run(["journal", "export", "--journal", str(path), "--bom", "--format=jsonl"]) == 2
-    assert "it goes with --format csv alone" in capsys.readouterr().err
+    assert "it needs --format csv" in capsys.readouterr().err
 
 
 def test_a_journal_that_is_not_there_is_named(tmp_path, capsys):

@@ -39,8 +39,8 @@ def test_another_name_has_to_be_said():
     with pytest.raises(BundleError) as caught:
         check_name(order("x"), OTHER, RUNS)
     assert str(caught.value) == (
-        "housings 1.0.0 (bbbbbbbbbbbb) is of another name than brackets 1.0.0 (aaaaaaaaaaaa), "
-        "which runs: if the station is to change over to it, send "
+        "housings 1.0.0 (bbbbbbbbbbbb) has another name than brackets 1.0.0 (aaaaaaaaaaaa), which "
+        "is running: to switch the station to it, send "
         '{"activate": "x", "name": "housings"}'
     )
     with pytest.raises(BundleError, match=r'send {"roll_back": true, "name": "housings"}$'):

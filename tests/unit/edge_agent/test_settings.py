@@ -148,10 +148,7 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         "  runtime.threads: Input should be a valid integer (it is 'many')",
         "  mqtt.host: is missing",
         "  mqtt.port: Input should be less than or equal to 65535 (it is 70000)",
-        (
-            "  bundel: unknown key; did you mean bundle? deploy/examples/station.toml has all that "
-            "there are"
-        ),
+        ("  bundel: unknown key; did you mean bundle? deploy/examples/station.toml lists them all"),
     ]
 
 
@@ -163,7 +160,10 @@ def test_everything_wrong_is_told_at_once(tmp_path):
         ("[mqtt]\nsettle = 1", "mqtt.settle: unknown key; did you mean source.folder.settle? "),
         ("[soruce]", "soruce: unknown key; did you mean source? "),
         ("[folder]", "folder: unknown key; did you mean source.folder or source.mqtt.folder? "),
-        ("[worker]\nxyzzy = 1", "worker.xyzzy: unknown key; deploy/examples/station.toml has all"),
+        (
+            "[worker]\nxyzzy = 1",
+            "worker.xyzzy: unknown key; deploy/examples/station.toml lists them all",
+        ),
         ("[runtime]\nprovider = 'opnvino:GPU'", "tensorrt; did you mean openvino:GPU? (it is"),
     ],
 )
@@ -222,9 +222,9 @@ def test_an_unknown_key_in_any_section(tmp_path, section):
         ('[mqtt]\nhost = "h"\npassword_file = "x"', "password_file is given without username"),
         ('[source.mqtt]\ntopic = "a"', "[source.mqtt] needs [mqtt]"),
         ('[source.mqtt]\ntopic = "a"\nclient_id = "c"\n[mqtt]\nhost = "h"\nclient_id = "c"',
-         "source.mqtt.client_id and mqtt.client_id are one"),
+         "source.mqtt.client_id and mqtt.client_id are the same"),
         ('[source.mqtt]\ntopic = "inspection/+/+/+/{id}"\n[mqtt]\nhost = "h"',
-         "takes in inspection/site/line/station/status, this station's own"),
+         "includes inspection/site/line/station/status, this station's own"),
         ('[source.mqtt]\ntopic = "$share/g/#"\n[mqtt]\nhost = "h"', "this station's own"),
         ('[source.mqtt]\ntopic = "a/b+"', "source.mqtt.topic: + and # stand for whole levels"),
         ('[source.mqtt]\ntopic = "a/{part}"', "source.mqtt.topic: {part}: a level may be called"),
@@ -236,8 +236,8 @@ def test_an_unknown_key_in_any_section(tmp_path, section):
         ('work = "w"\nprocessed = "w"', "storage.processed and storage.work are both"),
         ('work = "inbox"', "storage.work and source.folder.path are both"),
         ('quarantine = "processed"\nprocessed = "./processed"', "and storage.processed are both"),
-        ('quarantine = "state/work/bad"', "storage.quarantine lies inside of storage.work"),
-        ('work = "."', "lies inside of storage.work"),
+        ('quarantine = "state/work/bad"', "storage.quarantine lies inside storage.work"),
+        ('work = "."', "lies inside storage.work"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_its_place(tmp_path, more, said):
@@ -254,7 +254,7 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path, more, said):
         (('"inbox"', '"inbox"\npatterns = []'), "patterns: no pattern means no image"),
         (('"inbox"', '"inbox"\nscan_every = 0'), "source.folder.scan_every: "),
         (('"inbox"', '"inbox"\ndepth = 9'), "source.folder.depth: Input should be less than"),
-        (('"inbox"', '"."\ndepth = 1'), "storage.root lies inside of source.folder.path"),
+        (('"inbox"', '"."\ndepth = 1'), "storage.root lies inside source.folder.path"),
         (('"b"', '""'), "bundle: is not a path on this machine (it is '')"),
         (('"state"', '""'), "storage.root: is not a path on this machine"),
         (('"b"', '"~nobody-of-that-name/b"'), "bundle: is not a path on this machine"),
@@ -300,7 +300,7 @@ def test_a_broker_by_name_or_address(tmp_path, host):
 def test_a_station_without_a_source_is_told_which_there_are(tmp_path):
     text = LEAST.replace('[source.folder]\npath = "inbox"', "[source]")
 
-    assert "source: no image can come: write [source.folder], [source.mqtt]" in (
+    assert "source: no source of images: add [source.folder], [source.mqtt]" in (
         refusal(tmp_path, text)
     )
 

@@ -80,7 +80,7 @@ def test_what_the_parts_say_comes_through(parts):
     assert health.status == "failing"
     assert health.reasons == (
         "the disk is full",
-        "not what was asked for: openvino:GPU was lost",
+        "not as configured: openvino:GPU was lost",
         "not reloaded: no such bundle",
         "paused by a command at 1970-01-01T00:00:01.500Z: images wait for resume",
     )

@@ -45,10 +45,10 @@ def lying(seed):
 
 CASES = {
     "no folder": (None, ["does not exist", "give the folder that holds the images"]),
-    "no images": ({"ok/readme.txt": b"", "defect/readme.txt": b""}, ["Nothing was done"]),
+    "no images": ({"ok/readme.txt": b"", "defect/readme.txt": b""}, ["nothing was changed"]),
     "one class": (
         {f"ok/{n}.png": make_image(defect=False, seed=n) for n in range(12)},
-        ["no defective image", "add images of what is missing"],
+        ["good images, no defective ones", "add images of the missing kind"],
     ),
     "three images": (good(2, 1), ["5 folds need", "Use fewer folds or add images"]),
     "wrong masks": (
@@ -102,7 +102,7 @@ def test_is_told_before_any_training(tmp_path, capsys, monkeypatch, recipe, case
         (["--unfreeze", "all"], "--unfreeze: is an option of the seed recipe"),
         (["--resume"], "--resume: is an option of the seed recipe"),
         (["--recipe", "seed", "--focal-gamma", "1"], "--focal-gamma: Input should be less than 1"),
-        (["--rule", "best"], "--rule: 'best' is none"),
+        (["--rule", "best"], "--rule: unknown rule 'best'"),
     ],
 )
 def test_an_option_of_the_other_recipe_is_refused_by_name(tmp_path, capsys, options, said):
@@ -114,4 +114,4 @@ def test_an_option_of_the_other_recipe_is_refused_by_name(tmp_path, capsys, opti
 def test_torchrun_is_refused_where_it_has_nothing_to_do(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run(["train", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
-    assert "torchrun is for --recipe seed --unfreeze" in capsys.readouterr().err
+    assert "torchrun needs --recipe seed --unfreeze" in capsys.readouterr().err

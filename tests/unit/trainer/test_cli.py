@@ -107,7 +107,7 @@ def test_a_full_disk_is_told_with_where_to_make_room(monkeypatch, capsys):
     monkeypatch.setattr("trainer.commands.synth.synth", full)
     assert run(["synth", "out", "--good", "1", "--defect", "1"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("trainer synth: No space left on device: make room where out is, and in")
+    assert said.startswith("trainer synth: No space left on device: free some space in out and in")
 
 
 @pytest.mark.parametrize("size", ["256", "ax3", "1x2x3", ""])
@@ -196,7 +196,7 @@ def test_a_training_tells_first_what_a_station_will_run():
     first, second = figures.headline(metrics)
     assert first.startswith("out of fold   AP 0.9900  F1 0.9900  threshold 0.310  escapes 0 of 52")
     assert "overkills 2 of 347" in first
-    assert "with int8, the fastest here" in first
+    assert "with int8, the fastest on this machine" in first
     assert second.startswith("in fp32       AP 0.9900  F1 0.9900  threshold 0.340")
     (alone,) = figures.headline({**metrics, "runs": "fp32"})
     assert alone == second.replace("in fp32    ", "out of fold")
@@ -212,7 +212,7 @@ def test_a_training_warns_of_pictures_of_nothing():
         }
     )
     assert blank.startswith("a black picture would be judged like one of the part")
-    assert odd.startswith("2 of 9 images are no pictures that the bundle was made for")
+    assert odd.startswith("2 of 9 images don't look like the training images")
     assert odd.endswith("a.png: not a picture")
 
 
@@ -220,12 +220,12 @@ def test_evaluate_says_what_of_it_a_station_would_not_judge(images, tmp_path, ca
     make_bundle(tmp_path / "bundle", expects=EXPECTS)
     command = ["evaluate", str(tmp_path / "bundle"), str(images), "--json"]
     assert run(command) == 0
-    assert "no pictures" not in capsys.readouterr().err
+    assert "look like the training" not in capsys.readouterr().err
     Image.new("L", (WIDTH, HEIGHT), 255).save(images / "ok" / "white.png")
     assert run(command) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["images"] == 13
-    assert "1 of 13 images are no pictures that the bundle was made for" in said.err
+    assert "1 of 13 images don't look like the training images" in said.err
     assert "ok/white.png: " in said.err
     assert "brightness 255 (expected 60 to 230)" in said.err
 
@@ -288,7 +288,7 @@ def test_variants_are_named_with_where_they_hold_and_where_not():
         "int8          AP 0.9900  1.0 MB  1.0 ms on cpu: 1.90 times as fast as fp32",
         "int8          keeps FP32's accuracy on cpu",
         "int8          NOT ON openvino:CPU: 3 of 90 verdicts change",
-        "int8          not tried on cuda: no driver",
+        "int8          not tested on cuda: no driver",
     ]
 
 

@@ -164,7 +164,7 @@ def test_evaluate_gives_the_figures_of_the_bundle(surfaces, finished, tmp_path, 
     bundle, scores = str(finished / "bundle"), tmp_path / "scores.csv"
     assert run(["evaluate", bundle, str(surfaces), "--json", "--scores", str(scores)]) == 0
     said = capsys.readouterr()
-    assert "no pictures" not in said.err
+    assert "look like the training" not in said.err
     figures = json.loads(said.out)
     pooled = json.loads((finished / "metrics.json").read_text())["pooled"]
     assert set(figures) == {*pooled, "learned_from", "escape_bound"}
@@ -200,7 +200,7 @@ def test_the_bundle_is_called_after_the_data_set_and_no_other_has_its_version(
     assert (manifest.name, manifest.version) == (surfaces.name, "1.0.0")
     again = ["train", str(surfaces), "--out", str(finished.parent / "again"), *QUICK]
     assert run([*again, "--version", "1.0.0"]) == 2
-    assert "leave --version out, which makes it 1.0.1" in capsys.readouterr().err
+    assert "omit --version to get 1.0.1" in capsys.readouterr().err
     assert run([*again, "--name", "dense"]) == 2
     assert "dense is the name of a recipe" in capsys.readouterr().err
     assert not (finished.parent / "again").exists()

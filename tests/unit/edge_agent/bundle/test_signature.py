@@ -51,7 +51,7 @@ def test_a_key_that_others_may_read_is_not_used(bundle, key):
     make_keys(key)
     key.chmod(0o640)
 
-    with pytest.raises(BundleError, match="may be read by others: chmod 600"):
+    with pytest.raises(BundleError, match="is readable by others: chmod 600"):
         sign(bundle, key)
     assert not (bundle / "manifest.sig").exists()
 
@@ -61,7 +61,7 @@ def test_what_is_no_key_is_refused(bundle, key, content):
     key.write_bytes(content)
     key.chmod(0o600)
 
-    with pytest.raises(BundleError, match="is no key of `edge-agent bundle keygen`"):
+    with pytest.raises(BundleError, match="is not a key made by `edge-agent bundle keygen`"):
         sign(bundle, key)
 
 
@@ -79,7 +79,11 @@ def test_signed_by_a_stranger(bundle, key, tmp_path):
     make_keys(key)
     sign(bundle, key)
 
-    with pytest.raises(BundleError, match=r"is of none of the keys in \[trust.keys\] \(us\)"):
+    with pytest.raises(
+        BundleError,
+        match=r"was made with none of the keys in \[trust.keys\] "
+        r"\(us\)",
+    ):
         signer(bundle, {"us": make_keys(tmp_path / "other")})
 
 
@@ -88,7 +92,7 @@ def test_a_damaged_signature_is_refused(bundle, key, content):
     keys = {"us": make_keys(key)}
     (bundle / "manifest.sig").write_bytes(content)
 
-    with pytest.raises(BundleError, match=r"manifest.sig is "):
+    with pytest.raises(BundleError, match=r"manifest.sig (is|was made with) "):
         signer(bundle, keys)
 
 
@@ -112,7 +116,7 @@ def test_a_wrong_signature_is_refused_even_where_none_is_required(bundle, key, t
     sign(bundle, key)
     trust = TrustSettings(keys={"us": make_keys(tmp_path / "other")})
 
-    with pytest.raises(BundleError, match="is of none of the keys"):
+    with pytest.raises(BundleError, match="was made with none of the keys"):
         verify_apart(bundle, trust)
 
 
@@ -125,5 +129,5 @@ def test_what_is_no_public_key_is_a_wrong_setting(text):
 
 
 def test_a_signature_nobody_could_give_can_not_be_required():
-    with pytest.raises(ValueError, match="keys lists nobody"):
+    with pytest.raises(ValueError, match="keys is empty"):
         TrustSettings(require_signature=True)

@@ -12,7 +12,7 @@ def test_another_age(now):
     found = judge_time(now)
 
     assert found.level == "error"
-    assert found.what.endswith("that can't be")
+    assert found.what.endswith("that is impossible")
 
 
 def test_now_is_no_other_age():

@@ -73,7 +73,7 @@ def test_one_that_fails_silences_none():
     first, second = look_at_all([Topic("bad", fail, ""), Topic("fine", fine, "")], 30)
 
     assert first[0].level == "error"
-    assert first[0].what == "looking at it failed: KeyError: 'x'"
+    assert first[0].what == "the check failed: KeyError: 'x'"
     assert second == [FINE]
 
 
@@ -97,8 +97,12 @@ def test_nothing_is_left_running(make_settings, tmp_path):
 @pytest.mark.parametrize(
     ("expects", "settings", "said"),
     [
-        (None, "", "it does not say what pictures it was made for"),
-        (EXPECTS, '[decision]\nimplausible = "ok"', "judged by their score, as [decision] says"),
+        (None, "", "it has no record of its training images"),
+        (
+            EXPECTS,
+            '[decision]\nimplausible = "ok"',
+            "[decision] lets pictures that it was not made for be judged by score",
+        ),
         (EXPECTS, "", ""),
     ],
 )
@@ -184,5 +188,5 @@ def test_how_it_is_shown(colour):
         ]
     assert ("\x1b[32mok     \x1b[0m" in said) is colour
     assert "\x1b[2J" not in said
-    assert show_sum([FINE], colour=False) == "all well"
+    assert show_sum([FINE], colour=False) == "no problems"
     assert show_sum(findings, colour=False) == "1 error, 0 warnings"

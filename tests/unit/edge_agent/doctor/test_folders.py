@@ -37,7 +37,7 @@ def test_all_is_well(make_settings, tmp_path):
     assert not [one for one in found if one.level == "error"]
     assert of(found, "source.folder.path", "inbox: writable").level == "ok"
     assert of(found, "storage.work", f"will be made in {tmp_path}").level == "ok"
-    assert of(found, "a claim is a rename").level == "ok"
+    assert of(found, "images are claimed by rename").level == "ok"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inbox", "station.toml"]
     assert not list((tmp_path / "inbox").iterdir())
 
@@ -72,7 +72,7 @@ def test_a_folder_that_may_not_be_written(make_settings, unprivileged, which):
     assert wrong
     for one in wrong:
         assert one.what.endswith(f"{unprivileged / which} can't be used: Permission denied")
-        assert one.mend.startswith("as an administrator: chown it to the user of the service, now ")
+        assert one.mend.startswith("as administrator: chown it to the user of the service, now ")
     assert any(("inbox" if which == "inbox" else "storage.root") in one.what for one in wrong)
 
 
@@ -83,7 +83,7 @@ def test_an_inbox_that_is_only_read_need_not_be_writable(make_settings, unprivil
     found = look_at_folders(settings)
 
     assert of(found, "source.folder.path", "readable").level == "ok"
-    assert not [one for one in found if "a claim is" in one.what]
+    assert not [one for one in found if "claimed by" in one.what]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
@@ -112,10 +112,10 @@ def test_an_inbox_on_a_network_disk(make_settings, tmp_path):
 
     found = look_at_folders(make_settings(), mounts)
 
-    said = of(found, "is on cifs (//nas/camera): no events come from there")
+    said = of(found, "is on cifs (//nas/camera): it gives no events")
     assert said.level == "warning"
-    assert "scanned each 1 s" in said.what
-    assert of(found, "are on two filesystems: each image is copied").level == "warning"
+    assert "scanned every 1 s" in said.what
+    assert of(found, "are on two filesystems: every image is copied").level == "warning"
 
 
 def test_a_journal_on_a_network_disk(make_settings, tmp_path):
@@ -170,7 +170,7 @@ def test_a_full_disk(make_settings, small):
     assert full.level == "error"
     assert of(found, f"the disk of storage.root {small}: 0.0 GB (0%)").level == "error"
     assert of(found, "storage.root", "is on tmpfs", "memory, gone after a power cut")
-    assert of(found, "are on two filesystems: each image is copied").level == "warning"
+    assert of(found, "are on two filesystems: every image is copied").level == "warning"
 
 
 @pytest.mark.parametrize(

@@ -55,5 +55,5 @@ def test_that_another_product_comes_next_is_a_warning(look, brackets, tmp_path):
 
     (warning,) = (one for one in found.values() if one.level == "warning")
     assert warning.what == (
-        f"lids ran here last, and the next start or reload changes over to {brackets.title}"
+        f"lids ran here last; the next start or reload switches to {brackets.title}"
     )

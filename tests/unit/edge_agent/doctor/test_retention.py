@@ -26,15 +26,15 @@ def judged(settings, names):
 
 
 def test_without_a_limit_nothing_is_deleted(make_settings):
-    assert said(make_settings()) == {("ok", "no image is ever deleted: no limit is set")}
+    assert said(make_settings()) == {("ok", "images are never deleted: no limit is set")}
 
 
 def test_limits_that_can_be_met(make_settings):
     settings = make_settings("[retention]\nmax_images = 2\n")
-    assert said(settings) == {("ok", "its limits can be met")}
+    assert said(settings) == {("ok", "the limits can be met")}
     judged(settings, ["a.png", "b.png"])
 
-    assert said(settings) == {("ok", "its limits can be met; 2 images are kept")}
+    assert said(settings) == {("ok", "the limits can be met; 2 images are kept")}
 
 
 def test_more_room_than_there_is(make_settings):

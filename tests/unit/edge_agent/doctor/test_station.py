@@ -94,8 +94,8 @@ def page(status: int, body: bytes):
         (200, b'{"status": "ok", "reasons": []}', "ok", "says ok"),
         (200, b'{"status": "degraded", "reasons": ["mqtt: x"]}', "warning", "degraded: mqtt: x"),
         (503, b'{"status": "failing", "reasons": ["no worker"]}', "error", "failing: no worker"),
-        (200, b"<html>", "error", "something that is no edge-agent answers"),
-        (404, b"[]", "error", "something that is no edge-agent answers"),
+        (200, b"<html>", "error", "another program answers"),
+        (404, b"[]", "error", "another program answers"),
     ],
 )
 def test_what_the_page_says(status, body, level, said):

@@ -37,7 +37,9 @@ def test_one_waits_and_a_second_is_refused(replies):
     assert orders.take().activate == "first"
     assert orders.take() is None
     assert woken == [1]
-    assert said(replies) == [("second", "another order waits: ask again when it was answered")]
+    assert said(replies) == [
+        ("second", "another command is still in progress: try again after its reply")
+    ]
 
 
 def test_at_the_end_the_one_that_waits_is_refused_and_each_that_comes(replies):

@@ -308,7 +308,7 @@ def test_a_file_that_can_not_go_does_not_keep_the_others(line, caplog):
     state.keeper.tidy()
 
     assert state.left() == {"b.png"}
-    assert "b.png stays, though its time has come: Is a directory" in caplog.text
+    assert "b.png is due for deletion, but can't be deleted: Is a directory" in caplog.text
 
 
 def test_what_could_not_be_deleted_goes_later(line, monkeypatch):
@@ -320,7 +320,7 @@ def test_what_could_not_be_deleted_goes_later(line, monkeypatch):
     state.keeper.tidy()
     assert state.left() == {"a.png", "aside"}
     (told,) = state.keeper.trouble
-    assert told.startswith(f"{state.processed}/a.png stays, though its time has come")
+    assert told.startswith(f"{state.processed}/a.png is due for deletion, but can't be deleted")
 
     (state.processed / "a.png").rmdir()
     (state.processed / "aside").rename(state.processed / "a.png")
@@ -343,7 +343,7 @@ def test_images_that_can_not_be_deleted_cost_no_others(line):
         state.keeper.tidy()
 
     assert {f"defect {number}.png" for number in range(3)} <= state.left()
-    assert "ok 0.png stays" in state.keeper.trouble[0]
+    assert "ok 0.png is due for deletion" in state.keeper.trouble[0]
     assert "and 4 more" in state.keeper.trouble[0]
 
 
@@ -361,7 +361,7 @@ def test_a_folder_that_may_not_be_changed_is_told_once_and_tried_again(line, mon
     for _ in range(5):
         state.keeper.tidy()
     assert len(state.left()) == 6
-    assert caplog.text.count("stays, though") == 1
+    assert caplog.text.count("is due for deletion") == 1
 
     monkeypatch.setattr(type(state.processed), "unlink", unlink)
     for _ in range(5):
@@ -718,7 +718,7 @@ def test_a_journal_that_fails_is_logged_and_tried_again(line, caplog, monkeypatc
             assert rounds.acquire(timeout=60)
         keeper.stop()
 
-    assert "nothing is tidied up" in caplog.text
+    assert "housekeeping failed" in caplog.text
 
 
 def test_the_thread_outlives_what_nobody_thought_of(line, caplog, monkeypatch):
@@ -736,7 +736,7 @@ def test_the_thread_outlives_what_nobody_thought_of(line, caplog, monkeypatch):
         assert rounds.acquire(timeout=60)
     keeper.stop()
 
-    assert "tidying up failed and is tried again" in caplog.text
+    assert "housekeeping failed and is retried" in caplog.text
     assert "unheard of" in caplog.text
 
 

@@ -33,7 +33,7 @@ def test_every_refusal_of_a_connection_has_words(code):
 
 def test_what_an_operator_reads():
     assert "user name or password" in refused_connection("b:1", 134)
-    assert "mend the broker's access list" in refused_publish("a/b", 135)
+    assert "fix the broker's access list" in refused_publish("a/b", 135)
     assert "same client id" in closed_by_broker("b:1", 142)
     assert "reason code 200" in refused_publish("a/b", 200)
 

@@ -74,9 +74,9 @@ def test_what_needs_nothing_may_be_empty(told, payload):
         ("replay", b"\xff\xfe", "Invalid JSON"),
         ("replay", b"[" * 60_000, "recursion limit"),
         ("pause", b'{"for": 5}', "for: there is no such key"),
-        ("reboot", b"", "there is no such command: there are pause, replay"),
-        ("replay/now", b'{"from": 5}', "there is no such command"),
-        ("", b"", "there is no such command"),
+        ("reboot", b"", "unknown command; the commands are: pause, replay"),
+        ("replay/now", b'{"from": 5}', "unknown command; the commands are"),
+        ("", b"", "unknown command; the commands are"),
     ],
 )
 def test_what_is_wrong_is_answered(told, name, payload, reason):
@@ -133,9 +133,9 @@ def test_of_one_kind_so_many_are_obeyed_and_one_of_the_others_is_answered(caplog
     assert [answer["ok"] for _, answer in answers] == [True] * 20 + [False]
     mark, refused = answers[-1]
     assert mark == b"20"
-    assert "too many come: of one kind 5 a second are obeyed" in refused["reason"]
+    assert "too many commands: 5 a second of one kind are accepted" in refused["reason"]
     assert busy.commands.refused == 980
-    assert "more pause commands come than the 5 a second" in busy.commands.trouble
+    assert "more pause commands arrive than the 5 a second" in busy.commands.trouble
     assert len(caplog.records) <= 3
 
     # Others have an allowance of their own, and those that nobody knows have one together.
@@ -155,7 +155,7 @@ def test_of_one_kind_so_many_are_obeyed_and_one_of_the_others_is_answered(caplog
     assert [answer["ok"] for _, answer in busy.answers()] == [True] * 5
     busy.flood("pause", 1)
     ((_, refused),) = busy.answers()
-    assert "nor were 984 before it" in refused["reason"]
+    assert "so were 984 before it" in refused["reason"]
 
 
 def test_it_is_over_when_they_come_as_seldom_as_they_should():
@@ -184,5 +184,5 @@ def test_answers_that_nobody_takes_do_not_pile_up():
 
 def test_what_is_no_mqtt_is_refused_in_words(told):
     answer = told.send("pause", malformed="its topic and properties have 9 bytes")
-    assert "not as MQTT wants it: its topic and properties have 9 bytes" in answer["reason"]
+    assert "not valid MQTT: its topic and properties have 9 bytes" in answer["reason"]
     assert told.bodies == []

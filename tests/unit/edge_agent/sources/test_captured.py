@@ -34,7 +34,7 @@ def test_times_that_are_plain(text, seconds):
 def test_a_time_without_a_zone_is_said_to_be_taken_as_utc(text):
     seconds, said = read_captured(text)
     assert seconds == 1795507200.0
-    assert said == f"captured {text!r} names no time zone and is taken as UTC"
+    assert said == f"captured {text!r} names no time zone and is read as UTC"
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_a_time_without_a_zone_is_said_to_be_taken_as_utc(text):
 def test_what_is_not_understood_is_said(text):
     seconds, said = read_captured(text)
     assert seconds is None or seconds > 2.5e11
-    assert seconds is not None or "is not understood, and the time of receipt is taken" in said
+    assert seconds is not None or "can't be parsed, so the time of receipt is used" in said
     assert len(said) < 300

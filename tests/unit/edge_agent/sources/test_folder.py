@@ -411,7 +411,7 @@ def test_everything_else_stays_and_is_named(camera):
 
     assert line.look(after=1) == ["good.png"]
     assert line.source.ignored == {
-        "words.txt": "its name matches none of the patterns in [source.folder]",
+        "words.txt": "its name matches no pattern in [source.folder]",
         "folder.png": "is a directory: only files directly in the folder are taken",
         "link.png": "is a symbolic link: links are not followed",
         "broken.png": "is a symbolic link: links are not followed",
@@ -450,7 +450,7 @@ def test_the_reasons_are_bounded_however_many_there_are(camera):
     line.look()
 
     assert len(line.source.ignored) == 101
-    assert line.source.ignored["and 150 more"] == "are not taken either"
+    assert line.source.ignored["and 150 more"] == "are ignored too"
 
 
 def test_files_that_are_never_taken_do_not_hide_the_others(camera, monkeypatch):

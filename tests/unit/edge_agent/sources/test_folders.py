@@ -274,7 +274,7 @@ def test_another_filesystem_is_not_entered():
 
     found = {name: why for name, _, why in Entries(Path("/dev"), 1).list()}
 
-    assert found["shm"] == "is a folder on another filesystem than the inbox, and not entered"
+    assert found["shm"] == "is a folder on another filesystem than the inbox, and not searched"
 
 
 def test_an_inbox_on_another_filesystem_has_folders_too(camera, tmp_path):
@@ -304,7 +304,7 @@ def test_not_more_folders_are_entered_than_a_scan_can_bear(tmp_path, monkeypatch
     listed = Entries(tmp_path, 1)
     found = list(listed.list())
 
-    assert [why for _, _, why in found] == ["is one folder too many: 3 are entered"] * 2
+    assert [why for _, _, why in found] == ["is beyond the limit of 3 folders"] * 2
     assert len(listed.folders) == 3
 
 

@@ -142,7 +142,7 @@ def test_what_else_a_message_says_of_its_file_may_be_numbers(tmp_path):
         (b'{"file": "a.png", "id": [7]}', '"id" in the message is a list: it must be text or'),
         (b'{"file": "a.png", "name": {}}', '"name" in the message is an object: it must be'),
         (b'{"file": "a.png", "camera": true}', '"camera" in the message is true: it must be'),
-        (b"a.png", "the message is no JSON: "),
+        (b"a.png", "the message is not JSON: "),
         (PNG, "the message is an image as it is (.png)"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_time_that_is_not_understood_costs_no_image(tmp_path):
     os.utime(tmp_path / "a.png", (100.5, 100.5))
     found = offer(b'{"file": "a.png", "captured": ["now"]}', folder=tmp_path)
     assert (found.content, found.refused, found.captured) == (PNG, None, 100.5)
-    assert found.doubt.startswith("captured 'a list' is not understood")
+    assert found.doubt.startswith("captured 'a list' can't be parsed")
 
 
 BASE64 = base64.b64encode(PNG)
@@ -185,7 +185,7 @@ def test_json_says_of_its_image_what_it_says_of_a_file():
     payload = json.dumps({"id": 9, "frame": BASE64.decode(), "captured": "2026-11-24 08:00:00"})
     found = offer(payload.encode(), encoding="json", field="frame", pattern="cameras/#")
     assert (found.content, found.certain, found.captured) == (PNG, True, 1795507200.0)
-    assert "names no time zone and is taken as UTC" in found.doubt
+    assert "names no time zone and is read as UTC" in found.doubt
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_json_says_of_its_image_what_it_says_of_a_file():
         ("json", b'{"data": "x"}', '"image" in the message is missing'),
         ("json", b'{"image": 5}', '"image" in the message is a number'),
         ("json", b'{"image": "\\ud800"}', "the message is"),
-        ("json", b'{"image": "no words!"}', "the message is no base64"),
+        ("json", b'{"image": "no words!"}', "the message is not base64"),
     ],
 )
 def test_a_message_of_another_kind_is_named_as_what_it_is(encoding, payload, why):
@@ -212,7 +212,7 @@ def test_a_message_of_another_kind_is_named_as_what_it_is(encoding, payload, why
 def test_a_message_may_be_as_large_as_its_image_makes_it():
     settings = MqttSourceSettings(topic="a", max_bytes=10_000, encoding="base64")
     assert len(base64.encodebytes(bytes(10_000)).replace(b"\n", b"\r\n")) <= settings.limit < 90_000
-    with pytest.raises(ValueError, match="leave one of the two out"):
+    with pytest.raises(ValueError, match="remove one of the two"):
         MqttSourceSettings(topic="a", encoding="json", folder=Path("/x"))
 
 

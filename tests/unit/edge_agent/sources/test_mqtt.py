@@ -283,7 +283,7 @@ def test_what_comes_again_slowly_is_waited_for(start, raw, monkeypatch):
 def test_a_broker_that_does_not_say_whether_it_sends_images_is_left(start, raw):
     raw.suback = lambda _number: b""
     source, _ = start(ack_timeout=0.3)
-    until(lambda: "has not said for 0 s whether it sends messages" in source.trouble)
+    until(lambda: "has not answered the subscription for 0 s" in source.trouble)
     until(lambda: raw.connections[CLIENT] > 2)
     assert source.settled
 
@@ -367,7 +367,7 @@ def test_times_that_are_not_plain_are_spoken_of_once_a_camera(start, raw, caplog
     lines = [r.getMessage() for r in caplog.records if "captured" in r.getMessage()]
     assert len(lines) == 2
     assert lines[0].startswith("top: captured '2026-11-24 08:00:00' names no time zone")
-    assert lines[1].startswith("side: captured 'yesterday' is not understood")
+    assert lines[1].startswith("side: captured 'yesterday' can't be parsed")
 
 
 # -- the session -------------------------------------------------------------------------------

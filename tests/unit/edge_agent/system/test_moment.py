@@ -68,7 +68,7 @@ def test_until_is_the_first_such_time_after_since(since, until, hours):
     "text", ["", "25:00", "8x", "soon", "12", "-1h", "2026-13-01", "22:00:61", "9" * 30 + "h"]
 )
 def test_what_is_no_time_is_said_with_examples(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is no time: write 22:00"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a time: use 22:00"):
         moment(text)
 
 
@@ -111,5 +111,5 @@ def test_days_and_shifts():
 def test_when_shifts_begin():
     assert shifts("22:00,6:00,14:00,6:00") == (day_time(6), day_time(14), day_time(22))
     for text in ("", "6", "06:00,", "25:00", "06:00;14:00"):
-        with pytest.raises(argparse.ArgumentTypeError, match="write 06:00,14:00,22:00"):
+        with pytest.raises(argparse.ArgumentTypeError, match="use 06:00,14:00,22:00"):
             shifts(text)

@@ -83,7 +83,7 @@ def test_without_a_manager_nothing_happens():
 def test_a_manager_that_is_gone_is_no_reason_to_stop(tmp_path, caplog):
     ServiceLink({"NOTIFY_SOCKET": str(tmp_path / "none")}).ready()
 
-    assert "systemd can't be told READY=1: No such file or directory" in caplog.text
+    assert "systemd can't be notified (READY=1): No such file or directory" in caplog.text
 
 
 def test_pings_are_as_rare_as_the_period_allows(ear, environment):
@@ -151,7 +151,7 @@ def test_the_watchdog_starves_when_frames_wait_and_nothing_moves(ear, environmen
     heard = beat_once(ear, environment, replace(WELL, waiting=4), stalled=True)
 
     assert "WATCHDOG=1" not in heard
-    assert "frames wait and nothing moves" in caplog.text
+    assert "images wait and nothing moves" in caplog.text
 
 
 def test_a_station_at_rest_is_fed(ear, environment):

@@ -288,7 +288,7 @@ def test_a_hostile_archive_leaves_nothing(tmp_path, server, source):
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path, server, source):
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         fetch(source, tmp_path / "k", quiet)
     assert server.seen == []
 

@@ -242,7 +242,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
     assert "Not run on" not in page.text["variants"].replace("Not run on cuda: fp16", "")
     for words in (
         "fp16 keeps fp32's accuracy on cpu, cuda:1.",
-        "Not let into the bundle: int8: AP falls",
+        "Not in the bundle: int8: AP falls",
         "12.25",
         "ms cpu",
         "3.4 MB",
@@ -251,7 +251,7 @@ def test_metrics_with_the_least_and_the_most_in_them(run, images):
         assert words in page.text["variants"]
     assert page.text["variants"].count("keeps fp32's accuracy") == 1
     assert "<8,16,32>: 9.5 ms" in page.text["variants"]
-    assert "0.250 to 0.750 are for a person" in text
+    assert "0.250 to 0.750 go to review by a person" in text
     assert "12.5 % of the images" in " ".join(text.split())
     assert "no threshold reaches &lt;b&gt;" in text
     assert "it misses <b>17</b> and rejects <b>19</b> falsely" in text
@@ -315,7 +315,7 @@ def test_images_of_another_folder_are_missed_not_mixed_up(run, tmp_path):
         ("oof.csv", None, "is missing"),
         ("oof.csv", "image,score\na.png,0.5\n", "is damaged"),
         ("oof.csv", "image,group,fold,label,score\n", "holds no score"),
-        ("config.json", "[]", "not what"),
+        ("config.json", "[]", "was not written by"),
         ("heatmaps.npz", "text", "can't be read"),
         ("bundle/manifest.json", "{}", "manifest.json"),
     ],

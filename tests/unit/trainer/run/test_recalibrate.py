@@ -104,8 +104,8 @@ def test_an_existing_bundle_is_never_changed(finished, capsys):
     ("content", "said"),
     [
         (None, "give the folder of a finished run"),
-        ("image,label\na,1\n", "is not what `trainer train` wrote"),
-        ("image,group,fold,label,score\na,a,0,1,x\n", "is not what"),
+        ("image,label\na,1\n", "was not written by `trainer train`"),
+        ("image,group,fold,label,score\na,a,0,1,x\n", "was not written by"),
         ("image,group,fold,label,score\na,a,0,0,0.5\n", "holds no defect"),
     ],
 )

@@ -232,7 +232,7 @@ def test_no_band_with_as_many_errors_is_smaller():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rule": "best"}, "--rule: 'best' is none: give max-f1"),
+        ({"rule": "best"}, "--rule: unknown rule 'best': give max-f1"),
         ({"rule": "recall>=1.2"}, "--rule"),
         ({"rule": "recall>=nan"}, "--rule"),
         ({"rule": "cost"}, "needs both --escape-cost and --overkill-cost"),

@@ -89,7 +89,7 @@ def test_what_is_not_enough_comes_with_things_to_do():
         "trainer train data --size 512x1408 --out 'runs/my run-larger'",
         "trainer train data --out 'runs/my run-more'",
     ]
-    assert "299 of which none passes show one in a hundred, there are 52" in advice[2].why
+    assert "299 without an escape show one in a hundred, there are 52" in advice[2].why
     assert len(advise(found, Path("r"), Path("d"), (256, 704), (500, 1250))) == 2
     tiny = advise(found, Path("r"), Path("d"), (256, 704), (512, 1408), (384, 1056))
     assert tiny[1].command == "trainer train d --size 384x1056 --out r-larger"

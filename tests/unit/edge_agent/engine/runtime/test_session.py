@@ -144,9 +144,7 @@ def test_plain_gpu_is_the_first_of_two(monkeypatch, seen, found):
 @needs_no_cuda
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "tensorrt"])
 def test_a_provider_that_is_not_installed(model, name):
-    with pytest.raises(
-        ProviderError, match=r"is not in this environment\. Found: .*To have it: pip"
-    ):
+    with pytest.raises(ProviderError, match=r"is not installed here\. Found: .*To install it: pip"):
         open_session(model, name="model.onnx", provider=name)
 
 

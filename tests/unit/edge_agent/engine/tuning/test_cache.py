@@ -15,7 +15,7 @@ from edge_agent.settings import RuntimeSettings
 
 TABLE = [
     Measured(Candidate("fp32", "cpu", 2, 1), True, "", 0.0, 12.5, 80.0),
-    Measured(Candidate("-", "cuda", 0, 0), ok=False, reason="not in this environment"),
+    Measured(Candidate("-", "cuda", 0, 0), ok=False, reason="not installed here"),
 ]
 WHEELS = Wheels({"onnxruntime": "1.24.1"}, None)
 

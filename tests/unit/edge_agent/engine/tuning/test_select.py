@@ -16,7 +16,7 @@ from edge_agent.engine.tuning.select import Selector, describe
 from edge_agent.settings import RuntimeSettings, WorkerSettings
 from edge_agent.types.target import ProviderError
 
-ABSENT = {"cuda": "not in this environment: pip install it", "tensorrt": "neither"}
+ABSENT = {"cuda": "not installed here: pip install it", "tensorrt": "neither"}
 
 
 class Machine:
@@ -100,7 +100,11 @@ def test_a_named_provider_is_measured_alone(machine, selector):
 def test_a_named_provider_that_there_is_not_is_refused_and_nothing_measured(
     machine, selector, name
 ):
-    with pytest.raises(ProviderError, match=r"can't be had: cuda.*: not in this env.*pip install"):
+    with pytest.raises(
+        ProviderError,
+        match=r"is not available: cuda.*: not installed here.*pip "
+        r"install",
+    ):
         selector(provider=name).select()
     assert machine.measured == [set()]  # no candidate at all
 
@@ -141,7 +145,7 @@ def test_nothing_that_is_right(machine, selector):
     machine.speed = {}
 
     with pytest.raises(
-        ProviderError, match=r"runtime.provider = 'auto' can't be had: cpu: the dev"
+        ProviderError, match=r"runtime.provider = 'auto' is not available: cpu: the dev"
     ):
         selector().select()
 
@@ -242,10 +246,10 @@ def test_a_line_for_each():
     candidate = Candidate("fp32", "cpu", threads=2, workers=1)
 
     assert describe(Measured(candidate, True, "", 0.0, 12.34, 56.78)) == (
-        "fp32 on cpu, 1 x 2: 12.3 ms, 56.8 frames/s"
+        "fp32 on cpu, 1 worker x 2 threads: 12.3 ms, 56.8 frames/s"
     )
     assert describe(Measured(candidate, ok=False, reason="it hung")) == (
-        "fp32 on cpu, 1 x 2: out: it hung"
+        "fp32 on cpu, 1 worker x 2 threads: not used: it hung"
     )
     absent = Measured(Candidate("-", "cuda", 0, 0), ok=False, reason="none")
-    assert describe(absent) == "cuda: out: none"
+    assert describe(absent) == "cuda: not available: none"
