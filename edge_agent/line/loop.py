@@ -92,7 +92,7 @@ class Loop:
         self._rss = 0
         self._queue: deque[Claim] = deque()
         """Claimed and to be judged: recovered, claimed ahead, or to be judged again."""
-        self._waiting = Waiting(_signature_of)
+        self._waiting = Waiting(_signature_of, clock)
         """Frames whose file is not whole yet, is still written to, or can't be read now."""
         self._again = Again(self._waiting, stages.spool, stages.source, settings.retry_truncated)
         self._busy = _CLAIMED_MS

@@ -75,6 +75,12 @@ def add(commands: Subcommands) -> None:
     add_limit(parser)
     add_aim(parser)
     add_variants(parser)
+    _add_of_both(parser)
+    _add_of_dense(parser)
+    _add_of_seed(parser)
+
+
+def _add_of_both(parser: argparse.ArgumentParser) -> None:
     both = parser.add_argument_group("network and training, both recipes")
     both.add_argument(
         "--backbone",
@@ -98,6 +104,9 @@ def add(commands: Subcommands) -> None:
     both.add_argument("--epochs", type=int, help="passes over the images (default: 20; seed: 200)")
     both.add_argument("--batch", type=int, help="images per step (default: 16; seed: 8)")
     both.add_argument("--learning-rate", type=float, help="(default: 0.001; seed: 0.0001)")
+
+
+def _add_of_dense(parser: argparse.ArgumentParser) -> None:
     dense = parser.add_argument_group("dense recipe only")
     dense.add_argument(
         "--strides", type=whole_numbers, help="feature maps to use (default: 8,16,32)"
@@ -123,6 +132,9 @@ def add(commands: Subcommands) -> None:
         type=int,
         help="1: images as they are, 2: also mirrored, 4: all flips (default: 4)",
     )
+
+
+def _add_of_seed(parser: argparse.ArgumentParser) -> None:
     seed = parser.add_argument_group("seed recipe only")
     seed.add_argument(
         "--focal-weight", type=float, help="lambda of the unified focal loss (default: 0.5)"
