@@ -14,7 +14,7 @@ from trainer.run.folder import make_run
     [
         ({"strides": (8, 4)}, "--strides: must be some of 8, 16 and 32"),
         ({"strides": ()}, "--strides"),
-        ({"size": (100, 64)}, "--size: 100x64 won't do.*96x64"),
+        ({"size": (100, 64)}, "--size: 100x64 is not possible.*96x64"),
         ({"batch": 3}, "--batch: must be even"),
         ({"folds": 1}, "--folds"),
         ({"learning_rate": 0}, "--learning-rate"),

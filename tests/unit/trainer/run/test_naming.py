@@ -81,7 +81,7 @@ def test_the_version_is_the_next_after_those_of_its_name(tmp_path):
 
 def test_two_bundles_are_never_of_one_name_and_version(tmp_path):
     make_bundle(tmp_path / "first" / "bundle", name="brackets", version="1.0.0")
-    with pytest.raises(UsageError, match=r"is brackets 1\.0\.0, and .* makes it 1\.0\.1$"):
+    with pytest.raises(UsageError, match=r"is brackets 1\.0\.0, and .* get 1\.0\.1$"):
         bundle_version("brackets", "1.0.0", tmp_path / "new")
     with pytest.raises(UsageError, match=r"--version: 'one' is not X\.Y\.Z, such as 1\.2\.0"):
         bundle_version("brackets", "one", tmp_path / "new")
