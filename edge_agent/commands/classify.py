@@ -43,7 +43,7 @@ def add(commands: Subcommands) -> None:
 
 def classify(parsed: argparse.Namespace) -> int:
     """Carry it out; return the exit code."""
-    from edge_agent.classify import classify, find_images
+    from edge_agent.line.classify import classify, find_images
     from edge_agent.settings import RuntimeSettings
     from edge_agent.types import Verdict
 

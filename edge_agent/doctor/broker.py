@@ -14,13 +14,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge_agent.agent import mqtt_options
 from edge_agent.doctor.ask import ask_program, within
 from edge_agent.doctor.exchange import Exchanged, exchange
 from edge_agent.doctor.finding import Finding
 from edge_agent.doctor.source import look_at_source
 from edge_agent.mqtt.connection import tls_context
 from edge_agent.mqtt.reasons import SUCCESS, refused_publish, unreachable
+from edge_agent.parts import mqtt_options
 from edge_agent.publish import Station, topics_of
 from edge_agent.settings import CREDENTIALS, SettingsError
 

@@ -25,7 +25,7 @@ class Judgement:
         decisions: Mapping[str, Decision],
         implausible: Instead,
         model_of: Callable[[Ready], Model],
-        reserve: Callable[[Claim, bool], str],
+        reserve: Callable[..., str],
     ) -> None:
         """It decides by this until `change`.
 
@@ -33,7 +33,7 @@ class Judgement:
             decisions: by variant, whichever runs.
             implausible: the verdict on a picture that the bundle was not made for.
             model_of: what an inspection says of the worker that judged.
-            reserve: choose the place where a frame will be filed, given whether it is an error.
+            reserve: chooses the place where a frame will be filed: `Spool.reserve`.
         """
         self.decisions = decisions
         self._implausible = implausible
@@ -95,5 +95,5 @@ class Judgement:
             reply=claim.reply,
             # Chosen before the commit, so that verdict and journal can say it, and kept from then
             # on: a start finds it in the journal.
-            stored=self._reserve(claim, verdict is Verdict.ERROR),
+            stored=self._reserve(claim, quarantined=verdict is Verdict.ERROR),
         )

@@ -32,6 +32,10 @@ class Pause:
         self.since: float | None = None
         """Seconds since the epoch; None while the station takes images."""
 
+    def holds(self) -> bool:
+        """Whether images are left where they are."""
+        return self.since is not None
+
     @property
     def commands(self) -> dict[str, Command[Nothing]]:
         """To be obeyed: both are done at once, and doing them twice changes nothing."""

@@ -41,8 +41,8 @@ class Outlets:
 
     render: Callable[[int, Inspection], bytes]
     """The message of an inspection, given its sequence number."""
-    count: Callable[[Inspection], None]
-    """Called for each that is committed."""
+    counts: tuple[Callable[[Inspection], None], ...]
+    """Each is called with each that is committed."""
     notify: Callable[[], None] = lambda: None
     """Called when there may be messages to publish."""
 
@@ -137,7 +137,8 @@ class Recorder:
         self._outlets.notify()
         ids = {message.id for message in new}
         for one in done:
-            self._outlets.count(one.inspection)
+            for count in self._outlets.counts:
+                count(one.inspection)
             _log(one.claim, one.inspection)
             # Where it was judged before, that stands.
             first = None if one.claim.id in ids else self._journal.find(one.claim.id)

@@ -44,7 +44,6 @@ class Publisher:
         self,
         options: MqttOptions,
         topics: Topics,
-        announcements: Announcements,
         outbox: Callable[[], Outbox],
         outbox_error: type[Exception],
         *,
@@ -56,7 +55,6 @@ class Publisher:
         Args:
             options: how to reach the broker.
             topics: where to publish.
-            announcements: what to say on ``status``.
             outbox: opens the outbox, in the publisher's thread.
             outbox_error: what the outbox raises when its storage fails.
             commands: what to obey besides ``replay``; None: no command at all.
@@ -64,18 +62,23 @@ class Publisher:
         """
         self._options = options
         self._topics = topics
-        self._announcements = announcements
         self._open_outbox = outbox
         self._outbox_error = outbox_error
         self._wake = Wake()
         self._commands = None if commands is None else Commands(commands, self._wake.set)
         self._stop = Stop()
+        self._announcements: Announcements
         self._board = Board(f"connecting to {options.broker} for the first time", clock)
         # Daemon: a name server that doesn't answer can hold it for longer than anyone waits.
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
-    def start(self) -> None:
-        """Begin, in a thread of its own. An absent broker is nothing special."""
+    def start(self, announcements: Announcements) -> None:
+        """Begin, in a thread of its own. An absent broker is nothing special.
+
+        Args:
+            announcements: what to say on ``status`` and ``telemetry``.
+        """
+        self._announcements = announcements
         self._thread.start()
 
     def notify(self) -> None:

@@ -37,6 +37,10 @@ class Tally:
         self.gpu_memory: int | None = None
         """Of the worker that judged last."""
 
+    def latest(self) -> float | None:
+        """When the last inspection was counted, monotonic; None: none yet."""
+        return self.last
+
     def add(self, inspection: Inspection) -> None:
         """It is in the journal."""
         self.last = self._clock()

@@ -57,12 +57,11 @@ class Line:
         publisher = Publisher(
             MqttOptions(host="127.0.0.1", port=port, **options),
             TOPICS,
-            ANNOUNCEMENTS,
             lambda: Outbox(self.path),
             JournalError,
             commands=commands,
         )
-        publisher.start()
+        publisher.start(ANNOUNCEMENTS)
         self._stack.callback(publisher.stop, 1.0)
         return publisher
 
@@ -391,11 +390,10 @@ def test_an_outbox_that_fails_is_said_and_got_over(broker, subscribe, line):
             client_id="c", host="127.0.0.1", port=broker.port, reconnect_min=0.1, reconnect_max=0.2
         ),
         TOPICS,
-        ANNOUNCEMENTS,
         lambda: Failing(line.path),
         JournalError,
     )
-    publisher.start()
+    publisher.start(ANNOUNCEMENTS)
     line.record(range(10), publisher=publisher)
     until(lambda: publisher.state().reason == "the disk is full")
     assert publisher.state().connected

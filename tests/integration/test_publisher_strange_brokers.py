@@ -94,12 +94,13 @@ def publish():
         publisher = Publisher(
             MqttOptions(client_id="c", port=port, **options),
             TOPICS,
-            Announcements(birth, b"will", b"farewell", lambda: b"well", telemetry_every),
             lambda: outbox or OneRow(),
             LookupError,
             commands=commands,
         )
-        publisher.start()
+        publisher.start(
+            Announcements(birth, b"will", b"farewell", lambda: b"well", telemetry_every)
+        )
         ends.append(lambda: publisher.stop(1))
         return publisher
 

@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 MODULE, FUNCTION, PARAMETERS = 350, 80, 7
 # Larger than that since before the limits were set: each may shrink, and then leaves the list.
 MODULES = {
-    "edge_agent/agent.py": 485,
     "edge_agent/engine/worker/pool.py": 387,
     "edge_agent/line/housekeeping.py": 425,
     "edge_agent/mqtt/connection.py": 386,
@@ -19,7 +18,7 @@ MODULES = {
     "edge_agent/sources/mqtt.py": 433,
     "edge_agent/sources/spool.py": 745,
 }
-FUNCTIONS = {"edge_agent/agent.py: run": 175}
+FUNCTIONS: dict[str, int] = {}
 CONSTRUCTORS = {"edge_agent/sources/folder.py: FolderSource": 8}
 
 FILES = sorted(

@@ -226,11 +226,11 @@ class Line(RuleBasedStateMachine):
             {"fp32": DECISION},
             "error",
             lambda _: MODEL,
-            lambda claim, error: spool.reserve(claim, quarantined=error),
+            spool.reserve,
         )
         outlets = Outlets(
             render=lambda sequence, one: f"{sequence} {one.id}".encode(),
-            count=lambda one: self.counted.append(one.id),
+            counts=(lambda one: self.counted.append(one.id),),
         )
         worker = WorkerSettings(max_attempts=MOST, retry_truncated=1.0)
         self.loop = Loop(worker, judgement, parts, outlets, clock=self.clock)
