@@ -53,6 +53,7 @@ _RETRY = 1.0  # seconds between two tries to open the journal
 
 
 def make_spool(settings: Settings) -> Spool:
+    """The spool, where images lie until they are judged; its folders are checked early."""
     storage, folder = settings.storage, settings.source.folder
     places = (storage.work_dir, storage.processed_dir, storage.quarantine_dir)
     check_root(storage.root, storage.work_dir)
@@ -65,6 +66,7 @@ def make_spool(settings: Settings) -> Spool:
 def make_folder(
     settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
 ) -> FolderSource | None:
+    """The source of ``[source.folder]``, closed with the stack; None: there is no such section."""
     if settings.source.folder is None:
         return None
     mounts = read_mounts(MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
@@ -85,6 +87,7 @@ def make_folder(
 def make_topic(
     settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
 ) -> MqttSource | None:
+    """The source of ``[source.mqtt]``, closed with the stack; None: there is no such section."""
     found = settings.source.mqtt
     if found is None or found.folder is None:
         spool.refuse_expected("named by a message, but [source.mqtt] folder is no longer set")
@@ -118,6 +121,7 @@ def _seen_in(journal: Journal) -> Callable[[str], Seen | None]:
 
 
 def station_of(settings: Settings) -> Station:
+    """Who the station is, for its topics and payloads."""
     return Station(settings.station.site, settings.station.line, settings.station.name)
 
 
@@ -127,6 +131,7 @@ def patience_of(worker: WorkerSettings) -> float:
 
 
 def make_cache(directory: Path) -> Path | None:
+    """Where measurements and compiled models are kept; None: nothing can be."""
     try:
         directory.mkdir(exist_ok=True)
     except OSError as error:
