@@ -126,9 +126,7 @@ class FolderSource:
         self._again: deque[str] = deque()
         """What could not be taken before: behind all that is new."""
         self._queued: set[str] = set()
-        self._settling = Settling(
-            self._path, settle=settings.settle, patience=patience, reading=self._read_by_us
-        )
+        self._settling = Settling(self._path, settle=settings.settle, patience=patience)
         self._taken_at = clock()
         """When an image was taken last."""
         self._restless = ""
@@ -379,9 +377,6 @@ class FolderSource:
         if name not in self._queued:
             (self._again if again else self._ready).append(name)
             self._queued.add(name)
-
-    def _read_by_us(self, name: str, times: int) -> None:
-        self._watch.reading(name, times)
 
     # -- taking one ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from edge_agent.sources.ending import Ending, ending_of
 from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -40,14 +40,7 @@ class _Seen:
 class Settling:
     """What is known of files that were written in place and are not taken yet."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        settle: float,
-        patience: float,
-        reading: Callable[[str, int], None] = lambda _name, _times: None,
-    ) -> None:
+    def __init__(self, folder: Path, *, settle: float, patience: float) -> None:
         """Nothing is known of any file yet.
 
         Args:
@@ -55,11 +48,9 @@ class Settling:
             settle: seconds without a change, after the writer has closed the file.
             patience: the same for a file that lacks its format's end, or that ends in zeros and was
                 not seen to be closed, or several times: more of it may be still to come.
-            reading: told before a file is opened and closed here, and with -1 if it could not be.
         """
         self._folder = folder
         self._settle = settle
-        self._reading = reading
         self._patience = max(patience, settle)
         self._seen: dict[str, _Seen] = {}
         self._closed: set[str] = set()
@@ -131,9 +122,7 @@ class Settling:
         self._closed.intersection_update(names)
 
     def _ending(self, name: str) -> Ending:
-        self._reading(name, 1)
         try:
             return ending_of(self._folder / name)
         except OSError:
-            self._reading(name, -1)
             return Ending(there=None, zeros=False)  # its claim will say what is wrong

@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +97,6 @@ class Watch:
         self._made: set[str] = set()
         """Files that were created, and not opened since."""
         self._open: dict[str, _Open] = {}
-        self._own_opens: Counter[str] = Counter()
-        """How often the station itself is about to open a file, as far as events have not told."""
-        self._own_closes: Counter[str] = Counter()
         self._fresh: set[str] = set()
         self._followed: dict[str, tuple[ObservedWatch, tuple[int, int] | None]] = {}
         """Folders in the folder, and which folder had the path when it was watched."""
@@ -139,12 +135,6 @@ class Watch:
         opened = self._open.get(name)
         return opened is not None and opened.version != version
 
-    def reading(self, name: str, times: int = 1) -> None:
-        """The station itself opens and closes a file next; -1: it could not. It is no writer."""
-        with self._lock:
-            if self._started and len(self._own_opens) < _HINTS:
-                self._own_opens[name] += times
-
     def fresh(self) -> set[str]:
         """Names of files that were created, renamed in or closed by a writer since the last call.
 
@@ -163,9 +153,6 @@ class Watch:
             names = names | self._fresh
             self._open = {name: what for name, what in self._open.items() if name in names}
             self._made &= names
-            for own in (self._own_opens, self._own_closes):
-                for name in own.keys() - names:
-                    del own[name]
 
     def follow(self, folders: Mapping[str, int]) -> bool:
         """Watch the newest of these folders too, and no others; whether one is watched anew.
@@ -273,10 +260,6 @@ class Watch:
 
     def _opened(self, name: str) -> bool:
         """Whether it was its maker who has opened it."""
-        if self._own_opens[name] > 0:
-            self._own_opens[name] -= 1
-            self._own_closes[name] += 1
-            return False
         if name in self._open:
             self._open[name].times += 1
             return False
@@ -287,9 +270,6 @@ class Watch:
 
     def _let_go(self, name: str) -> bool:
         """Whether nobody has it open now, and its maker had."""
-        if self._own_closes[name] > 0:
-            self._own_closes[name] -= 1
-            return False
         opened = self._open.get(name)
         if opened is None:
             return False

@@ -14,7 +14,7 @@ MODULES = {
     "edge_agent/engine/worker/pool.py": 387,
     "edge_agent/line/housekeeping.py": 425,
     "edge_agent/mqtt/connection.py": 386,
-    "edge_agent/sources/folder.py": 600,
+    "edge_agent/sources/folder.py": 589,
     "edge_agent/sources/mqtt.py": 433,
     "edge_agent/sources/spool.py": 745,
 }

@@ -137,20 +137,6 @@ def test_who_opens_what_was_just_changed_may_be_its_writer(seen):
     seen.until(lambda: not seen.watch.writing("a.png", version(path)))
 
 
-def test_what_the_station_reads_itself_makes_it_no_writer(seen):
-    path = seen.folder / "a.png"
-    path.write_bytes(b"pixels")
-    seen.until(lambda: not seen.watch.writing("a.png", (0, 0)))
-    seen.watch.reading("a.png")
-    with path.open("rb"):
-        (seen.folder / "first.png").touch()  # events come in order
-        seen.until(lambda: "first.png" in seen.watch.fresh())
-        assert not seen.watch.writing("a.png", (0, 0))
-        with path.open("ab"):
-            seen.until(lambda: seen.watch.writing("a.png", (0, 0)))
-    seen.until(lambda: not seen.watch.writing("a.png", (0, 0)))
-
-
 def test_a_file_that_came_while_the_folder_was_listed_is_not_forgotten(seen):
     seen.watch.fresh()  # a scan begins
     with (seen.folder / "a.png").open("wb"):
