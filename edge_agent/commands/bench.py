@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.commands.exits import OK
-from edge_agent.commands.options import THREADS, WORKERS, Subcommands, add_max_pixels
+from edge_agent.commands.options import THREADS, WORKERS, add_max_pixels
 from edge_agent.system.numbers import address, whole
 from edge_agent.system.text import say, say_json
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

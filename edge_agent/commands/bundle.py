@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_agent.bundle import Expects
-    from edge_agent.commands.options import Subcommands
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

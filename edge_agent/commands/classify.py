@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.commands.exits import FOUND_DEFECT, MISTAKE, OK
-from edge_agent.commands.options import THREADS, Subcommands, add_max_pixels
+from edge_agent.commands.options import THREADS, add_max_pixels
 from edge_agent.settings import SettingsError, WorkerSettings
 from edge_agent.system.text import printable, say, say_json
 from edge_agent.types.target import parse_target
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

@@ -10,7 +10,7 @@ from edge_agent.system.numbers import address, real
 if TYPE_CHECKING:
     import argparse
 
-    from edge_agent.commands.options import Subcommands
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

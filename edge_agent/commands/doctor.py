@@ -14,7 +14,7 @@ from edge_agent.system.text import say_json
 if TYPE_CHECKING:
     import argparse
 
-    from edge_agent.commands.options import Subcommands
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.commands.exits import OK
-from edge_agent.commands.options import Subcommands, needs_config
+from edge_agent.commands.options import needs_config
 from edge_agent.settings import SettingsError, load_settings
 from edge_agent.system.moment import SHIFTS, iso_local, moment, periods, shifts
 from edge_agent.system.numbers import whole
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_agent.journal import PeriodCount, Record, Selection, Unreadable
+    from edge_agent.system.arguments import Subcommands
 
 _STRETCHES = 20  # of the last that `journal stats` shows
 

@@ -10,10 +10,6 @@ from edge_agent.system.numbers import whole
 
 if TYPE_CHECKING:
     import argparse
-    from typing import TypeAlias
-
-Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""What `add_parser` is called on; the class has no public name."""
 WORKERS, THREADS = whole(0, 64), whole(0, 256)
 MAX_PIXELS = WorkerSettings().max_pixels
 

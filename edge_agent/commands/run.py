@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_agent.commands.exits import FAILED, OK
-from edge_agent.commands.options import Subcommands, needs_config
+from edge_agent.commands.options import needs_config
 from edge_agent.settings import load_settings
 from edge_agent.telemetry.log import complain
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

@@ -15,9 +15,9 @@ from edge_agent.types.target import ProviderError, parse_target
 if TYPE_CHECKING:
     import argparse
 
-    from edge_agent.commands.options import Subcommands
     from edge_agent.engine.tuning.candidates import Candidate
     from edge_agent.engine.tuning.measure import Measured
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

@@ -10,6 +10,10 @@ from edge_agent.system.text import did_you_mean, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
+
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+"""What `add_parser` is called on; the class has no public name."""
 
 
 class Parser(argparse.ArgumentParser):

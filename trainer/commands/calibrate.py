@@ -11,15 +11,12 @@ from trainer.commands.figures import (
     line_of,
     review_of,
 )
-from trainer.commands.options import (
-    AIM,
-    Subcommands,
-    add_aim,
-    given,
-)
+from trainer.commands.options import AIM, add_aim, given
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

@@ -11,13 +11,12 @@ from trainer.commands.figures import (
     implausible,
     line_of,
 )
-from trainer.commands.options import (
-    Subcommands,
-    add_limit,
-)
+from trainer.commands.options import add_limit
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

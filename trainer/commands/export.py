@@ -11,9 +11,7 @@ from edge_agent.system.text import say
 if TYPE_CHECKING:
     import argparse
 
-    from trainer.commands.options import (
-        Subcommands,
-    )
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

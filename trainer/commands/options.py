@@ -9,10 +9,6 @@ from edge_agent.system.numbers import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TypeAlias
-
-Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""What `add_parser` is called on; the class has no public name."""
 AIM = ("rule", "escape_cost", "overkill_cost", "review")
 """Settings that say what the threshold is to bring."""
 VARIANTS = ("variants", "calibrator", "seven_bit")

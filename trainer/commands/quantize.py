@@ -9,16 +9,12 @@ from edge_agent.system.text import say, say_json
 from trainer.commands.figures import (
     variant_lines,
 )
-from trainer.commands.options import (
-    VARIANTS,
-    Subcommands,
-    add_limit,
-    add_variants,
-    given,
-)
+from trainer.commands.options import VARIANTS, add_limit, add_variants, given
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

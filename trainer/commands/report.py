@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.system.text import say
-from trainer.commands.options import (
-    Subcommands,
-    add_limit,
-)
+from trainer.commands.options import add_limit
 from trainer.commands.summarise import summarise_data
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from edge_agent.system.numbers import whole
 from edge_agent.system.text import say
-from trainer.commands.options import (
-    Subcommands,
-    size_of,
-)
+from trainer.commands.options import size_of
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_agent.system.arguments import Subcommands
 
 
 def add(commands: Subcommands) -> None:

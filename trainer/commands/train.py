@@ -19,7 +19,6 @@ from trainer.commands.figures import (
 from trainer.commands.options import (
     AIM,
     VARIANTS,
-    Subcommands,
     add_aim,
     add_limit,
     add_variants,
@@ -32,6 +31,7 @@ from trainer.commands.summarise import summarise_data
 if TYPE_CHECKING:
     import argparse
 
+    from edge_agent.system.arguments import Subcommands
     from trainer.config import RunConfig
     from trainer.data import HeldBack, LearningSet
 
