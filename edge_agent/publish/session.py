@@ -132,9 +132,11 @@ class Session:
                 if self._shared.wake.clear():
                     self._drain.look()
                     self._unsaid = True
+                # Before what is to be sent is looked at: all that was there before the stop is.
+                stopping = self._shared.stop.wanted
                 self._settle()
                 if connection.accepted and connection.closed is None:
-                    self._serve()
+                    self._serve(stopping=stopping)
         except OSError as error:
             return unreachable(self._options.broker, error)
         finally:
@@ -212,7 +214,7 @@ class Session:
             self._said = b""
             self._say_at = time.monotonic() + self._options.reconnect_max
 
-    def _serve(self) -> None:
+    def _serve(self, *, stopping: bool) -> None:
         now = time.monotonic()
         look = now >= self._say_at and (self._unsaid or now >= self._look_at)
         if look and self._room() and not self._parted and self._heard():
@@ -240,7 +242,7 @@ class Session:
         except self._shared.outbox_error as error:
             self._flush_at = math.inf
             self._pause(str(error))
-        if self._shared.stop.wanted and not self._parted and self._may_part():
+        if stopping and not self._parted and self._may_part():
             self._parted = True
             self._announce(self._topics.status, self._announcements.farewell, retain=True)
         self._shared.board.say(

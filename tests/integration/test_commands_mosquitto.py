@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from contextlib import ExitStack
 
 import pytest
 
+from edge_agent.journal import Outbox
 from edge_agent.publish import Command, Nothing
 from edge_agent.types import ReplyTo, Verdict
 from tests.integration.test_publisher_mosquitto import TOPICS, Line, until
@@ -162,3 +165,31 @@ def test_a_reply_that_is_refused_is_dropped_and_said(make_broker, subscribe, lin
     until(lambda: line.unacknowledged() == 0)
     assert "a reply is dropped: the broker refuses messages on plc/answers" in caplog.text
     assert publisher.state().reason == ""
+
+
+def test_what_is_answered_in_the_moment_of_the_stop_is_sent(broker, subscribe, line):
+    """The stop comes while the publisher looks at the outbox: after it looked at the answers."""
+    held, stops = [], []
+
+    class StopsWhileRead(Outbox):
+        def pending(self, after, limit, *, again):
+            rows = super().pending(after, limit, again=again)
+            if held and not stops:
+                held[0].refused("the station is stopping")
+                stops.append(threading.Thread(target=publisher.stop, args=(10.0,)))
+                stops[0].start()
+                time.sleep(0.5)  # it wants the stop by then
+            return rows
+
+    commands = {"hold": Command(Nothing, lambda _, answer: held.append(answer))}
+    publisher = line.publisher(broker.port, commands, StopsWhileRead)
+    subscriber = subscribe(broker.port)
+    subscriber.wait(lambda _: subscriber.received("/status"))
+    order = subscriber.order(TOPICS.command + "/hold", "{}")
+    until(lambda: held)
+    publisher.notify()
+
+    subscriber.wait(lambda _: len(subscriber.received("/status")) == 2)
+    stops[0].join()
+    (answer,) = subscriber.answers(order)
+    assert answer["reason"] == "the station is stopping"

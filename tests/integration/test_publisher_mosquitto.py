@@ -52,12 +52,12 @@ class Line:
             if publisher:
                 publisher.notify()
 
-    def publisher(self, port, commands=None, **options):
+    def publisher(self, port, commands=None, outbox=Outbox, **options):
         options = {"client_id": "camera", "reconnect_min": 0.1, "reconnect_max": 1.0, **options}
         publisher = Publisher(
             MqttOptions(host="127.0.0.1", port=port, **options),
             TOPICS,
-            lambda: Outbox(self.path),
+            lambda: outbox(self.path),
             JournalError,
             commands=commands,
         )

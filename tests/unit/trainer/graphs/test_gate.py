@@ -37,7 +37,7 @@ def test_half_a_percent_of_the_verdicts_may_change(flips, passes):
     assert (found.fault == "") == passes
     if not passes:
         assert "6 of 1000 verdicts change" in found.fault
-        assert "5 may" in found.fault
+        assert "the limit is 5 " in found.fault
 
 
 def test_a_verdict_that_gets_right_is_a_change_too():
