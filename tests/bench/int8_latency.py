@@ -16,7 +16,7 @@ from edge_agent.bundle import Preprocess
 from trainer.data import open_dataset
 from trainer.data.frames import fitted
 from trainer.data.synth import make_surfaces
-from trainer.graphs.export import export_onnx
+from trainer.graphs.export import to_onnx
 from trainer.graphs.half import halve
 from trainer.graphs.latency import time_graphs
 from trainer.graphs.quantize import Quantization, quantize
@@ -39,7 +39,7 @@ def main(runs: int) -> None:
             backbone = build(network, STRIDES)
             inspector = Inspector(backbone, Head(backbone.channels, 32), 16).eval()
             files = {name: folder / f"{network}.{name}.onnx" for name in ("fp32", "int8", "fp16")}
-            files["fp32"].write_bytes(export_onnx(inspector, SPEC).SerializeToString())
+            files["fp32"].write_bytes(to_onnx(inspector, SPEC).SerializeToString())
             quantize(files["fp32"], files["int8"], fitted(samples, SPEC), Quantization())
             halve(files["fp32"], files["fp16"])
             times = time_graphs(files, SPEC, runs=runs)

@@ -21,7 +21,7 @@ from trainer.data import open_dataset
 from trainer.data.frames import fitted
 from trainer.data.synth import make_surfaces
 from trainer.graphs.evaluate import open_graph
-from trainer.graphs.export import export_onnx
+from trainer.graphs.export import to_onnx
 from trainer.graphs.quantize import Quantization, quantize
 from trainer.networks.backbones import blank_backbone
 from trainer.networks.model import Head, Inspector
@@ -39,7 +39,7 @@ def main(out: Path) -> None:
         make_surfaces(folder / "images", 8, 4, seed=0)
         samples = open_dataset(folder / "images").samples
         files = {name: folder / f"{name}.onnx" for name in ("fp32", "int8")}
-        files["fp32"].write_bytes(export_onnx(inspector, SPEC).SerializeToString())
+        files["fp32"].write_bytes(to_onnx(inspector, SPEC).SerializeToString())
         quantize(files["fp32"], files["int8"], fitted(samples, SPEC), Quantization())
         models = {f"model.{name}.onnx": file.read_bytes() for name, file in files.items()}
         png = make_image(defect=True, size=(224, 224))

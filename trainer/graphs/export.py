@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from copy import deepcopy
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import onnx
@@ -14,8 +15,6 @@ import onnx.numpy_helper
 import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
-
-from trainer.networks.model import Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,22 +25,17 @@ if TYPE_CHECKING:
 OPSET = 18
 
 
-def export_onnx(inspector: Inspector, spec: Preprocess) -> onnx.ModelProto:
-    """The inspector as one self-contained ONNX model, by `to_onnx`."""
-    head = _folded(inspector.head)
-    return to_onnx(Inspector(inspector.backbone, head, inspector.top_k).eval(), spec)
-
-
 def to_onnx(module: nn.Module, spec: Preprocess) -> onnx.ModelProto:
     """A module that keeps the bundle's contract, as one self-contained ONNX model.
 
     ``image`` uint8 (N, height, width, 3) in; ``score`` (N,) and ``heatmap`` (N, h, w) out.
-    Batch normalisation, padding and constants are folded into the convolutions.
+    Batch normalisation, padding and constants are folded into the convolutions. What PyTorch can
+    fold is folded before the exporter sees it: half the time, and the same graph.
     """
     image = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
     with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
-            module,
+            _folded(module),
             (image,),
             dynamo=True,
             verbose=False,
@@ -73,14 +67,25 @@ def with_weights(model: onnx.ModelProto, state: Mapping[str, torch.Tensor]) -> o
     return changed
 
 
-def _folded(head: Head) -> Head:
+class _Clip(nn.Module):
+    """ReLU6 as the operator that it becomes in ONNX."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(x, 0.0, 6.0)
+
+
+def _folded(module: nn.Module) -> nn.Module:
     """A copy whose convolutions have taken in the normalisation that follows them."""
-    copy = deepcopy(head).eval()
-    for sequence in (*copy.project, copy.convs):
-        for index in range(len(sequence) - 1):
-            if isinstance(sequence[index + 1], nn.BatchNorm2d):
-                sequence[index] = fuse_conv_bn_eval(sequence[index], sequence[index + 1])
-                sequence[index + 1] = nn.Identity()
+    copy = deepcopy(module).eval()
+    for parent in list(copy.modules()):
+        for (name, conv), (after, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                # timm's normalisation has the activation in it
+                setattr(parent, after, getattr(norm, "act", nn.Identity()))
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ReLU6):
+                setattr(parent, name, _Clip())
     return copy
 
 

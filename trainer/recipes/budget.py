@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer.data.frames import choose_size, fitted
 from trainer.errors import UsageError
-from trainer.graphs.export import export_onnx
+from trainer.graphs.export import to_onnx
 from trainer.graphs.latency import time_graphs
 from trainer.graphs.quantize import Quantization, quantize
 from trainer.networks.backbones import build_backbone
@@ -188,7 +188,7 @@ def _time(rung: Rung, samples: Sequence[Sample]) -> float:
     inspector = Inspector(backbone, Head(backbone.channels, config.width), config.top_k).eval()
     with TemporaryDirectory(prefix="budget-") as folder:
         graphs = {"fp32": Path(folder) / "fp32.onnx"}
-        graphs["fp32"].write_bytes(export_onnx(inspector, spec).SerializeToString())
+        graphs["fp32"].write_bytes(to_onnx(inspector, spec).SerializeToString())
         if "int8" in config.variants:
             graphs["int8"] = Path(folder) / "int8.onnx"
             frames = fitted(samples[:2], spec)  # ranges don't change the time

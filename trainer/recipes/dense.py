@@ -21,7 +21,7 @@ from trainer.data import make_folds
 from trainer.data.expects import look_at
 from trainer.data.frames import choose_size, seen, survey, target_map
 from trainer.data.tiny import warn_of_tiny
-from trainer.graphs.export import export_onnx, with_head
+from trainer.graphs.export import to_onnx, with_head
 from trainer.graphs.prove import torch_scores
 from trainer.networks.backbones import build_backbone
 from trainer.networks.checkpoint import FILE, save_model
@@ -84,7 +84,7 @@ def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) 
 
     with TemporaryDirectory(dir=run, prefix=".export-") as exports:
         with watch.step("export"):
-            model = export_onnx(Inspector(backbone, final, config.top_k), spec)
+            model = to_onnx(Inspector(backbone, final, config.top_k), spec)
             files = [Path(exports) / f"{n}.onnx" for n in range(config.folds + 1)]
             for head, file in zip([*heads, final], files, strict=True):
                 file.write_bytes(with_head(model, head).SerializeToString(deterministic=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.graphs.export import export_onnx, to_onnx, with_head
+from trainer.graphs.export import to_onnx, with_head
 from trainer.networks.checkpoint import load_model
 from trainer.networks.model import Inspector
 
@@ -27,7 +27,7 @@ def rebuild(
         UsageError: RUN/model.pt is missing or of another kind.
     """
     module = load_model(run, config, fold)
-    return export_onnx(module, spec) if isinstance(module, Inspector) else to_onnx(module, spec)
+    return to_onnx(module, spec)
 
 
 def rebuild_folds(
