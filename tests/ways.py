@@ -12,6 +12,7 @@ from tests.broker import free_port
 from tests.integration.conftest import children_of
 from tests.line import Station
 from tests.mounts import mounted, needs_root
+from tests.sweeps import swept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ RENAMED, COPIED, KEPT = "renamed", "copied", "kept"
 WAYS = [RENAMED, pytest.param(COPIED, marks=needs_root), KEPT]
 MOVED = WAYS[:2]
 """Those that take the image out of its folder."""
+HARDEST = [WAYS[1], *swept(RENAMED, KEPT)]
+"""The one of the most steps in `make test`, the others in `make faults`."""
 
 SETTLE = 0.2
 

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 # Between looks at the outbox without being notified, and between keep-alive checks.
 TICK = 1.0
-# Acknowledgements are written in batches: each write holds up the journal's writer.
 _LOOK = 0.5  # seconds
+# Acknowledgements are written in batches: each write holds up the journal's writer.
 _FLUSH_SECONDS = 0.05
 _FLUSH_COUNT = 100
 # Commands that the broker may send ahead of their answers.
@@ -97,13 +97,11 @@ class Session:
         """The suspected reply that is on its way; nothing else is."""
         self._born = False
         self._unsaid = True
-        """Whether the birth may say something else than before: also looked at now and then, for
-        not all that it says is announced to us."""
+        """Whether the birth may say something else now; it is also compared now and then."""
         self._look_at = 0.0
         self._say_at = 0.0
         """No birth before: the last one was refused."""
-        self._said = b""
-        """The birth that was announced last: it is said again when it would say something else."""
+        self._said = b""  # the birth that was announced last
         self._parted = False
         self._deaf = False
         # What is said while connected, the first that is not empty.
@@ -132,7 +130,7 @@ class Session:
                 if self._shared.wake.clear():
                     self._drain.look()
                     self._unsaid = True
-                # Before what is to be sent is looked at: all that was there before the stop is.
+                # Asked before what is to be sent is looked at: what was there by then is sent.
                 stopping = self._shared.stop.wanted
                 self._settle()
                 if connection.accepted and connection.closed is None:
@@ -265,7 +263,7 @@ class Session:
             self._flight[packet] = _Sent(topic, time.monotonic())
 
     def _heard(self) -> bool:
-        """Whether what is sent to this station is heard by now, or never will be."""
+        """Whether commands to this station are received by now, or never will be."""
         return not self._connection.unanswered and self._announcements.ready()
 
     def _feed(self) -> None:

@@ -19,8 +19,9 @@ import pytest
 from tests.bundles import make_image
 from tests.injected import launched, needs_strace
 from tests.line import Station, finish, health, wait_for
+from tests.sweeps import swept
 from tests.watchdog import ServiceManager
-from tests.ways import COPIED, KEPT, MOVED, RENAMED, WAYS, end, station_by
+from tests.ways import COPIED, HARDEST, KEPT, RENAMED, WAYS, end, station_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -66,7 +67,7 @@ def unlike(station: Station, contents: Collection[bytes]) -> str:
 
 
 @needs_strace
-@pytest.mark.parametrize("events", [True, False])
+@pytest.mark.parametrize("events", [True, *swept(False)])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_camera_that_pauses_in_a_file_gets_one_verdict_of_the_whole(
     tmp_path, bundle, way, events
@@ -112,8 +113,8 @@ def test_a_file_whose_length_comes_first_is_judged_once_and_whole(tmp_path, bund
 
 
 @pytest.mark.parametrize("call", ["stat", "open", "read"])
-@pytest.mark.parametrize("error", [errno.EIO, pytest.param(errno.ESTALE, marks=pytest.mark.faults)])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("error", [errno.EIO, *swept(errno.ESTALE)])
+@pytest.mark.parametrize("way", HARDEST)
 def test_a_read_error_that_passes_costs_no_image_and_holds_up_no_other(
     tmp_path, bundle, calls, way, error, call
 ):
@@ -150,7 +151,7 @@ def ended_or_settled(station: Station, offered: Collection[bytes]) -> bool:
     return station.daemon.poll() is not None or not (unlike(station, offered) or station.claimed())
 
 
-@pytest.mark.parametrize("way", [*MOVED, pytest.param(KEPT, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("way", HARDEST)
 def test_the_own_disk_that_fails_once_is_not_the_camera_s_fault(tmp_path, bundle, calls, way):
     """At each sync of the station's own files that are not the journal's, one at a time."""
     offered: list[bytes] = []
@@ -186,7 +187,7 @@ def test_the_own_disk_that_fails_once_is_not_the_camera_s_fault(tmp_path, bundle
 # -- the same again -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", MOVED)
+@pytest.mark.parametrize("way", HARDEST[:2])
 def test_images_that_somebody_moves_back_are_judged_again(tmp_path, bundle, way):
     images = [make_image(defect=number % 2 == 0, seed=number) for number in range(4)]
     images += [b"words %d" % number for number in range(4)]
@@ -315,7 +316,7 @@ def good_beside(station: Station, large: Path) -> int:
 @pytest.mark.parametrize(
     "size", [pytest.param(110 * MIB, id="too large"), pytest.param(60 * MIB, id="large")]
 )
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", HARDEST)
 def test_what_is_large_is_copied_beside_what_else_there_is(tmp_path, bundle, calls, way, size):
     """On a disk that takes its time over each megabyte; the watchdog is fed all along."""
     limit = "[worker]\nmax_bytes = 100_000_000\n"
@@ -377,7 +378,7 @@ def test_a_hole_of_six_gigabytes_does_not_starve_the_watchdog(tmp_path, bundle, 
 # -- two of a thing -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", MOVED)
+@pytest.mark.parametrize("way", HARDEST[:2])
 def test_two_stations_on_one_folder_judge_each_image_once(tmp_path, bundle, way):
     """Also where one of them is killed in the middle, and what it had is its own.
 

@@ -319,7 +319,9 @@ def test_a_daemon_in_an_ascii_locale_judges_what_has_an_umlaut(place, tmp_path):
 
 
 def test_an_interrupt_at_any_moment_is_no_traceback(place):
-    line = [sys.executable, "-X", "importtime", "-m", "edge_agent", "classify", "--bundle"]
+    # A job in a shell's background inherits that the signal is ignored.
+    line = ["env", "--default-signal=INT", sys.executable, "-X", "importtime"]
+    line += ["-m", "edge_agent", "classify", "--bundle"]
     for words in (b"edge_agent.system.streams", b"pydantic", b"edge_agent.engine.worker.pool"):
         process = subprocess.Popen(
             [*line, str(place.bundle), str(place.images)],

@@ -13,7 +13,7 @@ import pytest
 from tests.bundles import make_image
 from tests.line import finish, health, wait_for
 from tests.sick import KINDS, LARGE, SETTINGS, Sick
-from tests.ways import COPIED, KEPT, MOVED, RENAMED, WAYS, station_by
+from tests.ways import COPIED, HARDEST, KEPT, MOVED, RENAMED, station_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def left(station: Station, way: str) -> set[str]:
     return both & {path.name for path in station.inbox.iterdir()} if way == COPIED else both
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", HARDEST)
 def test_two_images_that_grow_on_cost_fifty_others_nothing(tmp_path, bundle, calls, way):
     """Whole, and renamed in; but whoever writes them adds to them without an end."""
     with station_by(way, tmp_path / "station", bundle) as station:
@@ -157,9 +157,7 @@ def test_forty_claims_that_fail_cost_others_nothing(tmp_path, bundle, calls, way
     "count", [100, pytest.param(1000, marks=[pytest.mark.faults, pytest.mark.timeout(1200)])]
 )
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "way", [way if way == COPIED else pytest.param(way, marks=pytest.mark.faults) for way in WAYS]
-)
+@pytest.mark.parametrize("way", HARDEST)
 def test_many_sick_ones_stand_behind_every_good_one(tmp_path, bundle, calls, way, kind, count):
     with station_by(way, tmp_path / "station", bundle, SETTINGS) as station:
         station.start(under=calls.under())

@@ -136,7 +136,7 @@ def test_where_memory_is_short_one_worker_goes_on(make_station):
         try:
             assert hog.stdout.readline() == b"full\n"
             told(station, port, "the 700 MB that the service or container may have are full")
-            assert health(port)["status"] == "degraded"
+            wait_for(lambda: health(port)["status"] == "degraded")
             for number, image in enumerate(images):
                 station.drop(f"{number}.png", image)
             at_rest(station, len(images))

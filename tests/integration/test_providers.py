@@ -24,6 +24,7 @@ from tests.broker import free_port
 from tests.bundles import HEIGHT, WIDTH, make_image, make_two_variants
 from tests.integration.test_agent import at_rest, health, run
 from tests.line import Station, verify, wait_for
+from tests.sweeps import swept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +88,9 @@ AT_START = {
     "wrong": "golden image golden/ok.png scores 1.0000 with variant fp32 on openvino:CPU",
 }
 
+KINDS = ("raise", "hang", "lie")
+"""One of each kind; with a fallback, the others are met in `make faults`."""
+
 
 @pytest.mark.parametrize("fault", AT_START)
 def test_a_named_provider_that_fails_at_the_start_is_refused(make_station, go_wrong, fault):
@@ -105,7 +109,7 @@ def test_a_named_provider_that_fails_at_the_start_is_refused(make_station, go_wr
     assert [p.name for p in station.inbox.iterdir()] == ["0.png"]
 
 
-@pytest.mark.parametrize("fault", AT_START)
+@pytest.mark.parametrize("fault", [*KINDS, *swept(*(one for one in AT_START if one not in KINDS))])
 def test_with_fallback_the_station_runs_and_says_degraded(make_station, go_wrong, fault):
     go_wrong(fault)
     port = free_port()
@@ -279,7 +283,7 @@ def test_what_was_chosen_before_and_is_gone_at_a_start(make_station, go_wrong, t
     assert station.stop() == 0
 
 
-@pytest.mark.parametrize("attempts", [3, 5])
+@pytest.mark.parametrize("attempts", [3, *swept(5)])
 def test_a_single_frame_that_takes_down_workers_costs_no_provider(make_station, go_wrong, attempts):
     limits = f"[worker]\nmax_attempts = {attempts}\n"
     station = make_station(settings(fallback=False).replace("[worker]\n", limits)).start()
