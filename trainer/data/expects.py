@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING
 from edge_agent.bundle import Expects
 from edge_agent.bundle.appearance import SHARPEST, Appearance, appearance
 from edge_agent.bundle.plausible import Sight, see, why_implausible
-from trainer.data.frames import seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_agent.bundle import Preprocess
     from edge_agent.bundle.preprocess import Fitted, Frame
-    from trainer.data import Sample
 
 _SIDES = ("width", "height", "shape")
 _SIDE = (1.05, 1.05)
@@ -56,16 +53,6 @@ def look_at(frame: Frame, fitted: Fitted) -> Look:
     """Measure an image as the agent's worker does."""
     looks = appearance(fitted.tensor)
     return Look(looks, see(frame, fitted, looks))
-
-
-def expects_of(samples: Sequence[Sample], spec: Preprocess) -> Expects:
-    """Look at images once more, for bounds of pictures like these.
-
-    Raises:
-        DatasetError: an image can't be read.
-    """
-    sights = [look_at(*pair).sight for pair in seen(samples, spec)]
-    return make_expects(sights, [sample.group for sample in samples])
 
 
 def make_expects(sights: Sequence[Sight], groups: Sequence[str]) -> Expects:

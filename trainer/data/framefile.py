@@ -1,8 +1,9 @@
-"""All fitted images of a run in one file, decoded once, that every process of it maps."""
+"""All fitted images of a run in one file, decoded once, that every later step and process maps."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from trainer.data.mapped import new_arrays
 from trainer.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,8 +27,40 @@ _PIXELS = "frames.uint8"
 _SPEC = "spec.json"
 
 
-def store_frames(samples: Sequence[Sample], spec: Preprocess, folder: Path) -> tuple[Look, ...]:
-    """Fit every image once, into a file that all processes map; measure how it looks."""
+@dataclass(frozen=True)
+class FrameStore:
+    """The images as a graph sees them; another process gets the path, not the pixels."""
+
+    samples: tuple[Sample, ...]
+    spec: Preprocess
+    folder: Path
+    looks: tuple[Look, ...] = ()
+    """How each looks; empty in a process that has not stored them."""
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """All frames, mapped: (images, height, width, 3), RGB."""
+        shape = (len(self.samples), self.spec.height, self.spec.width, 3)
+        # Copy on write: torch wants an array that it could write to.
+        return np.memmap(self.folder / _PIXELS, np.uint8, "c", shape=shape)
+
+    def each(self, images: Iterable[int] | None = None) -> Iterator[NDArray[np.uint8]]:
+        """The frames (height, width, 3) of some images, or of all, one after the other."""
+        pixels = self.pixels()
+        return (pixels[image] for image in (range(len(pixels)) if images is None else images))
+
+
+def store_frames(samples: Sequence[Sample], spec: Preprocess, folder: Path) -> FrameStore:
+    """Decode and fit every image once; measure how it looks.
+
+    Args:
+        samples: the images.
+        spec: how they are fitted.
+        folder: is made; what is there is deleted.
+
+    Raises:
+        DatasetError: an image can't be read.
+        UsageError: there is not enough room.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shape = (len(samples), spec.height, spec.width, 3)
@@ -41,12 +74,10 @@ def store_frames(samples: Sequence[Sample], spec: Preprocess, folder: Path) -> t
             advance("")
     frames.flush()
     (folder / _SPEC).write_text(spec.model_dump_json(), encoding="utf-8")
-    return tuple(looks)
+    return FrameStore(tuple(samples), spec, folder, tuple(looks))
 
 
-def open_frames(folder: Path, count: int) -> tuple[Preprocess, NDArray[np.uint8]]:
-    """What ``store_frames`` stored: how they were fitted, and the frames (count, H, W, 3)."""
+def open_frames(samples: Sequence[Sample], folder: Path) -> FrameStore:
+    """What another process has stored by `store_frames`."""
     spec = Preprocess.model_validate_json((folder / _SPEC).read_bytes())
-    shape = (count, spec.height, spec.width, 3)
-    # Copy on write: torch wants an array that it could write to.
-    return spec, np.memmap(folder / _PIXELS, np.uint8, "c", shape=shape)
+    return FrameStore(tuple(samples), spec, folder)

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Preprocess
-    from trainer.data import Sample
+    from trainer.data.framefile import FrameStore
 
 
 def other_providers() -> tuple[str, ...]:
@@ -26,16 +25,16 @@ def other_providers() -> tuple[str, ...]:
 
 
 def scores_elsewhere(
-    provider: str, spec: Preprocess, jobs: Sequence[tuple[Path, Sequence[Sample]]]
+    provider: str, frames: FrameStore, jobs: Sequence[tuple[Path, NDArray[np.int64]]]
 ) -> list[NDArray[np.float64]] | str:
-    """Scores of each job's samples by its graph, in a process of its own; or why there are none."""
-    return apart(_scores, provider, spec, jobs)
+    """Scores of each job's images by its graph, in a process of its own; or why there are none."""
+    return apart(_scores, provider, frames, jobs)
 
 
 def _scores(
-    provider: str, spec: Preprocess, jobs: Sequence[tuple[Path, Sequence[Sample]]]
+    provider: str, frames: FrameStore, jobs: Sequence[tuple[Path, NDArray[np.int64]]]
 ) -> list[NDArray[np.float64]]:
     return [
-        judge(open_graph(file, provider), samples, spec, lambda _: None).scores
-        for file, samples in jobs
+        judge(open_graph(file, provider), frames.each(images), lambda _: None).scores
+        for file, images in jobs
     ]

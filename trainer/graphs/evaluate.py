@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +16,12 @@ from trainer.data.frames import seen
 from trainer.stats.metrics import accuracy_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Accuracy, Expects, Preprocess
+    from edge_agent.bundle import Accuracy
     from edge_agent.engine.worker.predictor import Predictor
     from trainer.data import Sample
 
@@ -64,40 +64,45 @@ def open_graph(file: Path, provider: str = CPU) -> Callable[[NDArray[np.uint8]],
 
 def judge(
     predict: Callable[[NDArray[np.uint8]], Scored],
-    samples: Sequence[Sample],
-    spec: Preprocess,
+    frames: Iterable[NDArray[np.uint8]],
     advance: Callable[[str], None],
-    expects: Expects | None = None,
 ) -> Judged:
     """Score images one by one, as they arrive on a line.
 
     Args:
         predict: scores fitted frames, (N, height, width, 3).
-        samples: the images.
-        spec: of the graph.
+        frames: each (height, width, 3).
         advance: called after each image.
-        expects: bounds that each is held to; None: nobody knows.
-
-    Raises:
-        DatasetError: an image can't be read.
     """
-    scores, heatmaps, implausible = [], [], []
-    for frame, fitted in seen(samples, spec):
-        scored = predict(fitted.tensor[None])
+    scores, heatmaps = [], []
+    for frame in frames:
+        scored = predict(frame[None])
         scores.append(float(scored.score[0]))
         heatmaps.append(scored.heatmap[0])
-        sight = look_at(frame, fitted).sight if expects else None
-        implausible.append(why_implausible(sight, expects) if sight and expects else "")
         advance("")
-    return Judged(np.array(scores), np.stack(heatmaps), tuple(implausible))
+    return Judged(np.array(scores), np.stack(heatmaps))
 
 
 def evaluate_bundle(
     predictor: Predictor, samples: Sequence[Sample], advance: Callable[[str], None]
 ) -> tuple[Judged, Accuracy]:
-    """Scores and figures of a bundle's variant, at the threshold that it is judged by."""
+    """Scores and figures of a bundle's variant, at the threshold that it is judged by.
+
+    Raises:
+        DatasetError: an image can't be read.
+    """
     manifest = predictor.bundle.manifest
-    judged = judge(predictor.predict, samples, manifest.preprocess, advance, manifest.expects)
+    implausible: list[str] = []
+
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        for frame, fitted in seen(samples, manifest.preprocess):
+            expects = manifest.expects
+            odd = why_implausible(look_at(frame, fitted).sight, expects) if expects else ""
+            implausible.append(odd)
+            yield fitted.tensor
+
+    judged = judge(predictor.predict, frames(), advance)
+    judged = replace(judged, implausible=tuple(implausible))
     labels = np.array([sample.defect for sample in samples], bool)
     threshold = manifest.decision_of(predictor.variant.name).threshold
     return judged, accuracy_at(labels, judged.scores, threshold)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from trainer.data.frames import fitted
 from trainer.errors import ParityError
 from trainer.graphs.evaluate import Judged, judge, open_graph
 from trainer.networks.features import batches
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Preprocess
-    from trainer.data import Sample
+    from trainer.data.framefile import FrameStore
     from trainer.networks.model import Backbone, Head
 
 PARITY = 1e-4
@@ -33,36 +31,33 @@ def torch_scores(
     backbone: Backbone,
     heads: Sequence[Head],
     top_k: int,
-    spec: Preprocess,
-    samples: Sequence[Sample],
+    frames: FrameStore,
 ) -> NDArray[np.float32]:
     """What PyTorch says, in full precision, of every image with every head: (heads, images)."""
     scores = []
-    with progress("scoring with PyTorch", len(samples)) as advance, torch.inference_mode():
-        for batch in batches(fitted(samples, spec)):
-            maps = backbone(torch.from_numpy(np.stack(batch)))
+    pixels = frames.pixels()
+    with progress("scoring with PyTorch", len(pixels)) as advance, torch.inference_mode():
+        for some in batches(len(pixels)):
+            maps = backbone(torch.from_numpy(pixels[some]))
             scores.append([torch.sigmoid(pool(head(maps), top_k)).numpy() for head in heads])
-            for _ in batch:
+            for _ in pixels[some]:
                 advance("")
     return np.concatenate(scores, axis=1)
 
 
-def judge_held_out(
-    files: Sequence[Path], samples: Sequence[Sample], folds: NDArray[np.int64], spec: Preprocess
-) -> Judged:
+def judge_held_out(files: Sequence[Path], frames: FrameStore, folds: NDArray[np.int64]) -> Judged:
     """Judge every image with the graph of the fold in which it was held out, in ONNX Runtime.
 
     Args:
         files: a graph a fold.
-        samples: all images.
+        frames: all images.
         folds: (images,), the fold of each.
-        spec: of the graphs.
     """
     parts = []
     order = []
-    with progress("scoring the held-out images", len(samples)) as advance:
+    with progress("scoring the held-out images", len(folds)) as advance:
         for file, (_, held) in zip(files, held_out(folds), strict=True):
-            parts.append(judge(open_graph(file), [samples[i] for i in held], spec, advance))
+            parts.append(judge(open_graph(file), frames.each(held), advance))
             order.append(held)
     place = np.argsort(np.concatenate(order))
     return Judged(

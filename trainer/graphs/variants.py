@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edge_agent.types.target import CPU
-from trainer.data.frames import fitted
 from trainer.graphs.elsewhere import other_providers, scores_elsewhere
 from trainer.graphs.evaluate import judge, open_graph
 from trainer.graphs.gate import compare_scores, decide_variant
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from edge_agent.bundle import Decision, Preprocess
     from trainer.config import Aim, Calibrator, RunConfig
-    from trainer.data import Sample
+    from trainer.data.framefile import FrameStore
     from trainer.graphs.gate import Comparison
 
 _SCANNED = 6
@@ -57,8 +56,8 @@ class Proven:
     fold_models: tuple[Path, ...]
     model: Path
     """The one that ships."""
-    spec: Preprocess
-    samples: Sequence[Sample]
+    frames: FrameStore
+    """All images that the run learned from."""
     labels: NDArray[np.bool_]
     folds: NDArray[np.int64]
     """(images,): the fold in which each is held out."""
@@ -75,7 +74,7 @@ class Proven:
         """A variant's own decision, by its out-of-fold scores, and what comes of it."""
         if self.aim is None:
             return None, compare_scores(self.labels, self.held_out, scores, self.threshold)
-        groups = [sample.group for sample in self.samples]
+        groups = [sample.group for sample in self.frames.samples]
         return decide_variant(self.labels, self.held_out, scores, self.threshold, groups, self.aim)
 
 
@@ -154,8 +153,7 @@ def make_int8(
         ) -> None:
             count = IMAGES[how.calibrator]
             chosen = choose_images(proven.labels, learn, count, proven.seed)
-            images = [proven.samples[image] for image in chosen]
-            quantize(model, out, fitted(images, proven.spec), how)
+            quantize(model, out, proven.frames.each(chosen), how)
 
         target = folder / _describe(settings).replace(" ", "-")
         made = _judge(proven, target, "int8", _describe(settings), convert, elsewhere)
@@ -179,7 +177,7 @@ def _attempts(
     plain = Quantization(names[0], seven_bit)
     learn, _ = held_out(proven.folds)[0]
     chosen = choose_images(proven.labels, learn, _SCANNED, proven.seed)
-    frames = list(fitted([proven.samples[image] for image in chosen], proven.spec))
+    frames = list(proven.frames.each(chosen))
     model = proven.fold_models[0]
     with progress("looking for what INT8 costs", len(quantizable_blocks(model))) as advance:
         costs = scan(model, frames, plain, advance)
@@ -211,7 +209,7 @@ def _judge(
 ) -> Made:
     """Convert and judge the folds' models, and if they pass, the one that ships; then elsewhere."""
     folder.mkdir(parents=True, exist_ok=True)
-    everything = np.arange(len(proven.samples))
+    everything = np.arange(len(proven.labels))
     learned = [learn for learn, _ in held_out(proven.folds)]
     files = [folder / f"fold{fold}.onnx" for fold in range(len(learned))]
     shipped_file = folder / "shipped.onnx"
@@ -224,7 +222,7 @@ def _judge(
         ):
             convert(learn, model, file)
             advance("")
-    judged = judge_held_out(files, proven.samples, proven.folds, proven.spec)
+    judged = judge_held_out(files, proven.frames, proven.folds)
     decision, held = proven.decide(judged.scores)
     own = decision.threshold if decision else proven.threshold
 
@@ -235,7 +233,7 @@ def _judge(
     untried: dict[str, str] = {}
     if not held.fault:
         with progress(f"scoring with {precision}", len(everything)) as advance:
-            scored = judge(open_graph(shipped_file), proven.samples, proven.spec, advance)
+            scored = judge(open_graph(shipped_file), proven.frames.each(), advance)
         shipped = held_to(proven.shipped, scored.scores)
         checks[CPU] = replace(checks[CPU], shipped=shipped, shipped_scores=scored.scores)
         for provider in elsewhere if not shipped.fault else ():
@@ -264,11 +262,8 @@ def _check_elsewhere(
     ``here`` are the shipped model's scores on the CPU provider; ``held_to`` compares with FP32's.
     """
     helds = [held for _, held in held_out(proven.folds)]
-    jobs = [
-        (file, [proven.samples[image] for image in held])
-        for file, held in zip(files, helds, strict=True)
-    ]
-    found = scores_elsewhere(provider, proven.spec, [*jobs, (shipped_file, proven.samples)])
+    jobs = [*zip(files, helds, strict=True), (shipped_file, np.arange(len(proven.labels)))]
+    found = scores_elsewhere(provider, proven.frames, jobs)
     if isinstance(found, str):
         return found
     *parts, shipped = found

@@ -16,7 +16,7 @@ import torch
 from trainer.data.mapped import new_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -59,14 +59,14 @@ def flipped(array: Array, view: int) -> Array:
 
 
 def compute_features(
-    frames: Iterable[NDArray[np.uint8]],
-    count: int,
+    frames: NDArray[np.uint8],
     backbone: Backbone,
     spec: Preprocess,
     folder: Path,
     views: int = VIEWS,
+    advance: Callable[[], None] = lambda: None,
 ) -> Features:
-    """Run the backbone once over ``count`` fitted frames, in the first ``views`` views.
+    """Run the backbone once over fitted frames (images, H, W, 3), in the first ``views`` views.
 
     A flipped map is not the map of the flipped image: TensorFlow pads its strided convolutions on
     one side only. So the image is flipped, and what the head learns from is what it will meet.
@@ -77,7 +77,7 @@ def compute_features(
     shapes = {
         f"stride{stride}.float16": (
             views,
-            count,
+            len(frames),
             spec.height // stride,
             spec.width // stride,
             channels,
@@ -86,26 +86,19 @@ def compute_features(
     }
     advice = "choose a smaller --size, fewer --strides or --views 1"
     maps = new_arrays(folder, shapes, np.float16, "the feature cache takes", advice)
-    done = 0
-    for batch in batches(frames):
+    for some in batches(len(frames)):
         for view in range(views):
-            images = np.stack([flipped(frame, view) for frame in batch])
+            images = np.stack([flipped(frame, view) for frame in frames[some]])
             for array, output in zip(maps, run_backbone(backbone, images), strict=True):
-                array[view, done : done + len(batch)] = output
-        done += len(batch)
+                array[view, some] = output
+        for _ in frames[some]:
+            advance()
     return Features(maps)
 
 
-def batches(frames: Iterable[NDArray[np.uint8]]) -> Iterable[list[NDArray[np.uint8]]]:
-    """Group frames by ``BATCH``; the last group may be smaller."""
-    group: list[NDArray[np.uint8]] = []
-    for frame in frames:
-        group.append(frame)
-        if len(group) == BATCH:
-            yield group
-            group = []
-    if group:
-        yield group
+def batches(count: int) -> list[slice]:
+    """``count`` images in groups of ``BATCH``; the last group may be smaller."""
+    return [slice(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
 
 
 def run_backbone(backbone: Backbone, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -18,8 +18,8 @@ import torch
 
 from edge_agent.bundle import Preprocess
 from trainer.data import make_folds
-from trainer.data.expects import look_at
-from trainer.data.frames import choose_size, seen, survey, target_map
+from trainer.data.framefile import store_frames
+from trainer.data.frames import choose_size, survey, target_map
 from trainer.data.tiny import warn_of_tiny
 from trainer.graphs.export import to_onnx, with_head
 from trainer.graphs.prove import torch_scores
@@ -36,13 +36,11 @@ from trainer.stats.crossval import held_out
 from trainer.stats.metrics import average_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from numpy.typing import NDArray
 
     from trainer.config import DenseConfig
-    from trainer.data import HeldBack, LearningSet, Sample
-    from trainer.data.expects import Look
+    from trainer.data import HeldBack, LearningSet
+    from trainer.data.framefile import FrameStore
     from trainer.networks.model import Backbone, Head
 
 
@@ -74,32 +72,32 @@ def train(config: DenseConfig, dataset: LearningSet, test: HeldBack, run: Path) 
     backbone = _backbone(config)
     write_json(run / "config.json", config.model_dump(mode="json"))
 
-    with TemporaryDirectory(dir=run, prefix=".features-") as cache:
-        with watch.step("features"):
-            data, looks = look(config, spec, samples, labels, backbone, Path(cache))
-        with watch.step("fit"):
-            heads, final, history = fit_all(config, data, folds)
-    write_json(run / "history.json", history)
-    save_model(run / FILE, config, backbone, final, heads)
-
-    with TemporaryDirectory(dir=run, prefix=".export-") as exports:
+    with TemporaryDirectory(dir=run, prefix=".work-") as work:
+        with watch.step("frames"):
+            frames = store_frames(samples, spec, Path(work) / "frames")
+        with TemporaryDirectory(dir=work) as cache:
+            with watch.step("features"):
+                data = learnable(config, frames, labels, backbone, Path(cache))
+            with watch.step("fit"):
+                heads, final, history = fit_all(config, data, folds)
+        write_json(run / "history.json", history)
+        save_model(run / FILE, config, backbone, final, heads)
         with watch.step("export"):
             model = to_onnx(Inspector(backbone, final, config.top_k), spec)
-            files = [Path(exports) / f"{n}.onnx" for n in range(config.folds + 1)]
+            files = [Path(work) / f"{n}.onnx" for n in range(config.folds + 1)]
             for head, file in zip([*heads, final], files, strict=True):
                 file.write_bytes(with_head(model, head).SerializeToString(deterministic=True))
-            expected = torch_scores(backbone, [*heads, final], config.top_k, spec, samples)
+            expected = torch_scores(backbone, [*heads, final], config.top_k, frames)
         result = RecipeResult(
             config=config,
             dataset=dataset,
             test=test,
             folds=folds,
-            spec=spec,
+            frames=frames,
             fold_models=tuple(files[:-1]),
             model=files[-1],
             expected=expected,
             targets=data.targets,
-            looks=tuple(looks),
             search=search,
         )
         return finish(run, result, watch)
@@ -138,11 +136,12 @@ def search_cheapest(
     samples = dataset.samples
     labels = np.array([sample.defect for sample in samples], bool)
 
-    def learnable(config: DenseConfig, spec: Preprocess, cache: Path) -> Learnable:
-        return look(config, spec, samples, labels, _backbone(config), cache)[0]
+    def data_of(config: DenseConfig, spec: Preprocess, cache: Path) -> Learnable:
+        frames = store_frames(samples, spec, cache / "frames")
+        return learnable(config, frames, labels, _backbone(config), cache)
 
     timed = time_rungs(ladder(config, spec), samples, config.budget_ms)
-    judged = judge_rungs(timed, learnable, folds, config.margin, run)
+    judged = judge_rungs(timed, data_of, folds, config.margin, run)
     chosen = cheapest(judged, config.margin)
     search = {
         "budget": {
@@ -167,32 +166,24 @@ def _backbone(config: DenseConfig) -> Backbone:
     return backbone
 
 
-def look(
+def learnable(
     config: DenseConfig,
-    spec: Preprocess,
-    samples: Sequence[Sample],
+    frames: FrameStore,
     labels: NDArray[np.bool_],
     backbone: Backbone,
     cache: Path,
-) -> tuple[Learnable, list[Look]]:
-    """Run the backbone over every image, once; measure how it looks on the way."""
-    looks: list[Look] = []
-
-    def frames(advance: Callable[[str], None]) -> Iterator[NDArray[np.uint8]]:
-        for frame, fitted in seen(samples, spec):
-            looks.append(look_at(frame, fitted))
-            yield fitted.tensor
-            advance("")
-
-    with progress("looking at the images", len(samples)) as advance:
+) -> Learnable:
+    """What the heads learn from: the backbone's maps of every image, and where its defect is."""
+    samples, spec = frames.samples, frames.spec
+    with progress("computing features", len(samples)) as advance:
         features = compute_features(
-            frames(advance), len(samples), backbone, spec, cache, config.views
+            frames.pixels(), backbone, spec, cache, config.views, lambda: advance("")
         )
     targets = np.stack([target_map(sample, spec, config.strides[0]) for sample in samples])
     # Without a single mask even the ok images' maps are left alone: the image's label says it.
     masks = bool(targets.any())
     drawn = np.array([masks and (not s.defect or s.mask is not None) for s in samples], bool)
-    return Learnable(features, labels, targets, drawn), looks
+    return Learnable(features, labels, targets, drawn)
 
 
 def fit_all(

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainer.data import HeldBack, LearningSet, Sample
-    from trainer.data.expects import Look
     from trainer.networks.classifier import Classifier
     from trainer.networks.team import Team
     from trainer.recipes.finetune import Epoch, Learned
@@ -116,21 +115,22 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
         _check_team(config, team)
         classifier = build_classifier(config.backbone, config.dropout, weights)
         classifier.to(team.device, memory_format=torch.channels_last)
-        looks: tuple[Look, ...] = ()
         if team.leads:
             with watch.step("survey"):
                 config, spec = settle(config, samples, team)
                 begin(config, run)
                 warn_of_tiny(samples, spec)
             with watch.step("frames"):
-                looks = store_frames(samples, spec, run / _FRAMES)
+                frames = store_frames(samples, spec, run / _FRAMES)
         team.wait()
         config = _settled(run)
-        spec, frames = open_frames(run / _FRAMES, len(samples))
+        if not team.leads:
+            frames = open_frames(samples, run / _FRAMES)
+        pixels = frames.pixels()
         with watch.step("fit"):
             made_for = config.model_dump_json() + fingerprint(dataset)
             frozen = config.unfreeze is None
-            inputs: NDArray[Any] = compute_pooled(classifier, frames, team) if frozen else frames
+            inputs: NDArray[Any] = compute_pooled(classifier, pixels, team) if frozen else pixels
             tasks = [Task(inputs, labels, *part) for part in parts]
             trained = fit_all(config, tasks, classifier, team, run, made_for)
         team.wait()
@@ -144,19 +144,18 @@ def train(config: SeedConfig, dataset: LearningSet, test: HeldBack, run: Path) -
 
     with TemporaryDirectory(dir=run, prefix=".export-") as exports:
         with watch.step("export"):
-            files = export_folds(config, classifier, trained, spec, Path(exports))
+            files = export_folds(config, classifier, trained, frames.spec, Path(exports))
             expected = torch_scores(config, classifier, trained, inputs, folds)
         result = RecipeResult(
             config=config,
             dataset=dataset,
             test=test,
             folds=folds,
-            spec=spec,
+            frames=frames,
             fold_models=tuple(files),
             model=files[best],
             expected=expected,
-            targets=np.stack([target_map(sample, spec, STRIDE) for sample in samples]),
-            looks=looks,
+            targets=np.stack([target_map(sample, frames.spec, STRIDE) for sample in samples]),
         )
         metrics = finish(run, result, watch)
     for fold in range(config.folds):

@@ -15,7 +15,7 @@ from trainer.config import Aim
 from trainer.data import fingerprint
 from trainer.data.expects import judged_blanks, make_expects
 from trainer.data.reference import make_reference
-from trainer.graphs.evaluate import evaluate_bundle, localised
+from trainer.graphs.evaluate import evaluate_bundle, judge, localised
 from trainer.graphs.prove import hold, judge_held_out
 from trainer.graphs.variants import Proven, fastest, make_variants, time_variants
 from trainer.progress import progress
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_agent.bundle import Accuracy, Preprocess
+    from edge_agent.bundle import Accuracy
     from edge_agent.bundle.plausible import Sight
     from trainer.config import RunConfig
     from trainer.data import HeldBack, LearningSet, Sample
-    from trainer.data.expects import Look
+    from trainer.data.framefile import FrameStore
     from trainer.graphs.evaluate import Judged
     from trainer.graphs.made import Made
     from trainer.run.folder import Stopwatch
@@ -55,14 +55,13 @@ class RecipeResult:
     test: HeldBack
     folds: NDArray[np.int64]
     """(images,): the fold in which each is held out."""
-    spec: Preprocess
+    frames: FrameStore
     fold_models: tuple[Path, ...]
     model: Path
     expected: NDArray[np.float32]
     """(folds + 1, images): PyTorch's scores, of the graph to ship last."""
     targets: NDArray[np.bool_]
     """(images, h, w): the masks in the heatmap's cells."""
-    looks: tuple[Look, ...]
     search: dict[str, Any] = field(default_factory=dict)
     """How the configuration was found, where it was: goes into metrics.json."""
 
@@ -79,7 +78,7 @@ class RecipeResult:
     @property
     def sights(self) -> list[Sight]:
         """How each image looks, to whoever asks whether it is a picture of the part."""
-        return [look.sight for look in self.looks]
+        return [look.sight for look in self.frames.looks]
 
 
 def finish(run: Path, result: RecipeResult, watch: Stopwatch) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def finish(run: Path, result: RecipeResult, watch: Stopwatch) -> dict[str, Any]:
     """
     config, samples, folds = result.config, result.dataset.samples, result.folds
     with watch.step("prove"):
-        judged = judge_held_out(result.fold_models, samples, folds, result.spec)
+        judged = judge_held_out(result.fold_models, result.frames, folds)
         hold("out of fold", result.expected[folds, np.arange(len(samples))], judged.scores)
     with watch.step("calibrate"):
         out_of_fold = OutOfFold(folds, result.labels, judged.scores)
@@ -103,8 +102,7 @@ def finish(run: Path, result: RecipeResult, watch: Stopwatch) -> dict[str, Any]:
     proven = Proven(
         fold_models=result.fold_models,
         model=result.model,
-        spec=result.spec,
-        samples=samples,
+        frames=result.frames,
         labels=result.labels,
         folds=folds,
         held_out=judged.scores,
@@ -118,7 +116,7 @@ def finish(run: Path, result: RecipeResult, watch: Stopwatch) -> dict[str, Any]:
             made = make_variants(proven, config, Path(folder))
             _write_scores_of(made, run, result)
             admitted = tuple(one for one in made if not one.fault)
-            times = time_variants(admitted, result.spec)
+            times = time_variants(admitted, result.frames.spec)
             runs = next(one for one in admitted if one.name == fastest(times))
         with watch.step("bundle"):
             trained = _trained(result, judged, cut, admitted)
@@ -131,7 +129,7 @@ def finish(run: Path, result: RecipeResult, watch: Stopwatch) -> dict[str, Any]:
         for one in admitted:
             Predictor(bundle, one.name).prove()
         with progress("verifying the bundle", len(samples)) as advance:
-            shipped, _ = evaluate_bundle(predictor, samples, advance)
+            shipped = judge(predictor.predict, result.frames.each(), advance)
         parity = hold("the bundle", result.expected[-1], shipped.scores)
     accuracies = fold_accuracies(out_of_fold, cut.calibration.threshold)
     metrics: dict[str, Any] = {
@@ -203,10 +201,10 @@ def _trained(
     result: RecipeResult, judged: Judged, cut: _Threshold, admitted: tuple[Made, ...]
 ) -> Trained:
     good = ~result.labels
-    looks = zip(result.looks, good, strict=True)
+    looks = zip(result.frames.looks, good, strict=True)
     return Trained(
         variants=admitted,
-        spec=result.spec,
+        spec=result.frames.spec,
         calibration=cut.calibration,
         pooled=cut.pooled,
         localised=localised(judged.heatmaps, result.targets),

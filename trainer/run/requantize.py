@@ -13,7 +13,8 @@ import numpy as np
 from edge_agent.bundle import open_bundle, write_bundle
 from trainer.config import Aim, read_config, with_settings
 from trainer.data import fingerprint, hold_back, open_dataset
-from trainer.data.expects import expects_of
+from trainer.data.expects import make_expects
+from trainer.data.framefile import store_frames
 from trainer.data.learned import list_images
 from trainer.errors import UsageError
 from trainer.graphs.evaluate import judge, open_graph
@@ -98,13 +99,13 @@ def requantize(
         model.write_bytes(old.read(old.variant("fp32")))
         with progress("exporting the folds' models", config.folds) as advance:
             fold_models = rebuild_folds(run, config, spec, Path(folder), advance)
+        frames = store_frames(learned.samples, spec, Path(folder) / "frames")
         with progress("scoring with fp32", len(learned.samples)) as advance:
-            shipped = judge(open_graph(model), learned.samples, spec, advance)
+            shipped = judge(open_graph(model), frames.each(), advance)
         proven = Proven(
             fold_models=fold_models,
             model=model,
-            spec=spec,
-            samples=learned.samples,
+            frames=frames,
             labels=np.array([sample.defect for sample in learned.samples], bool),
             folds=oof.folds,
             held_out=oof.scores,
@@ -120,11 +121,13 @@ def requantize(
             learned.samples, shipped.scores, proven.threshold, admitted, spec
         )
         entry, listed = list_images(learned.samples)
+        groups = [sample.group for sample in learned.samples]
+        expects = make_expects([look.sight for look in frames.looks], groups)
         changed = _changed(manifest, config, entry, admitted).model_copy(
             update={
                 "version": version,
                 "golden": golden,
-                "expects": manifest.expects or expects_of(learned.samples, spec),
+                "expects": manifest.expects or expects,
             }
         )
         files = pngs | listed | {file_of(one): one.file for one in admitted}

@@ -108,7 +108,7 @@ def test_features_hold_every_image_in_every_view(tmp_path):
     backbone = blank_backbone("efficientnet_lite0", (8, 16))
     spec = Preprocess(width=64, height=96)
     images = frames(6)
-    found = compute_features(iter(images), 6, backbone, spec, tmp_path)
+    found = compute_features(images, backbone, spec, tmp_path)
     assert [array.shape for array in found.maps] == [(4, 6, 12, 8, 40), (4, 6, 6, 4, 112)]
     for view, turned in enumerate((images[5], images[5][:, ::-1], images[5][::-1])):
         expected = run_backbone(backbone, np.ascontiguousarray(turned[None]))[1][0]

@@ -10,6 +10,7 @@ from PIL import Image
 from edge_agent.bundle import Preprocess
 from edge_agent.engine.worker.predictor import Scored
 from trainer.data import Sample
+from trainer.data.frames import fitted
 from trainer.graphs.evaluate import judge, localised, write_scores
 
 
@@ -26,7 +27,8 @@ def by_brightness(images):
 def test_judge_scores_each_image_in_order(tmp_path):
     samples = [make_sample(tmp_path, f"{grey}.png", grey, grey > 99) for grey in (51, 204, 102)]
     said = []
-    judged = judge(by_brightness, samples, Preprocess(width=32, height=32), said.append)
+    frames = fitted(samples, Preprocess(width=32, height=32))
+    judged = judge(by_brightness, frames, said.append)
     np.testing.assert_allclose(judged.scores, [0.2, 0.8, 0.4], atol=1e-6)
     assert judged.heatmaps.shape == (3, 4, 4)
     assert len(said) == 3

@@ -12,6 +12,7 @@ from edge_agent.bundle import Preprocess
 from tests.graphs import HEIGHT, WIDTH, make_frames, make_network
 from trainer.config import DenseConfig
 from trainer.data import Sample
+from trainer.data.framefile import store_frames
 from trainer.graphs import variants
 from trainer.graphs.elsewhere import other_providers
 from trainer.graphs.evaluate import judge, open_graph
@@ -42,14 +43,15 @@ def prove(folder, outlier=1.0):
         Image.fromarray(frame).save(image)
         samples.append(Sample(image.name, image, None, False, image.name))
     folds = np.arange(COUNT) % 2
-    scores = judge_held_out(files[:2], samples, folds, SPEC).scores
-    shipped = judge(open_graph(files[2]), samples, SPEC, lambda _: None).scores
+    frames = store_frames(samples, SPEC, folder / "frames")
+    scores = judge_held_out(files[:2], frames, folds).scores
+    shipped = judge(open_graph(files[2]), frames.each(), lambda _: None).scores
     ordered = np.sort(scores)[4:-4]
     place = int(np.argmax(np.diff(ordered)))  # the widest gap: a rounded score stays on its side
     threshold = float(ordered[place : place + 2].mean())
     labels = scores >= threshold
     return Proven(
-        (files[0], files[1]), files[2], SPEC, samples, labels, folds, scores, shipped, threshold, 0
+        (files[0], files[1]), files[2], frames, labels, folds, scores, shipped, threshold, 0
     )
 
 
@@ -82,7 +84,7 @@ def test_ranges_never_come_from_an_image_that_judges(tmp_path, monkeypatch):
 
     monkeypatch.setattr(variants, "quantize", watched)
     make_int8(proven, tmp_path / "out", "minmax", seven_bit=False)
-    originals = [np.asarray(Image.open(sample.image)) for sample in proven.samples]
+    originals = [np.asarray(Image.open(sample.image)) for sample in proven.frames.samples]
     assert [model for model, _ in seen] == [*proven.fold_models, proven.model]
     for fold, (_, frames) in enumerate(seen[:2]):
         held = [originals[i] for i in range(COUNT) if proven.folds[i] == fold]
@@ -122,9 +124,10 @@ def elsewhere_by(change, monkeypatch):
     """Stand in for another provider: the CPU's scores, changed; how often it was asked, in all."""
     asked = []
 
-    def scores_elsewhere(provider, spec, jobs):
+    def scores_elsewhere(provider, frames, jobs):
         asked.append(provider)
-        return [change(judge(open_graph(f), s, spec, lambda _: None).scores) for f, s in jobs]
+        found = [judge(open_graph(f), frames.each(some), lambda _: None) for f, some in jobs]
+        return [change(one.scores) for one in found]
 
     monkeypatch.setattr(variants, "scores_elsewhere", scores_elsewhere)
     return asked
