@@ -27,12 +27,15 @@ _EVERY = 10.0  # seconds between plain lines
 
 
 @contextmanager
-def progress(text: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show one step of a run; call what it yields after each of ``total`` parts, with a remark."""
+def progress(text: str, total: int, *, passing: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show one step of a run; call what it yields after each of ``total`` parts, with a remark.
+
+    Of one in ``passing`` nothing stays behind: whether it went well is told by what comes next.
+    """
     shown = _bar if sys.stderr.isatty() else _lines
     if os.environ.get("RANK", "0") != "0":
         shown = _nothing  # under torchrun the first process speaks for all
-    with shown(text, total) as advance:
+    with shown(text, total, passing=passing) as advance:
         yield advance
 
 
@@ -59,12 +62,12 @@ def transfer(text: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _nothing(text: str, total: int) -> Iterator[Callable[[str], None]]:  # noqa: ARG001
+def _nothing(text: str, total: int, *, passing: bool) -> Iterator[Callable[[str], None]]:  # noqa: ARG001
     yield lambda _: None
 
 
 @contextmanager
-def _bar(text: str, total: int) -> Iterator[Callable[[str], None]]:
+def _bar(text: str, total: int, *, passing: bool) -> Iterator[Callable[[str], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -74,13 +77,13 @@ def _bar(text: str, total: int) -> Iterator[Callable[[str], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[remark]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=Console(stderr=True), transient=passing) as bars:
         task = bars.add_task(text, total=total, remark="")
         yield lambda remark: bars.update(task, advance=1, remark=remark)
 
 
 @contextmanager
-def _lines(text: str, total: int) -> Iterator[Callable[[str], None]]:
+def _lines(text: str, total: int, *, passing: bool) -> Iterator[Callable[[str], None]]:
     started = said = time.monotonic()
     done = 0
 
@@ -94,7 +97,8 @@ def _lines(text: str, total: int) -> Iterator[Callable[[str], None]]:
             _say(f"{text}: {done}/{total}, about {left:.0f} s left {remark}".rstrip())
 
     yield advance
-    _say(f"{text}: {done}/{total} in {time.monotonic() - started:.1f} s")
+    if not passing:
+        _say(f"{text}: {done}/{total} in {time.monotonic() - started:.1f} s")
 
 
 def _say(line: str) -> None:

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 def summarise_data(dataset: Dataset) -> Summary:
     """Look through the data set, and say on stderr what should be known of it."""
     from trainer.data.summary import summarise
-    from trainer.progress import progress
 
-    with progress("looking through the data set", len(dataset.samples)) as advance:
-        summary = summarise(dataset, advance)
+    summary = summarise(dataset)
     for finding in summary.findings:
         text = f"{'warning' if finding.warning else 'note'}: {finding.text}"
         # It has names from the disk: none may forge a line of its own.

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edge_agent.bundle.formats import open_picture
 from edge_agent.bundle.preprocess import DecodeError, TooLargeError, decode
 from trainer.data.dataset import DatasetError, Sample
+from trainer.data.glance import glance_at
 from trainer.data.listing import mask_files
 from trainer.data.problems import Kind, Problem
 from trainer.data.read import decode_mask
 from trainer.data.splits import make_folds
+from trainer.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from trainer.data.glance import Glance
     from trainer.data.listing import Entry, Listing
 
 
@@ -32,12 +39,20 @@ class Seen:
 
     entry: Entry
     problems: tuple[Problem, ...]
-    sha256: str = ""
-    """Of the image's bytes; "" where it couldn't be read."""
-    width: int = 0
-    height: int = 0
-    marked: bool | None = None
-    """Whether the mask marks anything; None without one, or where it couldn't be read."""
+    glance: Glance | None = None
+    """What was seen of the image; None where it couldn't be read."""
+    marked: float | None = None
+    """Share of the pixels that the mask marks; None without one, or where it couldn't be read."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the image's bytes; "" where it couldn't be read."""
+        return self.glance.sha256 if self.glance else ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height; 0 where it couldn't be read."""
+        return (self.glance.width, self.glance.height) if self.glance else (0, 0)
 
     @property
     def defect(self) -> bool:
@@ -47,8 +62,14 @@ class Seen:
 
 def look(root: Path, listing: Listing, max_pixels: int) -> tuple[list[Seen], list[Problem]]:
     """Decode every image and mask. Decoding leaves the interpreter's lock, so threads help."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        seen = list(pool.map(partial(_look_at, root, max_pixels), listing.entries))
+    seen = []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress("reading the data set", len(listing.entries), passing=True) as advance,
+    ):
+        for one in pool.map(partial(_look_at, root, max_pixels), listing.entries):
+            seen.append(one)
+            advance("")
     problems = [*listing.problems, *(problem for one in seen for problem in one.problems)]
     problems += _unlabelled(seen)
     problems += _contradictions(seen)
@@ -69,6 +90,8 @@ def samples_of(seen: Sequence[Seen], max_pixels: int) -> tuple[Sample, ...]:
             group=merged[one.entry.group or one.entry.name],
             split=one.entry.split,
             max_pixels=max_pixels,
+            glance=one.glance,
+            marked=one.marked if one.defect and one.entry.mask else None,
         )
         for one in seen
     )
@@ -120,8 +143,8 @@ def copy_notes(seen: Sequence[Seen]) -> list[str]:
 
 def large_notes(seen: Sequence[Seen], usual: int) -> list[str]:
     """What to know about images of more than ``usual`` pixels: a station refuses them, too."""
-    largest = max(seen, key=lambda one: one.width * one.height)
-    pixels = largest.width * largest.height
+    largest = max(seen, key=lambda one: prod(one.size))
+    pixels = prod(largest.size)
     if pixels <= usual:
         return []
     text = (
@@ -134,26 +157,26 @@ def large_notes(seen: Sequence[Seen], usual: int) -> list[str]:
 def _look_at(root: Path, max_pixels: int, entry: Entry) -> Seen:
     try:
         data = _bytes_of(entry.image)
-        width, height = decode(data, max_pixels=max_pixels).size
+        frame = decode(data, max_pixels=max_pixels)
     except FileNotFoundError:
         return Seen(entry, (Problem(Kind.MISSING_IMAGE, entry.name),))
     except TooLargeError as error:
         return Seen(entry, (Problem(Kind.TOO_LARGE, entry.name, str(error)),))
     except (OSError, DecodeError) as error:
         return Seen(entry, (Problem(Kind.IMAGE, entry.name, _reason(error)),))
-    sha256 = hashlib.sha256(data).hexdigest()
+    seen, (width, height) = glance_at(data, frame), frame.size
     if entry.mask is None:
-        return Seen(entry, (), sha256, width, height)
+        return Seen(entry, (), seen)
     size = f"{width} x {height}" + (
         ", upright as its EXIF orientation says" if _turned(data) else ""
     )
     problems: list[Problem] = []
-    marked = []
+    masks = []
     for file in mask_files(entry.mask):
         where = file.relative_to(root).as_posix()
         try:
             mask = decode_mask(_bytes_of(file), max_pixels=max_pixels)
-            marked.append(bool(mask.any()))
+            masks.append(mask)
             if mask.shape != (height, width):
                 sizes = f"{mask.shape[1]} x {mask.shape[0]}, the image {size}"
                 problems.append(Problem(Kind.MASK_SIZE, where, sizes))
@@ -163,13 +186,22 @@ def _look_at(root: Path, max_pixels: int, entry: Entry) -> Seen:
             problems.append(Problem(Kind.TOO_LARGE, where, str(error)))
         except (OSError, DecodeError) as error:
             problems.append(Problem(Kind.MASK, where, _reason(error)))
-    any_marked = any(marked) if marked else None
+    marked = _share(masks)
     where = entry.mask.relative_to(root).as_posix()
-    if entry.defect is True and any_marked is False:
+    if entry.defect is True and marked == 0:
         problems.append(Problem(Kind.MASK_BLACK, entry.name, where))
-    if entry.defect is False and any_marked:
+    if entry.defect is False and marked:
         problems.append(Problem(Kind.MASK_MARKED, entry.name, where))
-    return Seen(entry, tuple(problems), sha256, width, height, any_marked)
+    return Seen(entry, tuple(problems), seen, marked)
+
+
+def _share(masks: Sequence[NDArray[np.bool_]]) -> float | None:
+    """Of the pixels that any of the masks marks; 1 of masks that are not of one size."""
+    if not masks:
+        return None
+    if len({mask.shape for mask in masks}) > 1:
+        return float(any(mask.any() for mask in masks))
+    return float(np.logical_or.reduce(masks).mean())
 
 
 def _turned(data: bytes) -> bool:
@@ -193,7 +225,7 @@ def _unlabelled(seen: Sequence[Seen]) -> list[Problem]:
     Some archives have a black mask for every ok image, others none. Where there are black ones,
     an image without any has lost its mask, and could be either.
     """
-    if not any(one.entry.defect is None and one.marked is False for one in seen):
+    if not any(one.entry.defect is None and one.marked == 0 for one in seen):
         return []
     return [
         Problem(Kind.MISSING_MASK, one.entry.name)

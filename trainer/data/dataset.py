@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from edge_agent.bundle.preprocess import MAX_PIXELS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trainer.data.glance import Glance
 
 Split = Literal["train", "test", ""]
 
@@ -35,6 +37,10 @@ class Sample:
     """The authors' own split, where the layout has one; "" where it hasn't."""
     max_pixels: int = MAX_PIXELS
     """So many may be decoded of image and mask."""
+    glance: Glance | None = field(default=None, compare=False, repr=False)
+    """What was seen of the image when the data set was read."""
+    marked: float | None = field(default=None, compare=False)
+    """Share of the pixels that the mask marks, 0-1; None without a mask."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edge_agent.bundle.preprocess import fit
-from trainer.data.read import load_frame, load_image, load_mask
+from trainer.data.read import load_frame, load_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,12 +63,10 @@ class Survey:
 
 
 def survey(samples: Sequence[Sample]) -> Survey:
-    """Look at mode and size of every decoded image."""
-    grey, ratios = True, []
-    for sample in samples:
-        frame = load_image(sample)
-        grey &= frame.mode == "L"
-        ratios.append(frame.width / frame.height)
+    """What mode and size of all images tell, as they were when the data set was read."""
+    glances = [sample.glance for sample in samples if sample.glance]
+    ratios = [glance.width / glance.height for glance in glances]
+    grey = all(glance.grey for glance in glances)
     return Survey(grey, max(ratios) / min(ratios) <= _UNIFORM)
 
 

@@ -70,8 +70,8 @@ def open_dataset(root: Path, *, folds: int = 0, max_pixels: int | None = None) -
         root=root,
         layout=layout.name,
         samples=samples,
-        width=round(median(one.width for one in learned)),
-        height=round(median(one.height for one in learned)),
+        width=round(median(one.size[0] for one in learned)),
+        height=round(median(one.size[1] for one in learned)),
         notes=(
             *listing.notes,
             *_stray_notes(strays),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from trainer.data.duplicates import find_pairs
-from trainer.data.glance import glance_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from trainer.data.dataset import Dataset, Sample
     from trainer.data.duplicates import Pair
@@ -53,6 +52,13 @@ class Spread:
     """5 % are above."""
 
 
+class _Seen(NamedTuple):
+    """An image and what was seen of it."""
+
+    sample: Sample
+    glance: Glance
+
+
 @dataclass(frozen=True)
 class Summary:
     """A data set at a glance: RUN/dataset.json."""
@@ -82,26 +88,19 @@ class Summary:
         return asdict(self)
 
 
-def summarise(dataset: Dataset, advance: Callable[[str], None] = lambda _: None) -> Summary:
-    """Look at every image once and say what was found.
-
-    Args:
-        dataset: read and checked by ``open_dataset``.
-        advance: called after each image.
-
-    Raises:
-        DatasetError: an image can't be read any more.
-    """
-    glances = glance_at(dataset.samples, advance)
+def summarise(dataset: Dataset) -> Summary:
+    """Say what was found while ``open_dataset`` read the data set."""
     samples = dataset.samples
+    seen = [_Seen(sample, sample.glance) for sample in samples if sample.glance]
+    glances = [one.glance for one in seen]
     findings = [
         *_copies(samples, find_pairs(glances)),
         *_torn_groups(samples),
         *_classes(samples),
-        *_masks(glances),
-        *_sizes(glances),
-        *_levels(glances),
-        *_outliers(glances),
+        *_masks(seen),
+        *_sizes(seen),
+        *_levels(seen),
+        *_outliers(seen),
         *(Finding("reading", False, note, 0) for note in dataset.notes),
     ]
     sizes = Counter(f"{one.width} x {one.height}" for one in glances)
@@ -233,10 +232,10 @@ def _classes(samples: Sequence[Sample]) -> list[Finding]:
     return findings
 
 
-def _masks(glances: Sequence[Glance]) -> list[Finding]:
-    defects = [one for one in glances if one.sample.defect]
+def _masks(seen: Sequence[_Seen]) -> list[Finding]:
+    defects = [one for one in seen if one.sample.defect]
     bare = [one for one in defects if one.sample.mask is None]
-    large = [one for one in glances if one.marked is not None and one.marked > 0.5]
+    large = [one for one in seen if one.sample.marked is not None and one.sample.marked > 0.5]
     findings = []
     if 0 < len(bare) < len(defects):
         text = (
@@ -254,48 +253,47 @@ def _masks(glances: Sequence[Glance]) -> list[Finding]:
     return findings
 
 
-def _sizes(glances: Sequence[Glance]) -> list[Finding]:
-    width = float(np.median([one.width for one in glances]))
-    height = float(np.median([one.height for one in glances]))
+def _sizes(seen: Sequence[_Seen]) -> list[Finding]:
+    width = float(np.median([one.glance.width for one in seen]))
+    height = float(np.median([one.glance.height for one in seen]))
 
-    def odd(one: Glance) -> bool:
-        sides = one.width / width, one.height / height
+    def odd(one: _Seen) -> bool:
+        sides = one.glance.width / width, one.glance.height / height
         shape = sides[0] / sides[1]
         return max(shape, 1 / shape) > _ODD or not 1 / _TWICE <= min(sides) <= max(sides) <= _TWICE
 
-    strange = [one for one in glances if odd(one)]
+    strange = [one for one in seen if odd(one)]
     if not strange:
         return []
     first = strange[0]
     text = (
-        f"{len(strange)} images have an odd size (such as {first.sample.name}, {first.width} x "
-        f"{first.height}; the median is {width:.0f} x {height:.0f}): from another camera or "
-        "cropped otherwise?"
+        f"{len(strange)} images have an odd size (such as {first.sample.name}, "
+        f"{first.glance.width} x {first.glance.height}; the median is {width:.0f} x "
+        f"{height:.0f}): from another camera or cropped otherwise?"
     )
     return [Finding("odd sizes", True, text, len(strange), _names(strange))]
 
 
-def _levels(glances: Sequence[Glance]) -> list[Finding]:
+def _levels(seen: Sequence[_Seen]) -> list[Finding]:
     """Most images use a small part of what 8 bits hold: a camera's 12 bits at the low end of 16."""
-    faint = [one for one in glances if one.brightest < _FAINT]
-    if 2 * len(faint) <= len(glances):
+    faint = [one for one in seen if one.glance.brightest < _FAINT]
+    if 2 * len(faint) <= len(seen):
         return []
-    first = faint[0]
+    brightest = max(one.glance.brightest for one in faint)
     text = (
-        f"{len(faint)} images are black but for {max(one.brightest for one in faint)} of 255 grey "
-        f"levels (such as {first.sample.name}): of 16 bits the upper 8 are used, so have a camera "
-        "of 10, 12 or 14 bits stretch its values to all 16, or write 8; if it is the light, more "
-        "of it"
+        f"{len(faint)} images are black but for {brightest} of 255 grey levels (such as "
+        f"{faint[0].sample.name}): of 16 bits the upper 8 are used, so have a camera of 10, 12 or "
+        "14 bits stretch its values to all 16, or write 8; if it is the light, more of it"
     )
     return [Finding("few grey levels", True, text, len(faint), _names(faint))]
 
 
-def _outliers(glances: Sequence[Glance]) -> list[Finding]:
+def _outliers(seen: Sequence[_Seen]) -> list[Finding]:
     """Images that look unlike the others: beyond the outer fences (Tukey 1977) by much."""
-    sharp = np.log2([max(one.looks.sharpness, 1e-3) for one in glances])
-    bright = np.array([one.looks.brightness for one in glances])
-    contrast = np.log2([max(one.looks.contrast, 1e-3) for one in glances])
-    clipped = np.array([one.clipped for one in glances])
+    sharp = np.log2([max(one.glance.looks.sharpness, 1e-3) for one in seen])
+    bright = np.array([one.glance.looks.brightness for one in seen])
+    contrast = np.log2([max(one.glance.looks.contrast, 1e-3) for one in seen])
+    clipped = np.array([one.glance.clipped for one in seen])
     # The second number: what is far for the eye, whatever the fences of a very even set say.
     checks = (
         ("blurred images", -sharp, 1.0, "less sharp than the others", "out of focus, or moved?"),
@@ -320,7 +318,7 @@ def _outliers(glances: Sequence[Glance]) -> list[Finding]:
     for kind, values, least, what, question in checks:
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
         limit = max(high + _FENCE * (high - low), middle + least)
-        far = [glances[i] for i in np.argsort(-values, kind="stable") if values[i] > limit]
+        far = [seen[i] for i in np.argsort(-values, kind="stable") if values[i] > limit]
         if far:
             verb = "image is" if len(far) == 1 else "images are"
             text = f"{len(far)} {verb} {what} (such as {far[0].sample.name}): {question}"
@@ -328,5 +326,5 @@ def _outliers(glances: Sequence[Glance]) -> list[Finding]:
     return findings
 
 
-def _names(glances: Sequence[Glance]) -> tuple[tuple[str, ...], ...]:
-    return tuple((one.sample.name,) for one in glances[:_SHOWN])
+def _names(seen: Sequence[_Seen]) -> tuple[tuple[str, ...], ...]:
+    return tuple((one.sample.name,) for one in seen[:_SHOWN])

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from edge_agent.bundle import Preprocess
 from trainer.data import DatasetError, open_dataset
 from trainer.data.duplicates import near_pairs
+from trainer.data.framefile import store_frames
 from trainer.data.summary import summarise
 
 LIGHT = np.linspace(0, 40, 96)[:, None]  # what all images of a line share
@@ -234,5 +236,6 @@ def test_class_balance(tmp_path, defects, oks, kinds):
 def test_an_image_that_has_gone_is_named(folder):
     dataset = folder.open()
     (folder.root / "4.png").unlink()
+    assert summarise(dataset).images == len(dataset.samples)  # it was seen
     with pytest.raises(DatasetError, match=r"4\.png can't be read"):
-        summarise(dataset)
+        store_frames(dataset.samples, Preprocess(width=32, height=32), folder.root / "frames")
