@@ -7,7 +7,7 @@ import signal
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process, resource_tracker
 from threading import Thread
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,19 +31,22 @@ def apart(do: Callable[Given, Found], *given: Given.args, **named: Given.kwargs)
         What it gives, which is no text; or a text: why there is none.
     """
     context = get_context("spawn")
-    answers, answer = context.Pipe(duplex=False)
-    process = context.Process(target=_do, args=(answer, do, given, named))
+    ours, its = context.Pipe()
+    process = context.Process(target=_do, args=(its,))
     with _deaf_to_ctrl_c():
         process.start()
-    answer.close()
+    its.close()
     try:
-        found: Found | str = answers.recv()
-    except EOFError:
+        # Not among the process' arguments: of more than a pipe holds, to one that has died, `start`
+        # would wait for ever.
+        ours.send((do, given, named))
+        found: Found | str = ours.recv()
+    except (EOFError, ConnectionError):
         return "its process died"
     finally:
         process.kill()
         process.join()
-        answers.close()
+        ours.close()
     return found
 
 
@@ -64,14 +67,15 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _do(answer: Connection, do: Callable[..., Any], given: Any, named: Any) -> None:
+def _do(parent: Connection) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     try:
+        do, given, named = parent.recv()
         found = do(*given, **named)
     except Exception as error:  # of any library: what else there is is still worth having
         text = str(error).strip()
         found = text.splitlines()[0] if text else type(error).__name__
-    answer.send(found)
+    parent.send(found)
 
 
 def _end_with_parent() -> None:

@@ -28,18 +28,16 @@ _SPEC = "spec.json"
 
 
 @dataclass(frozen=True)
-class FrameStore:
-    """The images as a graph sees them; another process gets the path, not the pixels."""
+class Frames:
+    """Where the images lie as a graph sees them: little to send to another process."""
 
-    samples: tuple[Sample, ...]
-    spec: Preprocess
     folder: Path
-    looks: tuple[Look, ...] = ()
-    """How each looks; empty in a process that has not stored them."""
+    spec: Preprocess
+    count: int
 
     def pixels(self) -> NDArray[np.uint8]:
         """All frames, mapped: (images, height, width, 3), RGB."""
-        shape = (len(self.samples), self.spec.height, self.spec.width, 3)
+        shape = (self.count, self.spec.height, self.spec.width, 3)
         # Copy on write: torch wants an array that it could write to.
         return np.memmap(self.folder / _PIXELS, np.uint8, "c", shape=shape)
 
@@ -47,6 +45,20 @@ class FrameStore:
         """The frames (height, width, 3) of some images, or of all, one after the other."""
         pixels = self.pixels()
         return (pixels[image] for image in (range(len(pixels)) if images is None else images))
+
+
+@dataclass(frozen=True)
+class FrameStore(Frames):
+    """The frames, and what they were made from."""
+
+    samples: tuple[Sample, ...]
+    looks: tuple[Look, ...] = ()
+    """How each looks; empty in a process that has not stored them."""
+
+    @property
+    def bare(self) -> Frames:
+        """The frames alone."""
+        return Frames(self.folder, self.spec, self.count)
 
 
 def store_frames(samples: Sequence[Sample], spec: Preprocess, folder: Path) -> FrameStore:
@@ -74,10 +86,10 @@ def store_frames(samples: Sequence[Sample], spec: Preprocess, folder: Path) -> F
             advance("")
     frames.flush()
     (folder / _SPEC).write_text(spec.model_dump_json(), encoding="utf-8")
-    return FrameStore(tuple(samples), spec, folder, tuple(looks))
+    return FrameStore(folder, spec, len(samples), tuple(samples), tuple(looks))
 
 
 def open_frames(samples: Sequence[Sample], folder: Path) -> FrameStore:
     """What another process has stored by `store_frames`."""
     spec = Preprocess.model_validate_json((folder / _SPEC).read_bytes())
-    return FrameStore(tuple(samples), spec, folder)
+    return FrameStore(folder, spec, len(samples), tuple(samples))

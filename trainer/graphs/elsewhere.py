@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from trainer.data.framefile import FrameStore
+    from trainer.data.framefile import Frames
 
 
 def other_providers() -> tuple[str, ...]:
@@ -25,14 +25,14 @@ def other_providers() -> tuple[str, ...]:
 
 
 def scores_elsewhere(
-    provider: str, frames: FrameStore, jobs: Sequence[tuple[Path, NDArray[np.int64]]]
+    provider: str, frames: Frames, jobs: Sequence[tuple[Path, NDArray[np.int64]]]
 ) -> list[NDArray[np.float64]] | str:
     """Scores of each job's images by its graph, in a process of its own; or why there are none."""
     return apart(_scores, provider, frames, jobs)
 
 
 def _scores(
-    provider: str, frames: FrameStore, jobs: Sequence[tuple[Path, NDArray[np.int64]]]
+    provider: str, frames: Frames, jobs: Sequence[tuple[Path, NDArray[np.int64]]]
 ) -> list[NDArray[np.float64]]:
     return [
         judge(open_graph(file, provider), frames.each(images), lambda _: None).scores

@@ -263,7 +263,7 @@ def _check_elsewhere(
     """
     helds = [held for _, held in held_out(proven.folds)]
     jobs = [*zip(files, helds, strict=True), (shipped_file, np.arange(len(proven.labels)))]
-    found = scores_elsewhere(provider, proven.frames, jobs)
+    found = scores_elsewhere(provider, proven.frames.bare, jobs)
     if isinstance(found, str):
         return found
     *parts, shipped = found

@@ -48,6 +48,13 @@ def die():
     os._exit(3)
 
 
+class Deadly:
+    """Whoever is given it dies before it has read the rest."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
 def mute():
     raise ValueError
 
@@ -55,6 +62,11 @@ def mute():
 def tell_and_wait():
     print(os.getpid(), flush=True)
     signal.pause()
+
+
+@pytest.mark.timeout(60)
+def test_one_that_dies_before_it_has_read_all_that_it_is_given_is_told():
+    assert apart(double, [Deadly(), bytes(4 << 20)]) == "its process died"
 
 
 def test_gives_what_was_found():

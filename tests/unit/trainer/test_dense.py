@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -151,11 +153,26 @@ def test_the_test_split_is_judged_last_and_shapes_nothing(surfaces, tmp_path):
     assert straight["test"]["threshold"] == straight["pooled"]["threshold"]
 
 
-def test_trains_from_labels_alone(surfaces, tmp_path):
-    data = tmp_path / "data"
+def test_trains_from_labels_alone_and_decodes_each_image_twice(surfaces, tmp_path, monkeypatch):
+    data, decoded = tmp_path / "data", Counter()
+
+    def counted(where, real):
+        def decode(*args, **options):
+            decoded[where] += 1
+            return real(*args, **options)
+
+        return decode
+
+    for where in ("check.decode", "read.decode_for", "read.decode"):
+        module, name = where.split(".")
+        module = importlib.import_module(f"trainer.data.{module}")
+        monkeypatch.setattr(module, name, counted(where, getattr(module, name)))
     shutil.copytree(surfaces, data, ignore=shutil.ignore_patterns("masks"))
     metrics = train(data, tmp_path / "run")
     assert metrics["localised"] is None
+    images = metrics["pooled"]["images"]
+    assert decoded["check.decode"] == decoded["read.decode_for"] == images
+    assert decoded["read.decode"] <= images + 6  # shown in the report, and the golden ones
     losses = [e["loss"] for e in json.loads((tmp_path / "run/history.json").read_text())["final"]]
     assert losses[-1] < losses[0]
 
