@@ -23,7 +23,7 @@ from rich.progress import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_EVERY = 10.0  # seconds between plain lines
+EVERY = 10.0  # seconds between plain lines
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def transfer(text: str) -> Iterator[Callable[[int, int], None]]:
 
     def advance(have: int, total: int) -> None:
         nonlocal said
-        if time.monotonic() - said >= _EVERY:
+        if time.monotonic() - said >= EVERY:
             said = time.monotonic()
             of = f" of {total / 1e6:.0f}" if total else ""
             _say(f"{text}: {have / 1e6:.0f}{of} MB")
@@ -91,7 +91,7 @@ def _lines(text: str, total: int, *, passing: bool) -> Iterator[Callable[[str], 
         nonlocal said, done
         done += 1
         now = time.monotonic()
-        if done < total and now - said >= _EVERY:
+        if done < total and now - said >= EVERY:
             said = now
             left = (now - started) / done * (total - done)
             _say(f"{text}: {done}/{total}, about {left:.0f} s left {remark}".rstrip())

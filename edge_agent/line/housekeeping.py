@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 
 _PERIOD = 60.0  # seconds between two rounds
 _PATIENCE = 2.0  # seconds that a stop waits
-_BATCH = 100  # images between two looks at the limits, and at a stop
+BATCH = 100  # images between two looks at the limits, and at a stop
 _DAY = 86_400.0
 _HOUR = 3_600.0  # seconds in which nothing goes by age, or for room in vain
 _ALL = 1 << 62  # no sequence ever comes so far
-_FREED_LATE = 30.0  # seconds after which a filesystem has freed what was deleted
+FREED_LATE = 30.0  # seconds after which a filesystem has freed what was deleted
 _LINKED = 1000  # images in a round that are looked at and left for their other links
 
 
@@ -56,6 +56,7 @@ class Housekeeping:
         period: float = _PERIOD,
         clock: Callable[[], float] = time.time,
         uptime: Callable[[], float] = ownclock.uptime,
+        free: Callable[[Path], int] = lambda directory: shutil.disk_usage(directory).free,
     ) -> None:
         """Nothing happens before `start`.
 
@@ -66,6 +67,7 @@ class Housekeeping:
             period: seconds between two rounds.
             clock: the wall clock.
             uptime: seconds since the machine was started.
+            free: bytes that the disk of a directory has left.
         """
         self._keep = settings.retention
         self._broker = settings.mqtt is not None
@@ -77,6 +79,7 @@ class Housekeeping:
         self._period = period
         self._clock = clock
         self._uptime = uptime
+        self._free = free
         self._retried = dict.fromkeys(RANKS, 0)
         self._listed_at = float("-inf")
         self._vain_until = float("-inf")
@@ -181,7 +184,7 @@ class Housekeeping:
             aged = self._aged(archive, now) if by_age else dict.fromkeys(RANKS, 0)
             self._retry(archive, aged)
             for rank, upto in aged.items():
-                self._delete(archive, rank, lambda: _BATCH, upto=upto)
+                self._delete(archive, rank, lambda: BATCH, upto=upto)
             if self._keep.max_images:
                 self._keep_number(archive, self._keep.max_images, last, now)
             if self._keep.min_free_mb:
@@ -205,13 +208,13 @@ class Housekeeping:
     ) -> None:
         """Delete the oldest images of a rank, as many as ``wanted`` says before each batch."""
         after = 0
-        while not self._stopping.is_set() and (limit := min(wanted(), _BATCH)) > 0:
+        while not self._stopping.is_set() and (limit := min(wanted(), BATCH)) > 0:
             batch = archive.images(rank=rank, after=after, upto=upto, limit=limit)
             if not batch:
                 return
             after = batch[-1].sequence
             fates = self._remove(archive, batch)
-            if len(batch) == _BATCH and set(fates.values()) == {Fate.STUCK}:
+            if len(batch) == BATCH and set(fates.values()) == {Fate.STUCK}:
                 return  # it is not about single files: a folder that may not be changed, say
 
     def _remove(
@@ -245,9 +248,9 @@ class Housekeeping:
         if keep.min_free_mb and any(
             self._free(place) < keep.min_free_mb << 20 for place, _ in self._disks()
         ):
-            beyond = _BATCH
+            beyond = BATCH
         for rank, upto in aged.items():
-            last, limit = (_ALL, min(beyond, _BATCH)) if beyond > 0 else (upto, _BATCH)
+            last, limit = (_ALL, min(beyond, BATCH)) if beyond > 0 else (upto, BATCH)
             after = self._retried[rank]
             batch = archive.images(
                 rank=rank, after=after, upto=last, limit=limit, stuck=True
@@ -333,7 +336,7 @@ class Housekeeping:
             after = 0
             while (short := least - self._free(directory)) > 0 and linked < _LINKED:
                 batch = archive.images(
-                    rank=rank, after=after, upto=_ALL, limit=_BATCH, quarantined=quarantined
+                    rank=rank, after=after, upto=_ALL, limit=BATCH, quarantined=quarantined
                 )
                 batch = _enough(batch, short)
                 if not batch or self._stopping.is_set():
@@ -364,7 +367,7 @@ class Housekeeping:
 
     def _gained(self, directory: Path, before: int, freed: int) -> bool:
         """Whether deleting has brought room; some filesystems take a while to give it back."""
-        until = time.monotonic() + _FREED_LATE
+        until = time.monotonic() + FREED_LATE
         while freed and self._free(directory) - before < freed // 10:
             if time.monotonic() > until or self._stopping.wait(0.5):
                 return self._stopping.is_set()
@@ -377,9 +380,6 @@ class Housekeeping:
         else:
             yield self._processed, False
             yield self._quarantine, True
-
-    def _free(self, directory: Path) -> int:
-        return shutil.disk_usage(directory).free
 
 
 def check_limits(settings: Settings) -> None:

@@ -109,15 +109,16 @@ class Recorder:
         if self._group and not wait:
             group, self._group = self._group, []
             self._commit_at = float("inf")
-            self._record(group)
+            self.record(group)
 
     def resume(self) -> None:
         """Try again what was held back, if it is time to."""
         if self._held_back and self._clock() >= self._retry_at:
             held_back, self._held_back = self._held_back, []
-            self._record(held_back)
+            self.record(held_back)
 
-    def _record(self, group: list[JudgedFrame]) -> None:
+    def record(self, group: list[JudgedFrame]) -> None:
+        """Commit these now, and hand over their frames; held back where they can't be."""
         done = [one for one in group if not self._rewritten(one)]
         if not done:
             return

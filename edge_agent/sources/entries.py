@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _INBOX = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STEP = _INBOX | os.O_NOFOLLOW
 _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", "~")
-_MOST = 10_000  # folders that one listing enters
+MOST = 10_000  # folders that one listing enters
 
 Entry = tuple[str, "os.stat_result | None", str]
 """A name, what lies behind it, and why that is not to be looked at; None: it can't be."""
@@ -108,6 +108,6 @@ class Entries:
     def _why_not(self, status: os.stat_result, home: os.stat_result) -> str:
         if status.st_dev != home.st_dev:  # from there no image could be claimed by a rename
             return "is a folder on another filesystem than the inbox, and not searched"
-        if len(self.folders) >= _MOST:
-            return f"is beyond the limit of {_MOST} folders"
+        if len(self.folders) >= MOST:
+            return f"is beyond the limit of {MOST} folders"
         return ""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LISTED = 50_000  # names held in memory at once; the rest waits on disk for a later scan
+LISTED = 50_000  # names held in memory at once; the rest waits on disk for a later scan
 _NAMED = 100  # of what is not taken, by name
 _SCAN_COST = 20  # a scan of a huge folder may take at most 1/20 of the time,
 _EVENT_COST = 4  # or 1/4 where events call for it
@@ -229,7 +229,7 @@ class FolderSource:
         for name in renamed:
             self._settling.forget(name)
             self._sick.pop(name, None)
-            if len(self._ready) < _LISTED:
+            if len(self._ready) < LISTED:
                 self._offer(name)
             else:
                 self._rescan = True
@@ -283,7 +283,7 @@ class FolderSource:
                         ignored[name] = f"is still being written to after {now - since:.0f} s"
                         restless.append((since, name))
                 settling += 1
-                if settling >= _LISTED:
+                if settling >= LISTED:
                     break
             else:
                 self._forget_all_but(present)

@@ -59,7 +59,7 @@ def identity_of(path: Path, status: os.stat_result, *, stays: bool) -> Identity:
     earlier = _digest(key)
     return Identity(
         look=look_of((STAYS if stays else REFUSED) + earlier),
-        inode=_digest(f"{status.st_ino} {_generation(path)}")[:8],
+        inode=_digest(f"{status.st_ino} {generation(path)}")[:8],
         change=_digest(str(status.st_ctime_ns))[:7],
         earlier=_EARLIER + earlier[:23] if stays else "",
     )
@@ -80,7 +80,7 @@ def is_copy(identity: str) -> bool:
     return identity.startswith((STAYS, REFUSED, _EARLIER))
 
 
-def _generation(path: Path) -> int:
+def generation(path: Path) -> int:
     """Which file has the inode's number: it is given again. 0 where the filesystem doesn't say."""
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

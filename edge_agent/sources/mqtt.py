@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TICK = 1.0
+TICK = 1.0
 _NAMED = 100  # of what is not judged, by name
-_LONGEST = 600.0  # seconds between two tries to write what could not be written
+LONGEST = 600.0  # seconds between two tries to write what could not be written
 _SLACK = 1 << 16  # bytes of room beside an image: its note, and its directory
-_RESENT = 5.0  # seconds of silence after which what was not sent again never will be
-_FORGOTTEN = 600.0  # seconds for which a session that the broker has lost is told
+RESENT = 5.0  # seconds of silence after which what was not sent again never will be
+FORGOTTEN = 600.0  # seconds for which a session that the broker has lost is told
 _READY = 1000  # images that were acknowledged and wait to be claimed
 _CAMERAS = 100  # whose times are spoken of; a topic without a camera's name may have any number
 
@@ -153,7 +153,7 @@ class MqttSource:
         at, loss = self._loss
         told = (
             "" if self._full else self._unwritten.text,
-            loss if time.monotonic() < at + _FORGOTTEN else "",
+            loss if time.monotonic() < at + FORGOTTEN else "",
         )
         return tuple(text for text in told if text)
 
@@ -236,7 +236,7 @@ class MqttSource:
         try:
             connection.open()
             while not (connection.closed or connection.deaf or self._stopping or again):
-                connection.step(self._wake, _TICK)
+                connection.step(self._wake, TICK)
                 self._wake.clear()
                 if connection.accepted and not heard:
                     heard = True
@@ -341,7 +341,7 @@ class MqttSource:
             return
         room = self._spool.room()
         tries = before.tries + 1 if before else 0
-        at = time.monotonic() + min(2.0**tries, _LONGEST)
+        at = time.monotonic() + min(2.0**tries, LONGEST)
         # Where there was room enough and it failed all the same (a quota), time alone will tell.
         wanted = size + _SLACK if room < size + _SLACK else 1
         self._left[arrived.packet] = _Left(name, size, tries, at, wanted)
@@ -357,7 +357,7 @@ class MqttSource:
     def _look_at_left(self) -> bool:
         """Whether to ask again for what could not be written: by another connection."""
         now = time.monotonic()
-        if self._awaited and now > self._moved + _RESENT:
+        if self._awaited and now > self._moved + RESENT:
             for left in self._awaited.values():
                 log.error("%s could not be taken, and was not sent again: lost", left.name)
                 self._ignore(left.name, "could not be taken, and the broker did not send it again")
@@ -368,7 +368,7 @@ class MqttSource:
             return False
         if now < self._look_at or self._awaited:
             return False
-        self._look_at = now + _TICK
+        self._look_at = now + TICK
         room = self._spool.room()
         self._full = room == 0 or len(self._left) >= self._settings.receive_maximum
         return any(now >= left.at and _may_fit(left, room) for left in self._left.values())
@@ -412,7 +412,7 @@ class MqttSource:
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping and (left := until - time.monotonic()) > 0:
-            self._wake.wait(min(left, _TICK))
+            self._wake.wait(min(left, TICK))
             self._wake.clear()
 
 
@@ -430,4 +430,4 @@ def _note_of(offer: Offer) -> Note:
 
 def _may_fit(left: _Left, room: int) -> bool:
     """Whether there is room; now and then it is tried without, for a disk may count otherwise."""
-    return room >= left.room or time.monotonic() >= left.at + _LONGEST
+    return room >= left.room or time.monotonic() >= left.at + LONGEST

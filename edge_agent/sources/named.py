@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MOST = 1000  # files that wait; beyond that they are judged as they are
+MOST = 1000  # files that wait; beyond that they are judged as they are
 _LOOKS = (0.1, 1.0)  # seconds between two looks, from first to longest
 _SLOWER = 1.5
 _QUIET = 0.4  # seconds without a change after which a file that was not whole is read again
-_RESTLESS = 100  # times the patience: then a file that never rests is judged as it is
+RESTLESS = 100  # times the patience: then a file that never rests is judged as it is
 _FULL = 10.0  # seconds until an image that could not be written is tried again
 _LEAVE = 1.0  # seconds that a stop waits for the thread: its share may hang
-_NAMED_AFTER = 10.0  # seconds
+NAMED_AFTER = 10.0  # seconds
 _NAMED = 100
 
 
@@ -108,7 +108,7 @@ class NamedFiles:
 
     def room(self) -> bool:
         """Whether another one may wait."""
-        return self._patience > 0 and len(self._come) + len(self._files) < _MOST
+        return self._patience > 0 and len(self._come) + len(self._files) < MOST
 
     def expect(self, identity: str, note: Note) -> None:
         """A file that can't be read now; the spool expects it."""
@@ -138,7 +138,7 @@ class NamedFiles:
     def delayed(self) -> dict[str, str]:
         """Those that have waited for long, by name, and why."""
         now = self._clock()
-        files = [f for f in list(self._files.values()) if now - f.began >= _NAMED_AFTER]
+        files = [f for f in list(self._files.values()) if now - f.began >= NAMED_AFTER]
         return {file.note.name: file.why for file in files[:_NAMED]}
 
     def step(self) -> float:
@@ -194,7 +194,7 @@ class NamedFiles:
 
     def _is_over(self, file: _File, now: float, *, new: bool) -> bool:
         if new:  # it changes, and never rests
-            return now - file.began >= _RESTLESS * self._patience
+            return now - file.began >= RESTLESS * self._patience
         return now - file.since >= self._patience
 
     def _read(self, file: _File, *, final: bool) -> None:

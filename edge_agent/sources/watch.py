@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_HINTS = 10_000  # beyond that the scan finds them
+HINTS = 10_000  # beyond that the scan finds them
 _FOLLOWED = 16  # folders in the folder: each costs a thread
 _LATELY = 0.25
 """Seconds. A file that was changed so shortly before its opening is told may have been changed by
@@ -232,7 +232,7 @@ class Watch:
         with self._lock:
             self._forget(name)
             self._freshen(name)
-            if len(self._renamed) < _HINTS:
+            if len(self._renamed) < HINTS:
                 self._renamed.append(name)
             else:
                 self._changed = True
@@ -253,7 +253,7 @@ class Watch:
             elif isinstance(event, FileClosedEvent):
                 self._forget(name)
                 self._freshen(name)
-                if len(self._closed) < _HINTS:
+                if len(self._closed) < HINTS:
                     self._closed.append(name)
             self._changed = True
             return True
@@ -293,7 +293,7 @@ class Watch:
         self._open.pop(name, None)
 
     def _freshen(self, name: str) -> None:
-        if len(self._fresh) < _HINTS:
+        if len(self._fresh) < HINTS:
             self._fresh.add(name)
 
 

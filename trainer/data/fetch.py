@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from trainer.data.listing import Layout
 
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 _TIMEOUT = 60.0
 _TRIES = 5
 """Connections in a row that bring nothing before it is given up."""
@@ -173,7 +173,7 @@ def _receive(address: str, part: Path, advance: Callable[[int, int], None]) -> b
         total = have + length if length else 0
         _keep_validator(part, response)
         with part.open("ab" if going_on else "wb") as stream:
-            while block := response.read1(_BLOCK):
+            while block := response.read1(BLOCK):
                 stream.write(block)
                 have += len(block)
                 advance(have, total)
@@ -220,7 +220,7 @@ def _keep_validator(part: Path, response: HTTPResponse) -> None:
 def _check(source: Source, file: Path) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
+        while block := stream.read(BLOCK):
             digest.update(block)
     if digest.hexdigest() == source.md5:
         return

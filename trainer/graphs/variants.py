@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _SCANNED = 6
 """Training images for the scan: it sorts blocks, and that takes few."""
 _CPUS = (CPU, "openvino:CPU")
-_SHARES = (0.5, 0.8)
+SHARES = (0.5, 0.8)
 """Of what all blocks cost together: so much is avoided by leaving the dearest in float32."""
 
 
@@ -181,7 +181,7 @@ def _attempts(
     model = proven.fold_models[0]
     with progress("looking for what INT8 costs", len(quantizable_blocks(model))) as advance:
         costs = scan(model, frames, plain, advance)
-    for share in _SHARES:
+    for share in SHARES:
         yield replace(plain, in_float=dearest(costs, share))
 
 

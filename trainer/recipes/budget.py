@@ -116,7 +116,7 @@ def time_rungs(rungs: Sequence[Rung], samples: Sequence[Sample], budget_ms: floa
     with progress("timing configurations", len(rungs)) as advance:
         for rung in rungs:
             size = (rung.spec.width, rung.spec.height)
-            ms = None if size in over else _time(rung, samples)
+            ms = None if size in over else time_rung(rung, samples)
             note = ""
             if ms is None or ms > budget_ms:
                 over.add(size)
@@ -181,7 +181,7 @@ def cheapest(rungs: Sequence[Rung], margin: float) -> Rung:
     return min(good, key=lambda rung: rung.ms or 0.0)
 
 
-def _time(rung: Rung, samples: Sequence[Sample]) -> float:
+def time_rung(rung: Rung, samples: Sequence[Sample]) -> float:
     config, spec = rung.config, rung.spec
     weights = Path(config.weights) if config.weights else None
     backbone = build_backbone(config.backbone, config.strides, weights)

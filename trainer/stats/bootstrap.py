@@ -28,7 +28,7 @@ SHARES: tuple[Share, ...] = ("recall", "precision", "f1", "accuracy")
 RESAMPLES = 2000
 LEVEL = 0.95
 _Z = 1.959963984540054  # of the normal distribution, two-sided, at LEVEL
-_CELLS = 4_000_000  # weights held at a time: 32 MB
+CELLS = 4_000_000  # weights held at a time: 32 MB
 
 
 def interval(
@@ -62,7 +62,7 @@ def interval(
     figures = []
     done = 0
     while done < resamples:
-        some = min(resamples - done, max(1, _CELLS // len(labels)))
+        some = min(resamples - done, max(1, CELLS // len(labels)))
         drawn = rng.multinomial(count, np.full(count, 1 / count), size=some)
         figures.append(statistic(labels, scores, drawn[:, member].astype(np.float64)))
         done += some

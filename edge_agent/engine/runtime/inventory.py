@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edge_agent.system.child import bound_module
 from edge_agent.types.target import CPU, INSTALL, NAMES, ProviderError, parse_target
 
-_LIMIT = 60.0
+LIMIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def take_inventory() -> Inventory:
     """Ask the installed ONNX Runtime, outside this process."""
     command = bound_module("edge_agent.engine.runtime.inventory")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
         answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
         answer = None

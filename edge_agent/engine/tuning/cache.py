@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _DRIVERS = ("/sys/module/nvidia/version", "/sys/module/intel_vpu/version")
 # Of cgroups, version 2 and 1, as a container sees its own.
-_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _NO_LIMIT = 1 << 60  # how version 1 says so, less what a page rounds off
 _WORKER = 128 << 20  # bytes, with a decoded image: docs/sizing.md
 
@@ -54,7 +54,7 @@ def tuning_key(bundle: Bundle, wheels: Wheels, settings: RuntimeSettings) -> str
         _processor(),
         f"{cores()} cores, room for {workers_that_fit()} workers",
         *sorted(str(path) for path in _devices()),
-        *(_read(Path(file)) for file in _DRIVERS),
+        *(read_text(Path(file)) for file in _DRIVERS),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -62,7 +62,7 @@ def tuning_key(bundle: Bundle, wheels: Wheels, settings: RuntimeSettings) -> str
 def cores() -> int:
     """Cores that this process may use: fewer than the machine's in a container or a CPU set."""
     allowed = len(os.sched_getaffinity(0))
-    quota = _read(Path("/sys/fs/cgroup/cpu.max")).split()
+    quota = read_text(Path("/sys/fs/cgroup/cpu.max")).split()
     if len(quota) == 2 and quota[0].isdigit():
         return max(1, min(allowed, round(int(quota[0]) / int(quota[1]))))
     return allowed
@@ -73,8 +73,8 @@ def workers_that_fit() -> int | None:
 
     Not measured: where one worker too many is started, the kernel may end all of the container.
     """
-    for file in _MEMORY:
-        limit = _read(Path(file)).strip()
+    for file in MEMORY:
+        limit = read_text(Path(file)).strip()
         if limit.isdecimal() and int(limit) < _NO_LIMIT:
             return max(1, int(limit) // _WORKER - 1)
     return None
@@ -118,7 +118,7 @@ def clear(directory: Path, keep: Collection[str] = ()) -> None:
 
 
 def _processor() -> str:
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    lines = read_text(Path("/proc/cpuinfo")).splitlines()
     wanted = ("model name", "flags", "Features", "CPU part")
     first = {line.split(":")[0].strip(): line for line in reversed(lines)}
     return "\n".join(first[name] for name in wanted if name in first)
@@ -133,7 +133,7 @@ def _devices() -> list[Path]:
     return found
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

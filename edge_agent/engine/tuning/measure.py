@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _WARM_UP = 3
 _SINGLE = 15  # frames, one at a time, for the latency
-_CLOSE = 0.75  # of the best rate: these are measured again, in turn
+CLOSE = 0.75  # of the best rate: these are measured again, in turn
 _ROUNDS = 2  # so often
 
 
@@ -110,7 +110,7 @@ def measure(
         first.append(replace(failed, candidate=candidate) if failed else probe(candidate))
         tell(first[-1])
     best = max((one.fps or 0.0 for one in first), default=0.0)
-    close = [one for one in first if one.fps and one.fps >= _CLOSE * best]
+    close = [one for one in first if one.fps and one.fps >= CLOSE * best]
     if len(close) < 2:
         return first
     again = [[probe(one.candidate) for one in close] for _ in range(_ROUNDS)]

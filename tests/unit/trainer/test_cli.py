@@ -302,7 +302,7 @@ def test_synth_draws_what_train_reads(tmp_path, capsys):
 
 
 def test_plain_progress_says_what_is_left(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
     with progress.progress("looking", 3) as advance:
         for _ in range(3):
             advance("at it")

@@ -148,7 +148,7 @@ def test_what_fails_the_gate_is_left_out_and_said(
     surfaces, finished, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr("trainer.graphs.gate.AP_FALL", -1.0)
-    monkeypatch.setattr(variants, "_SHARES", ())
+    monkeypatch.setattr(variants, "SHARES", ())
     arguments = ["quantize", str(finished), str(surfaces), "--out", str(tmp_path / "new")]
     assert run([*arguments, "--variants", "fp32,int8"]) == 1
     said = capsys.readouterr().out

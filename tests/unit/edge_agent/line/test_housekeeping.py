@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -54,8 +55,12 @@ class Line:
         self.journal = Journal(storage.journal)
         self.now = NOW
         self.uptime = 1000.0
+        self.free = lambda directory: shutil.disk_usage(directory).free
         self.keeper = Housekeeping(
-            self.settings, clock=lambda: self.now, uptime=lambda: self.uptime
+            self.settings,
+            clock=lambda: self.now,
+            uptime=lambda: self.uptime,
+            free=lambda directory: self.free(directory),  # noqa: PLW0108  tests change it
         )
 
     def wait(self, days: float) -> None:
@@ -167,7 +172,7 @@ def test_images_go_by_age_and_defects_are_kept_longest(line):
 
 
 def test_beyond_a_number_the_oldest_go_and_defects_last(line, monkeypatch):
-    monkeypatch.setattr(housekeeping, "_BATCH", 2)
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
     state = line("max_images = 4")
     state.judge("defect 1.png", Verdict.DEFECT)
     for number in range(5):
@@ -186,13 +191,13 @@ def test_beyond_a_number_the_oldest_go_and_defects_last(line, monkeypatch):
 
 
 def test_for_want_of_room_the_oldest_go_until_there_is_enough(line, monkeypatch):
-    monkeypatch.setattr(housekeeping, "_BATCH", 2)
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
     state = line("min_free_mb = 100")
     state.judge("defect.png", Verdict.DEFECT, size=20 << 20)
     for number in range(7):
         state.judge(f"ok {number}.png", size=20 << 20)
     # Each image is 20 MB of a disk of 220.
-    monkeypatch.setattr(state.keeper, "_free", lambda _: (220 - 20 * len(state.left())) << 20)
+    state.free = lambda _: (220 - 20 * len(state.left())) << 20
 
     state.keeper.tidy()
 
@@ -348,7 +353,7 @@ def test_images_that_can_not_be_deleted_cost_no_others(line):
 
 
 def test_a_folder_that_may_not_be_changed_is_told_once_and_tried_again(line, monkeypatch, caplog):
-    monkeypatch.setattr(housekeeping, "_BATCH", 2)
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
     state = line("max_images = 1")
     for number in range(6):
         state.judge(f"{number}.png")
@@ -507,7 +512,7 @@ def test_nothing_is_deleted_for_room_that_deleting_can_not_make(line, monkeypatc
     state = line("min_free_mb = 100")
     for number in range(3):
         state.judge(f"{number}.png", size=20 << 20)
-    monkeypatch.setattr(state.keeper, "_free", lambda _: 30 << 20)
+    state.free = lambda _: 30 << 20
 
     state.keeper.tidy()
 
@@ -516,18 +521,18 @@ def test_nothing_is_deleted_for_room_that_deleting_can_not_make(line, monkeypatc
 
 
 def test_deleting_stops_when_it_frees_nothing(line, monkeypatch):
-    monkeypatch.setattr(housekeeping, "_FREED_LATE", 0.0)
+    monkeypatch.setattr(housekeeping, "FREED_LATE", 0.0)
     state = line("min_free_mb = 100")
     for number in range(9):
         state.judge(f"{number}.png", size=20 << 20)
-    monkeypatch.setattr(state.keeper, "_free", lambda _: 90 << 20)  # a snapshot holds it all
+    state.free = lambda _: 90 << 20  # a snapshot holds it all
 
     for _ in range(5):
         state.keeper.tidy()
 
     assert len(state.left()) == 8
     assert "no more room than before" in state.keeper.trouble[0]
-    monkeypatch.setattr(state.keeper, "_free", lambda _: 110 << 20)
+    state.free = lambda _: 110 << 20
     state.keeper.tidy()
     assert state.keeper.trouble == []
 
@@ -538,7 +543,7 @@ def test_images_with_another_link_are_not_deleted_for_room(line, monkeypatch):
         state.judge(f"{number}.png", size=20 << 20)
         if number < 2:
             os.link(state.processed / f"{number}.png", state.inbox / f"{number}.png")
-    monkeypatch.setattr(state.keeper, "_free", lambda _: (95 + 20 * (4 - len(state.left()))) << 20)
+    state.free = lambda _: (95 + 20 * (4 - len(state.left()))) << 20
 
     state.keeper.tidy()
 
@@ -551,8 +556,7 @@ def test_a_disk_that_is_full_is_made_room_on_all_the_same(line, monkeypatch):
     for number in range(3):
         state.judge(f"{number}.png", size=60 << 20)
     state.keeper.tidy()
-    free = lambda _: (60 * (3 - len(state.left()))) << 20  # noqa: E731
-    monkeypatch.setattr(state.keeper, "_free", free)
+    state.free = lambda _: (60 * (3 - len(state.left()))) << 20
 
     def full(*_: Any) -> None:
         raise JournalError("the disk is full", full=True)

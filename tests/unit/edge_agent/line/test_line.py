@@ -330,8 +330,8 @@ def test_it_finds_a_recorder_that_files_before_the_commit(monkeypatch: Any) -> N
             )
         record(self, group)
 
-    record = Recorder._record
-    monkeypatch.setattr(Recorder, "_record", hasty)
+    record = Recorder.record
+    monkeypatch.setattr(Recorder, "record", hasty)
     once = settings(stateful_step_count=40, database=None, report_multiple_bugs=False)
     with pytest.raises(KeyError):  # its row, where it is filed
         run_state_machine_as_test(Line, settings=once)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge_agent.settings import FolderSettings
+from edge_agent.sources.entries import Entries
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.identity import identity_of
 from edge_agent.sources.spool import Spool, SpoolError
+from edge_agent.sources.watch import Watch
 from tests.bundles import make_image
 from tests.unit.edge_agent.sources.test_ending import TELLING
 
@@ -455,7 +457,7 @@ def test_the_reasons_are_bounded_however_many_there_are(camera):
 
 
 def test_files_that_are_never_taken_do_not_hide_the_others(camera, monkeypatch):
-    monkeypatch.setattr("edge_agent.sources.folder._LISTED", 50)
+    monkeypatch.setattr("edge_agent.sources.folder.LISTED", 50)
     line = camera()
     for number in range(60):
         line.write(f"{number}.xml")
@@ -550,16 +552,16 @@ def test_a_folder_that_may_only_be_read_is_enough_to_keep(camera, unprivileged):
 
 def test_names_wait_on_disk_and_not_in_memory(camera, monkeypatch):
     """A camera that is faster than the line for days tells of every image that it renames in."""
-    monkeypatch.setattr("edge_agent.sources.folder._LISTED", 50)
+    monkeypatch.setattr("edge_agent.sources.folder.LISTED", 50)
     line = camera()
-    drain, told = line.source._watch.drain, set()
+    drain, told = Watch.drain, set()
 
-    def listening():
-        changed, renamed, closed = drain()
+    def listening(watch):
+        changed, renamed, closed = drain(watch)
         told.update(renamed)
         return changed, renamed, closed
 
-    monkeypatch.setattr(line.source._watch, "drain", listening)
+    monkeypatch.setattr(Watch, "drain", listening)
     for number in range(600):
         aside = line.inbox.parent / "aside"
         aside.write_bytes(b"pixels")
@@ -773,7 +775,7 @@ def test_an_inode_number_that_is_given_again_is_another_file(camera, monkeypatch
     line.source.close()
     path.chmod(0o600)
     for generation, taken in ((7, []), (8, ["a.png"])):
-        monkeypatch.setattr("edge_agent.sources.identity._generation", lambda _, g=generation: g)
+        monkeypatch.setattr("edge_agent.sources.identity.generation", lambda _, g=generation: g)
         if generation == 7:
             line.judged = {
                 identity_of(path, path.lstat(), stays=True).whole: digest
@@ -1120,14 +1122,14 @@ def test_a_thousand_files_by_scan_and_by_event_are_each_taken_once(camera, tmp_p
 def test_events_in_a_large_folder_do_not_scan_it_all_the_time(camera, monkeypatch):
     line = camera(scan_every=100.0)
     scans = []
-    real = line.source._entries
+    real = Entries.list
 
-    def slow():
+    def slow(entries):
         scans.append(line.now)
-        yield from real()
+        yield from real(entries)
         line.now += 0.5  # such a folder takes half a second to list
 
-    monkeypatch.setattr(line.source, "_entries", slow)
+    monkeypatch.setattr(Entries, "list", slow)
     while line.now < 1100:
         line.source._rescan = True  # an event
         line.look(after=0.01)

@@ -297,7 +297,7 @@ def test_an_inbox_on_another_filesystem_has_folders_too(camera, tmp_path):
 
 
 def test_not_more_folders_are_entered_than_a_scan_can_bear(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_MOST", 3)
+    monkeypatch.setattr(module, "MOST", 3)
     for number in range(5):
         (tmp_path / f"{number}").mkdir()
 

@@ -53,7 +53,7 @@ def raw():
 @pytest.fixture
 def start(raw, tmp_path, monkeypatch):
     """``start(receive_maximum=...)``: a source that receives."""
-    monkeypatch.setattr(mqtt, "_TICK", 0.02)
+    monkeypatch.setattr(mqtt, "TICK", 0.02)
     with ExitStack() as stack:
 
         def make(
@@ -202,7 +202,7 @@ def test_what_comes_again_before_there_is_room_is_not_written_in_vain(start, raw
 
 def test_what_has_no_room_is_tried_all_the_same_after_long(start, raw, monkeypatch):
     """A disk may count otherwise; and then again after long, not at each turn."""
-    monkeypatch.setattr(mqtt, "_LONGEST", 0.5)
+    monkeypatch.setattr(mqtt, "LONGEST", 0.5)
     _, disk = start()
     disk.free = 50_000
     raw.send(CLIENT, image(1, 60_000))
@@ -253,7 +253,7 @@ def test_what_comes_with_qos_0_and_does_not_fit_is_lost_and_named(start, raw):
 
 def test_what_the_broker_does_not_send_again_is_lost_and_named(start, raw, monkeypatch):
     """It had a time to live, say."""
-    monkeypatch.setattr(mqtt, "_RESENT", 0.3)
+    monkeypatch.setattr(mqtt, "RESENT", 0.3)
     source, disk = start()
     disk.free = 50_000
     raw.send(CLIENT, image(1, 60_000))
@@ -265,7 +265,7 @@ def test_what_the_broker_does_not_send_again_is_lost_and_named(start, raw, monke
 
 
 def test_what_comes_again_slowly_is_waited_for(start, raw, monkeypatch):
-    monkeypatch.setattr(mqtt, "_RESENT", 0.3)
+    monkeypatch.setattr(mqtt, "RESENT", 0.3)
     source, disk = start()
     disk.free = 50_000
     raw.send(CLIENT, image(1, 60_000))
@@ -380,7 +380,7 @@ def test_a_session_that_begins_is_none_that_was_lost(start, raw):
 
 
 def test_a_session_that_is_gone_is_told_for_a_while(start, raw, monkeypatch, caplog):
-    monkeypatch.setattr(mqtt, "_FORGOTTEN", 0.5)
+    monkeypatch.setattr(mqtt, "FORGOTTEN", 0.5)
     source, disk = start()
     until(lambda: source.settled)
     disk.free = 50_000

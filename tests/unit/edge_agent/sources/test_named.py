@@ -145,7 +145,7 @@ def test_one_that_stays_half_is_judged_as_it_is(place, gone):
 
 
 def test_one_that_never_rests_is_judged_at_last(place, monkeypatch):
-    monkeypatch.setattr(named, "_RESTLESS", 2)
+    monkeypatch.setattr(named, "RESTLESS", 2)
     place.files.again(read(place, b"half"))
     for n in range(int(2 * PATIENCE / 0.3) + 4):
         place.write("a.png", b"%d" % n)
@@ -204,7 +204,7 @@ def test_where_no_folder_is_set_any_more_it_is_an_error(place):
 
 
 def test_no_more_wait_than_there_is_room_for(place, monkeypatch):
-    monkeypatch.setattr(named, "_MOST", 2)
+    monkeypatch.setattr(named, "MOST", 2)
     half = read(place, b"half")
     place.expect("b.png")
     assert place.files.room()
@@ -214,7 +214,7 @@ def test_no_more_wait_than_there_is_room_for(place, monkeypatch):
 
 
 def test_those_that_wait_for_long_are_named(place, monkeypatch):
-    monkeypatch.setattr(named, "_NAMED_AFTER", 3.0)
+    monkeypatch.setattr(named, "NAMED_AFTER", 3.0)
     place.expect("a.png")
     place.wait(1)
     assert place.files.delayed() == {}

@@ -246,7 +246,7 @@ def test_a_folder_that_is_exchanged_is_no_longer_watched(seen, tmp_path):
 
 
 def test_many_hints_become_one_scan(seen, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_HINTS", 10)
+    monkeypatch.setattr(module, "HINTS", 10)
     for number in range(30):
         (tmp_path / "made").write_bytes(b"pixels")
         (tmp_path / "made").rename(seen.folder / f"{number}.png")

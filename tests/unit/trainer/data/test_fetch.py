@@ -172,7 +172,7 @@ def test_a_second_command_goes_on_after_a_kill(tmp_path, server, source, monkeyp
             raise KeyboardInterrupt
 
     server.gives_up_after = [70_000]
-    monkeypatch.setattr(fetching, "_BLOCK", 10_000)
+    monkeypatch.setattr(fetching, "BLOCK", 10_000)
     with pytest.raises(KeyboardInterrupt):
         fetch(source, tmp_path / "k", killed)
     have = (tmp_path / "k.zip.part").stat().st_size

@@ -111,7 +111,7 @@ def test_what_8_bits_spoil_stays_in_float(tmp_path):
 
 def test_a_variant_that_fails_says_why_and_with_what_figures(tmp_path, monkeypatch):
     proven = prove(tmp_path, OUTLIER)
-    monkeypatch.setattr(variants, "_SHARES", ())  # nothing is left in float
+    monkeypatch.setattr(variants, "SHARES", ())  # nothing is left in float
     made = make_int8(proven, tmp_path / "out", "minmax", seven_bit=True)
     assert made.shipped is None
     assert made.fault.startswith("on held-out images ")

@@ -44,7 +44,7 @@ def timed(milliseconds, budget_ms, monkeypatch):
         asked.append(rung.name)
         return milliseconds(rung)
 
-    monkeypatch.setattr(budget, "_time", take)
+    monkeypatch.setattr(budget, "time_rung", take)
     return time_rungs(ladder(CONFIG, SPEC), (), budget_ms), asked
 
 

@@ -82,7 +82,7 @@ def test_same_seed_same_interval_however_it_is_cut(monkeypatch):
     once = interval(labels, scores, groups, average_precision)
     assert interval(labels, scores, groups, average_precision) == once
     assert interval(labels, scores, groups, average_precision, seed=1) != once
-    monkeypatch.setattr(bootstrap, "_CELLS", 700)
+    monkeypatch.setattr(bootstrap, "CELLS", 700)
     assert interval(labels, scores, groups, average_precision) == once
 
 

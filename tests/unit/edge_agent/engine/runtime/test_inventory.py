@@ -43,7 +43,7 @@ def test_this_machine():
 def test_a_driver_that_crashes_or_hangs_leaves_the_cpu(tmp_path: Path, monkeypatch, code):
     (tmp_path / "onnxruntime.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(module, "_LIMIT", 2.0)
+    monkeypatch.setattr(module, "LIMIT", 2.0)
 
     found = take_inventory()
 

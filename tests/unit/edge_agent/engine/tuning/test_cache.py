@@ -73,7 +73,7 @@ def test_other_settings(bundle, settings):
         ("workers_that_fit", lambda: 77),
         ("_processor", lambda: "another one"),
         ("_devices", lambda: ["/dev/accel/accel0"]),
-        ("_read", lambda file: "580.1"),
+        ("read_text", lambda file: "580.1"),
         ("__version__", "77"),
     ],
 )
@@ -157,7 +157,7 @@ def test_all_that_can_be_made_again_is_cleared(tmp_path):
 )
 def test_cores_are_those_that_this_process_may_use(monkeypatch, quota, expected):
     monkeypatch.setattr(cache.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    monkeypatch.setattr(cache, "_read", lambda _: quota)
+    monkeypatch.setattr(cache, "read_text", lambda _: quota)
 
     assert cache.cores() == expected
 
@@ -174,6 +174,6 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch, quota, expected)
     ],
 )
 def test_workers_are_as_many_as_a_container_s_memory_holds(monkeypatch, limits, expected):
-    monkeypatch.setattr(cache, "_read", lambda file: limits[cache._MEMORY.index(str(file))])
+    monkeypatch.setattr(cache, "read_text", lambda file: limits[cache.MEMORY.index(str(file))])
 
     assert cache.workers_that_fit() == expected

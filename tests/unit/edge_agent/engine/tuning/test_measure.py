@@ -111,7 +111,7 @@ def test_a_variant_is_out_where_its_trainer_saw_it_judge_wrongly(tmp_path):
 def test_every_candidate_has_its_own_line_and_close_ones_are_measured_again(
     bundle, options, pools, monkeypatch
 ):
-    monkeypatch.setattr(module, "_CLOSE", 0.0)  # all of them, on a machine of any speed
+    monkeypatch.setattr(module, "CLOSE", 0.0)  # all of them, on a machine of any speed
     both = [CPU, Candidate("int8", "openvino:CPU", threads=1, workers=1)]
     told = []
 
