@@ -50,6 +50,7 @@ from edge_agent.sources.several import Sources
 from edge_agent.sources.spool import Spool
 from edge_agent.system import lock
 from edge_agent.system.mounted import MountWatch
+from edge_agent.system.wake import Wake
 from edge_agent.telemetry.drift import DriftWatch
 from edge_agent.telemetry.health import HealthServer
 from edge_agent.telemetry.pages import running_pages
@@ -138,6 +139,7 @@ class Agent:
         self._stopping = False
         self._started = time.time()
         self._service = ServiceLink()
+        self._wake = Wake()  # has the loop take its next step at once
 
     def run(self) -> None:
         """Inspect until SIGTERM or SIGINT; then drain, say offline and return.
@@ -149,13 +151,14 @@ class Agent:
             JournalError: the journal is damaged, or its disk failing.
         """
         with ExitStack() as stack:
+            stack.callback(self._wake.close)
             opened = self._open(stack)
             selector, choice, pool, cache = self._choose(opened, stack)
-            sources = _sources(self._settings, opened, pool, stack)
+            sources = _sources(self._settings, opened, self._wake, stack)
             engine = _start_engine(opened, selector, choice, pool, cache)
             station = self._build(opened, engine, sources)
             # Up to here there is nothing to finish: signals kill.
-            self._obey_signals(stack, pool, station.reload)
+            self._obey_signals(stack, station.reload)
             self._begin(opened, engine, sources, station, stack)
             self._serve(opened, engine, station)
             self._service.stopping()
@@ -196,6 +199,7 @@ class Agent:
             workers=choice.candidate.workers,
             frame_timeout=settings.worker.frame_timeout,
             start_timeout=settings.worker.start_timeout,
+            wake=self._wake,
         )
         stack.callback(pool.close)
         return selector, choice, pool, cache
@@ -204,7 +208,7 @@ class Agent:
         """Everything else; nothing runs yet."""
         settings, storage = self._settings, self._settings.storage
         pool, running, journal = engine.pool, engine.running, opened.journal
-        pause, orders = Pause(pool.wake), Orders(pool.wake)
+        pause, orders = Pause(self._wake.set), Orders(self._wake.set)
         station, tally = station_of(settings), Tally()
         drift = DriftWatch(lambda: running.bundle.manifest.reference)
         publisher = None
@@ -222,11 +226,10 @@ class Agent:
             Outlets(partial(verdict_payload, station), (tally.add, drift.add), notify),
             paused=pause.holds,
         )
-        reload = Reload(
-            self._file,
-            settings,
-            ReloadParts(orders, running, pool, judgement, self._service, notify, engine.cache),
+        changed = ReloadParts(
+            *(orders, running, pool, self._wake.set, judgement, self._service, notify, engine.cache)
         )
+        reload = Reload(self._file, settings, changed)
         progress = Progress(patience_of(settings.worker))
         housekeeping = Housekeeping(settings, away=opened.mounts.away)
         silence = Silence(settings.source.expect_every, last=tally.latest, paused=pause.holds)
@@ -302,11 +305,11 @@ class Agent:
             station.reload.step()
             pulse.beat(loop.recorded + pool.restarts)
 
-    def _obey_signals(self, stack: ExitStack, pool: WorkerPool, reload: Reload) -> None:
+    def _obey_signals(self, stack: ExitStack, reload: Reload) -> None:
         def stop(number: int, _: object) -> None:
             log.info("%s received", signal.Signals(number).name)
             self._stopping = True
-            pool.wake()
+            self._wake.set()
 
         def hang_up(*_: object) -> None:
             reload.want()
@@ -334,9 +337,9 @@ def _start_engine(
     return _Engine(pool, running, ready, cache)
 
 
-def _sources(settings: Settings, opened: _Opened, pool: WorkerPool, stack: ExitStack) -> _Sources:
-    folder = make_folder(settings, opened.spool, opened.journal, pool, stack)
-    topic = make_topic(settings, opened.spool, opened.journal, pool, stack)
+def _sources(settings: Settings, opened: _Opened, wake: Wake, stack: ExitStack) -> _Sources:
+    folder = make_folder(settings, opened.spool, opened.journal, wake, stack)
+    topic = make_topic(settings, opened.spool, opened.journal, wake, stack)
     return _Sources(Sources([found for found in (folder, topic) if found]), topic)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge_agent import __version__
-from edge_agent.engine.worker.pool import BACKOFF, WorkerPool
+from edge_agent.engine.worker.pool import BACKOFF
 from edge_agent.journal import Journal, JournalError, Outbox
 from edge_agent.mqtt import MqttOptions, TlsOptions
 from edge_agent.publish import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from edge_agent.line.pause import Pause
     from edge_agent.publish import Command
     from edge_agent.settings import MqttSettings, Settings, WorkerSettings
+    from edge_agent.system.wake import Wake
     from edge_agent.telemetry.drift import DriftWatch
     from edge_agent.telemetry.systemd import ServiceLink
     from edge_agent.types import Seen
@@ -64,7 +65,7 @@ def make_spool(settings: Settings) -> Spool:
 
 
 def make_folder(
-    settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
+    settings: Settings, spool: Spool, journal: Journal, wake: Wake, stack: ExitStack
 ) -> FolderSource | None:
     """The source of ``[source.folder]``, closed with the stack; None: there is no such section."""
     if settings.source.folder is None:
@@ -75,7 +76,7 @@ def make_folder(
         settings.source.folder,
         spool,
         judged=journal.judged,
-        wake=pool.wake,
+        wake=wake.set,
         max_bytes=settings.worker.max_bytes,
         patience=settings.worker.retry_truncated,
         inodes_last=lies_on is None or lies_on.numbers_last,
@@ -85,7 +86,7 @@ def make_folder(
 
 
 def make_topic(
-    settings: Settings, spool: Spool, journal: Journal, pool: WorkerPool, stack: ExitStack
+    settings: Settings, spool: Spool, journal: Journal, wake: Wake, stack: ExitStack
 ) -> MqttSource | None:
     """The source of ``[source.mqtt]``, closed with the stack; None: there is no such section."""
     found = settings.source.mqtt
@@ -101,7 +102,7 @@ def make_topic(
     topic = MqttSource(
         *(found, own, spool, session),
         seen=_seen_in(journal),
-        wake=pool.wake,
+        wake=wake.set,
         patience=settings.worker.retry_truncated,
     )
     stack.callback(topic.close)

@@ -138,6 +138,8 @@ class ReloadParts:
     orders: Orders
     running: Running
     pool: WorkerPool
+    wake: Callable[[], None]
+    """Has the loop take the next step at once; from any thread or signal handler."""
     judgement: Judgement
     service: ServiceLink
     notify: Callable[[], None]
@@ -168,7 +170,7 @@ class Reload:
     def want(self) -> None:
         """Reload at the next step; from a signal handler."""
         self._wanted = True
-        self._parts.pool.wake()
+        self._parts.wake()
 
     def step(self) -> None:
         """Begin what is wanted; finish what is prepared."""
@@ -219,7 +221,7 @@ class Reload:
     def _serve(self) -> None:
         while True:
             self._prepare(self._wishes.get())
-            self._parts.pool.wake()
+            self._parts.wake()
 
     def _reread(self) -> Wish:
         new = load_settings(self._file)

@@ -280,9 +280,15 @@ def online(station: Station, subscriber: Subscriber) -> None:
     subscriber.wait(lambda _: heard(), 60)
 
 
-def told(station: Station, port: int, words: str) -> None:
-    """I6: wait until ``/healthz`` and the log both say it."""
-    wait_for(lambda: any(words in reason for reason in health(port)["reasons"]), pause=0.05)
+def told(station: Station, port: int, words: str, status: str = "") -> None:
+    """I6: wait until ``/healthz``, with that status if it is given, and the log both say it."""
+
+    def said() -> bool:
+        answer = health(port)
+        reasons = any(words in reason for reason in answer["reasons"])
+        return reasons and status in ("", answer["status"])
+
+    wait_for(said, pause=0.05)
     wait_for(lambda: words in station.log)
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge_agent.doctor.finding import Finding
-from edge_agent.mqtt import Connection, Listen, Terms, Wake
+from edge_agent.mqtt import Connection, Listen, Terms
 from edge_agent.mqtt.pattern import TopicPattern
 from edge_agent.mqtt.reasons import unreachable
+from edge_agent.system.wake import Wake
 
 if TYPE_CHECKING:
     from edge_agent.mqtt import MqttOptions

@@ -5,7 +5,6 @@ from edge_agent.mqtt.connection import Connection, Listen, Terms, Will, tls_cont
 from edge_agent.mqtt.message import Arrived, Refused
 from edge_agent.mqtt.options import MqttOptions, TlsOptions
 from edge_agent.mqtt.strainer import Strainer
-from edge_agent.mqtt.wake import Wake
 
 __all__ = [
     "Arrived",
@@ -17,7 +16,6 @@ __all__ = [
     "Strainer",
     "Terms",
     "TlsOptions",
-    "Wake",
     "Will",
     "tls_context",
 ]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from edge_agent.mqtt.message import Arrived
     from edge_agent.mqtt.options import MqttOptions, TlsOptions
-    from edge_agent.mqtt.wake import Wake
+    from edge_agent.system.wake import Wake
 
 _PROTOCOL_ERROR = 130
 _KEEPALIVE_TIMEOUT = 141

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.reasons import dropped_in_a_row
-from edge_agent.mqtt.wake import Wake
 from edge_agent.publish.commands import Commands
 from edge_agent.publish.session import TICK, Session
 from edge_agent.publish.shared import Shared, Stop
 from edge_agent.publish.state import STOPPED, Board, PublisherState
+from edge_agent.system.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

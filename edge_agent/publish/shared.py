@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edge_agent.mqtt.backoff import Backoff
-    from edge_agent.mqtt.wake import Wake
     from edge_agent.publish.state import Board
+    from edge_agent.system.wake import Wake
 
 
 @dataclass

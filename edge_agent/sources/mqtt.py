@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from edge_agent.mqtt import Backoff, Connection, Listen, Wake
+from edge_agent.mqtt import Backoff, Connection, Listen
 from edge_agent.mqtt.pattern import TopicPattern
 from edge_agent.mqtt.reasons import unreachable
 from edge_agent.sources.message import read_message
@@ -26,6 +26,7 @@ from edge_agent.sources.seen import frame_of
 from edge_agent.sources.spool import Note, new_id
 from edge_agent.system.text import iso_utc, printable
 from edge_agent.system.trouble import Trouble
+from edge_agent.system.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +104,7 @@ class MqttSource:
         self._wake = Wake()
         self._stopping = False
         self.ignored: dict[str, str] = {}
-        """Images that were not judged, with the reason: their id was seen before, though they are
-         others; or they could not be kept."""
+        """Images that were not judged, with the reason: a known id, or they could not be kept."""
         self.repeats = 0
         """Messages that the broker has sent again, and that were here already."""
         self.forgotten = 0

@@ -223,8 +223,7 @@ def test_a_folder_that_loses_its_rights_is_told_and_its_images_wait(make_station
     station.start()
     away = station.home / "away"
     station.inbox.rename(away)
-    told(station, port, "can't be listed")
-    assert health(port)["status"] == "failing"
+    told(station, port, "can't be listed", status="failing")
     image = make_image(defect=False)
     (away / "a.png").write_bytes(image)
 
@@ -245,8 +244,7 @@ def test_a_folder_of_its_own_that_somebody_removes_is_told_and_its_images_wait(m
     (station.state / "work").rmdir()
     wait_for(lambda: any("work can't be listed" in reason for reason in health(port)["reasons"]))
     station.drop("a.png", make_image(defect=False))
-    told(station, port, "images can't be claimed: No such file or directory")
-    assert health(port)["status"] == "failing"
+    told(station, port, "images can't be claimed: No such file or directory", status="failing")
     (station.state / "work").mkdir()
     at_rest(station, 1)
     wait_for(lambda: health(port)["status"] == "ok")

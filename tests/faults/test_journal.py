@@ -121,8 +121,7 @@ def test_a_damaged_journal_is_said_and_no_number_is_given_twice(make_station, br
         station.drop(f"{number}.png", make_image(defect=False, seed=number))
         wait_for(lambda before=before: published(subscriber).keys() - before.keys())
         assert all(len(ids) == 1 for ids in published(subscriber).values()), what
-        told(station, port, "journal.db")
-        assert health(port)["status"] == "degraded", what
+        told(station, port, "journal.db", status="degraded")
         refused = journal("repair", station)
         assert refused.returncode == 2
         assert "in use by another edge-agent" in refused.stderr
@@ -298,8 +297,7 @@ def test_another_programs_lock_is_waited_for(make_station, broker, subscribe):
         other.execute("BEGIN EXCLUSIVE")
         for number in range(1, 6):
             station.drop(f"{number}.png", made[number])
-        told(station, port, "another program keeps")
-        assert health(port)["status"] == "failing"
+        told(station, port, "another program keeps", status="failing")
         # Longer than one try takes.
         wait_for(lambda: health(port)["last_inspection_age"] > 5, pause=0.2)
         assert station.daemon.poll() is None, station.log
@@ -347,8 +345,7 @@ def test_a_quota_is_waited_for_and_said(make_station, broker, subscribe, tmp_pat
     with attached([station.daemon.pid], "pwrite64:error=EDQUOT", tmp_path / "strace"):
         for number in range(1, 6):
             station.drop(f"{number}.png", made[number])
-        told(station, port, "quota")
-        assert health(port)["status"] == "failing"
+        told(station, port, "quota", status="failing")
         assert len(station.rows()) == 1
         assert len(published(subscriber)) == 1
     wait_for(lambda: len(station.rows()) == 6 or station.daemon.poll() is not None)

@@ -135,8 +135,8 @@ def test_where_memory_is_short_one_worker_goes_on(make_station):
         )  # fmt: skip
         try:
             assert hog.stdout.readline() == b"full\n"
-            told(station, port, "the 700 MB that the service or container may have are full")
-            wait_for(lambda: health(port)["status"] == "degraded")
+            full = "the 700 MB that the service or container may have are full"
+            told(station, port, full, status="degraded")
             for number, image in enumerate(images):
                 station.drop(f"{number}.png", image)
             at_rest(station, len(images))

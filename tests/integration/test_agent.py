@@ -395,7 +395,7 @@ def test_a_bundle_that_goes_away_is_told_in_health_and_waited_for(make_station, 
     mine.rename(tmp_path / "away")
     worker_of(station).kill()
     wait_for(lambda: "does not exist" in " ".join(health(port)["reasons"]))
-    assert health(port)["status"] == "failing"
+    wait_for(lambda: health(port)["status"] == "failing")
     station.drop("a.png", make_image(defect=False))
 
     (tmp_path / "away").rename(mine)

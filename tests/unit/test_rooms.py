@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 MODULE, FUNCTION, PARAMETERS = 350, 80, 7
 # Larger than that since before the limits were set: each may shrink, and then leaves the list.
 MODULES = {
-    "edge_agent/engine/worker/pool.py": 387,
+    "edge_agent/engine/worker/pool.py": 383,
     "edge_agent/line/housekeeping.py": 425,
     "edge_agent/mqtt/connection.py": 386,
     "edge_agent/sources/folder.py": 589,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import selectors
 import time
 from collections import deque
@@ -27,6 +25,7 @@ from edge_agent.system.limits import MemoryGuard, shortage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from edge_agent.system.wake import Wake
     from edge_agent.types import Claim
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ class Outcome:
 
 
 class WorkerPool:
-    """A fixed number of workers. All calls from one thread, except ``wake``."""
+    """A fixed number of workers. All calls from one thread."""
 
     def __init__(
         self,
@@ -70,14 +69,20 @@ class WorkerPool:
         frame_timeout: float = 30.0,
         start_timeout: float = 120.0,
         guard: MemoryGuard | None = None,
+        wake: Wake | None = None,
     ) -> None:
+        """Nothing is started yet; ``wake`` ends a `poll` early, and is closed by whose it is.
+
+        The timeouts are seconds: of a worker for a frame, and for its start.
+        """
         self._guard = guard or MemoryGuard()
         self._options = worker_options
         self._frame_timeout = frame_timeout
         self._start_timeout = start_timeout
         self._selector = selectors.DefaultSelector()
-        self._alarm_out, self._alarm_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._alarm_out, selectors.EVENT_READ, None)
+        self._wake = wake
+        if wake is not None:
+            self._selector.register(wake, selectors.EVENT_READ, None)
         self._workers: list[WorkerProcess] = []
         self._vacant: list[tuple[float, int]] = [(0.0, number) for number in range(workers)]
         """When which worker may be started again."""
@@ -131,10 +136,6 @@ class WorkerPool:
         """Hang up on every worker; they finish what they are at, then leave."""
         self._dismiss_all()
         self._selector.close()
-        # Whoever still calls `wake` must not write to what is opened next.
-        ends, self._alarm_in = (self._alarm_in, self._alarm_out), -1
-        for end in ends:
-            os.close(end)
 
     def replace(
         self, worker_options: WorkerOptions, workers: int, proven: Iterable[WorkerProcess] = ()
@@ -230,7 +231,8 @@ class WorkerPool:
         for key, _ in self._selector.select(wait):
             worker: WorkerProcess | None = key.data
             if worker is None:
-                os.read(self._alarm_out, 4096)
+                assert self._wake is not None
+                self._wake.clear()
             elif worker not in self._workers:
                 continue  # buried on account of the event before
             elif key.fileobj is worker.link:
@@ -245,12 +247,6 @@ class WorkerPool:
         self._hire()
         self._feed()
         return outcomes
-
-    def wake(self) -> None:
-        """End a ``poll`` early; from any thread or signal handler. Does no harm after ``close``."""
-        # BlockingIOError: it is full of wake-up calls already.
-        with contextlib.suppress(OSError):
-            os.write(self._alarm_in, b"!")
 
     # -- workers ---------------------------------------------------------------------------
 

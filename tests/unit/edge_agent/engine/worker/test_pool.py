@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -18,6 +19,7 @@ from PIL import Image
 from edge_agent.engine.worker import pool as module
 from edge_agent.engine.worker.pool import Lost, Outcome, WorkerPool, WorkerStartError
 from edge_agent.engine.worker.protocol import Failed, Judged
+from edge_agent.system.wake import Wake
 from edge_agent.types import Claim
 from tests.bundles import make_bundle, make_image
 from tests.slow import FOREVER, make_slow_bundle, make_slow_image
@@ -40,7 +42,8 @@ def make_pool(slow_bundle: Path) -> Iterator[Callable[..., WorkerPool]]:
     made: list[WorkerPool] = []
 
     def make(*, workers: int = 1, bundle: Path = slow_bundle, **changes: Any) -> WorkerPool:
-        limits = {k: changes.pop(k) for k in ("frame_timeout", "start_timeout") if k in changes}
+        own = ("frame_timeout", "start_timeout", "wake")
+        limits = {name: changes.pop(name) for name in own if name in changes}
         told = plain_options(bundle=str(bundle), **changes)
         made.append(WorkerPool(told, workers=workers, **limits))
         return made[-1]
@@ -127,25 +130,26 @@ def test_two_workers_share_the_frames(make_pool, claim):
 
 
 def test_wake_ends_a_poll(make_pool):
-    pool = make_pool()
-    pool.start()
-    start = time.monotonic()
+    with closing(Wake()) as wake:
+        pool = make_pool(wake=wake)
+        pool.start()
+        start = time.monotonic()
 
-    pool.wake()
-    for _ in range(100_000):  # more than the pipe holds
-        pool.wake()
-    pool.poll(60)
+        for _ in range(100_000):  # more than the socket holds
+            wake.set()
+        pool.poll(60)
 
-    assert time.monotonic() - start < 30
+        assert time.monotonic() - start < 30
+        pool.close()
 
 
-def test_a_wake_up_call_that_comes_late_goes_nowhere(slow_bundle):
+def test_a_wake_up_call_that_comes_late_goes_nowhere():
     """A bundle that is still being proved at the stop calls when it is done."""
-    pool = WorkerPool(plain_options(bundle=str(slow_bundle)))
-    pool.close()
-    reading, writing = os.pipe2(os.O_NONBLOCK)  # with the numbers that the pool's had
+    wake = Wake()
+    wake.close()
+    reading, writing = os.pipe2(os.O_NONBLOCK)  # with the numbers that its sockets had
     try:
-        pool.wake()
+        wake.set()
         with pytest.raises(BlockingIOError):
             os.read(reading, 1)
     finally:

@@ -1,4 +1,4 @@
-"""A way to interrupt a thread that waits on sockets."""
+"""A way to interrupt a thread that waits on sockets, or for workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 class Wake:
-    """Set from any thread; waited for with ``poll`` on ``fileno()``."""
+    """Set from any thread or signal handler; waited for with ``poll`` on ``fileno()``."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
