@@ -361,7 +361,7 @@ def test_the_command_says_where_it_is(run, images, capsys):
     assert command(["report", str(run), str(images.root)]) == 0
     output = capsys.readouterr()
     assert output.out == f"{run / 'report.html'}\n"
-    assert "looking through the data set" in output.err
+    assert "warning: only 12 defective images" in output.err
 
 
 def test_it_needs_no_torch():
