@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edge_agent.bundle.preprocess import fit
+from trainer.data.glance import glance_of
 from trainer.data.read import load_frame, load_mask
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Survey:
 
 
 def survey(samples: Sequence[Sample]) -> Survey:
-    """What mode and size of all images tell, as they were when the data set was read."""
-    glances = [sample.glance for sample in samples if sample.glance]
+    """What mode and size of all images tell."""
+    glances = [glance_of(sample) for sample in samples]
     ratios = [glance.width / glance.height for glance in glances]
     grey = all(glance.grey for glance in glances)
     return Survey(grey, max(ratios) / min(ratios) <= _UNIFORM)

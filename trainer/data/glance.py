@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from edge_agent.bundle.appearance import appearance
+from trainer.data.read import load_image, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.bundle.appearance import Appearance
+    from trainer.data.dataset import Sample
 
 THUMB = 32
 """Side of the small grey picture that near-duplicates are found with."""
@@ -39,6 +41,15 @@ class Glance:
     """Of all pixels' grey values, 0-255."""
     thumb: NDArray[np.float32]
     """(32, 32) grey."""
+
+
+def glance_of(sample: Sample) -> Glance:
+    """What was seen when the data set was read; of a sample from elsewhere, what is seen now.
+
+    Raises:
+        DatasetError: it has to be looked at, and can't be read or decoded.
+    """
+    return sample.glance or glance_at(read_bytes(sample.image), load_image(sample))
 
 
 def glance_at(content: bytes, frame: Image.Image) -> Glance:

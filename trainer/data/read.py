@@ -40,7 +40,7 @@ def load_frame(sample: Sample, spec: Preprocess) -> Frame:
         DatasetError: as `load_image`.
     """
     try:
-        return decode_for(spec, _bytes_of(sample.image), max_pixels=sample.max_pixels)
+        return decode_for(spec, read_bytes(sample.image), max_pixels=sample.max_pixels)
     except DecodeError as error:
         raise DatasetError(f"{sample.image}: {error}") from None
 
@@ -52,7 +52,7 @@ def load_image(sample: Sample) -> Image.Image:
         DatasetError: it can't be read or decoded (any more: ``open_dataset`` has read it once).
     """
     try:
-        return decode(_bytes_of(sample.image), max_pixels=sample.max_pixels)
+        return decode(read_bytes(sample.image), max_pixels=sample.max_pixels)
     except DecodeError as error:
         raise DatasetError(f"{sample.image}: {error}") from None
 
@@ -69,7 +69,7 @@ def load_mask(sample: Sample) -> NDArray[np.bool_]:
     marked: list[NDArray[np.bool_]] = []
     for file in files:
         try:
-            marked.append(decode_mask(_bytes_of(file), max_pixels=sample.max_pixels))
+            marked.append(decode_mask(read_bytes(file), max_pixels=sample.max_pixels))
         except DecodeError as error:
             raise DatasetError(f"{file}: {error}") from None
         if marked[-1].shape != marked[0].shape:
@@ -101,14 +101,19 @@ def looks_drawn(file: Path) -> bool:
     True too where it can't be read.
     """
     try:
-        pixels = decode_levels(_bytes_of(file)).pixels
+        pixels = decode_levels(read_bytes(file)).pixels
     except (DatasetError, DecodeError):
         return True
     extreme = (pixels <= _FAINT) | (pixels >= 255 - _FAINT)
     return len(np.unique(pixels)) <= _LEVELS or float(extreme.mean()) >= _EXTREME
 
 
-def _bytes_of(file: Path) -> bytes:
+def read_bytes(file: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        DatasetError: it can't be read.
+    """
     try:
         return file.read_bytes()
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from trainer.data.duplicates import find_pairs
+from trainer.data.glance import glance_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,9 +90,9 @@ class Summary:
 
 
 def summarise(dataset: Dataset) -> Summary:
-    """Say what was found while ``open_dataset`` read the data set."""
+    """Say what was seen of the images, without reading them again after ``open_dataset``."""
     samples = dataset.samples
-    seen = [_Seen(sample, sample.glance) for sample in samples if sample.glance]
+    seen = [_Seen(sample, glance_of(sample)) for sample in samples]
     glances = [one.glance for one in seen]
     findings = [
         *_copies(samples, find_pairs(glances)),

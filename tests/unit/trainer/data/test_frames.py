@@ -10,7 +10,6 @@ from edge_agent.bundle import Preprocess
 from edge_agent.bundle.preprocess import fit
 from trainer.data import Sample
 from trainer.data.frames import PIXELS, choose_size, fitted, survey, target_map
-from trainer.data.glance import glance_at
 
 
 @pytest.mark.parametrize(
@@ -83,10 +82,8 @@ def test_without_a_mask_nothing_is_marked(tmp_path):
 
 def test_survey_tells_grey_and_uniform(tmp_path):
     def image(name, size, mode="L"):
-        drawn, file = Image.new(mode, size), tmp_path / name
-        drawn.save(file)
-        glance = glance_at(file.read_bytes(), drawn)
-        return Sample(name, file, None, False, name, glance=glance)
+        Image.new(mode, size).save(tmp_path / name)
+        return Sample(name, tmp_path / name, None, False, name)
 
     plain = [image("a.png", (100, 50)), image("b.png", (110, 50))]
     assert survey(plain).grey
