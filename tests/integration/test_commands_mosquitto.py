@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from contextlib import ExitStack
 
@@ -11,6 +10,7 @@ import pytest
 
 from edge_agent.journal import Outbox
 from edge_agent.publish import Command, Nothing
+from edge_agent.system.wake import Wake
 from edge_agent.types import ReplyTo, Verdict
 from tests.integration.test_publisher_mosquitto import TOPICS, Line, until
 
@@ -167,9 +167,17 @@ def test_a_reply_that_is_refused_is_dropped_and_said(make_broker, subscribe, lin
     assert publisher.state().reason == ""
 
 
-def test_what_is_answered_in_the_moment_of_the_stop_is_sent(broker, subscribe, line):
+def test_what_is_answered_in_the_moment_of_the_stop_is_sent(broker, subscribe, line, monkeypatch):
     """The stop comes while the publisher looks at the outbox: after it looked at the answers."""
     held, stops = [], []
+    wanted, wake = threading.Event(), Wake.set
+
+    def told(self):  # by the stop, once it is wanted
+        wake(self)
+        if threading.current_thread() in stops:
+            wanted.set()
+
+    monkeypatch.setattr(Wake, "set", told)
 
     class StopsWhileRead(Outbox):
         def pending(self, after, limit, *, again):
@@ -178,7 +186,7 @@ def test_what_is_answered_in_the_moment_of_the_stop_is_sent(broker, subscribe, l
                 held[0].refused("the station is stopping")
                 stops.append(threading.Thread(target=publisher.stop, args=(10.0,)))
                 stops[0].start()
-                time.sleep(0.5)  # it wants the stop by then
+                assert wanted.wait(30)
             return rows
 
     commands = {"hold": Command(Nothing, lambda _, answer: held.append(answer))}

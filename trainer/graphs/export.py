@@ -75,7 +75,7 @@ class _Clip(nn.Module):
 
 
 def _folded(module: nn.Module) -> nn.Module:
-    """A copy whose convolutions have taken in the normalisation that follows them."""
+    """A copy whose convolutions have taken in the normalisation after them; ReLU6 is `_Clip`."""
     copy = deepcopy(module).eval()
     for parent in list(copy.modules()):
         for (name, conv), (after, norm) in pairwise(list(parent.named_children())):

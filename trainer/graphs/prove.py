@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trainer.data.framefile import FrameStore
+    from trainer.data.framefile import Frames
     from trainer.networks.model import Backbone, Head
 
 PARITY = 1e-4
@@ -31,7 +31,7 @@ def torch_scores(
     backbone: Backbone,
     heads: Sequence[Head],
     top_k: int,
-    frames: FrameStore,
+    frames: Frames,
 ) -> NDArray[np.float32]:
     """What PyTorch says, in full precision, of every image with every head: (heads, images)."""
     scores = []
@@ -45,7 +45,7 @@ def torch_scores(
     return np.concatenate(scores, axis=1)
 
 
-def judge_held_out(files: Sequence[Path], frames: FrameStore, folds: NDArray[np.int64]) -> Judged:
+def judge_held_out(files: Sequence[Path], frames: Frames, folds: NDArray[np.int64]) -> Judged:
     """Judge every image with the graph of the fold in which it was held out, in ONNX Runtime.
 
     Args:

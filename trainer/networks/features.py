@@ -64,7 +64,7 @@ def compute_features(
     spec: Preprocess,
     folder: Path,
     views: int = VIEWS,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[str], None] = lambda _: None,
 ) -> Features:
     """Run the backbone once over fitted frames (images, H, W, 3), in the first ``views`` views.
 
@@ -92,7 +92,7 @@ def compute_features(
             for array, output in zip(maps, run_backbone(backbone, images), strict=True):
                 array[view, some] = output
         for _ in frames[some]:
-            advance()
+            advance("")
     return Features(maps)
 
 

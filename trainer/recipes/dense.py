@@ -176,9 +176,7 @@ def learnable(
     """What the heads learn from: the backbone's maps of every image, and where its defect is."""
     samples, spec = frames.samples, frames.spec
     with progress("computing features", len(samples)) as advance:
-        features = compute_features(
-            frames.pixels(), backbone, spec, cache, config.views, lambda: advance("")
-        )
+        features = compute_features(frames.pixels(), backbone, spec, cache, config.views, advance)
     targets = np.stack([target_map(sample, spec, config.strides[0]) for sample in samples])
     # Without a single mask even the ok images' maps are left alone: the image's label says it.
     masks = bool(targets.any())

@@ -21,11 +21,11 @@ from edge_agent.engine.worker.protocol import (
 )
 from edge_agent.engine.worker.want import want_in
 from edge_agent.system.limits import MemoryGuard, shortage
+from edge_agent.system.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from edge_agent.system.wake import Wake
     from edge_agent.types import Claim
 
 log = logging.getLogger(__name__)
@@ -80,9 +80,8 @@ class WorkerPool:
         self._frame_timeout = frame_timeout
         self._start_timeout = start_timeout
         self._selector = selectors.DefaultSelector()
-        self._wake = wake
         if wake is not None:
-            self._selector.register(wake, selectors.EVENT_READ, None)
+            self._selector.register(wake, selectors.EVENT_READ, wake)
         self._workers: list[WorkerProcess] = []
         self._vacant: list[tuple[float, int]] = [(0.0, number) for number in range(workers)]
         """When which worker may be started again."""
@@ -229,13 +228,13 @@ class WorkerPool:
         hire = min((at for at, _ in self._vacant), default=float("inf"))
         wait = max(0.0, min(timeout, deadline - now, hire - now))
         for key, _ in self._selector.select(wait):
-            worker: WorkerProcess | None = key.data
-            if worker is None:
-                assert self._wake is not None
-                self._wake.clear()
-            elif worker not in self._workers:
+            if isinstance(key.data, Wake):
+                key.data.clear()
+                continue
+            worker: WorkerProcess = key.data
+            if worker not in self._workers:
                 continue  # buried on account of the event before
-            elif key.fileobj is worker.link:
+            if key.fileobj is worker.link:
                 self._listen(worker, outcomes)
             elif not worker.overhear():
                 self._selector.unregister(worker.errors)
